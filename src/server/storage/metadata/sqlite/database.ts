@@ -1,0 +1,263 @@
+// The one SQLite file of the server: opening, pragmas, migrations and durable group commit.
+//
+// Two connections: `writer` for everything inside `write`, `reader` (query_only) for everything else, so that a read
+// never sees a half-done transaction. Write jobs queued in the same turn of the event loop run in one BEGIN..COMMIT,
+// each in a savepoint of its own (one failing does not touch the others). The commit goes to the WAL without a sync
+// (synchronous=NORMAL keeps the file consistent); then the WAL is fdatasync'ed on the thread pool, and only then do the
+// jobs' promises resolve. One sync serves all groups committed before it started. So an answer to a client means "on
+// disk", and the event loop never waits for the disk.
+
+import { closeSync, fdatasync, fsyncSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import Database from 'better-sqlite3';
+import { CloudError, toCloudError } from '../../../../errors.js';
+
+/** A part of the schema with its own version line. `migrations[i]` brings the part from version i to i + 1. Released
+ * entries are never edited, only new ones appended. */
+export interface SchemaModule {
+  readonly name: string;
+  readonly migrations: readonly string[];
+}
+
+export type Connection = Database.Database;
+
+interface Job {
+  run(): unknown;
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+interface Settled {
+  readonly job: Job;
+  readonly value: unknown;
+}
+
+const BUSY_TIMEOUT_MS = 5000;
+const PAGE_SIZE = 8192;
+/** Jobs in one group; bounds how long the loop is held. */
+const GROUP_MAX = 256;
+
+export class SqliteDatabase {
+  readonly writer: Connection;
+  readonly reader: Connection;
+  readonly path: string;
+  #walFd: number;
+  #queue: Job[] = [];
+  #scheduled = false;
+  #draining = false;
+  #unsynced: Settled[] = [];
+  #syncing = false;
+  #idle: (() => void)[] = [];
+  #failed: CloudError | null = null;
+  #closed = false;
+
+  private constructor(path: string, writer: Connection, reader: Connection, walFd: number) {
+    this.path = path;
+    this.writer = writer;
+    this.reader = reader;
+    this.#walFd = walFd;
+  }
+
+  /** Opens or creates the file and brings every module's schema up to date. Throws `unsupported` if the file was
+   * written by a newer version. */
+  static open(path: string, modules: readonly SchemaModule[]): SqliteDatabase {
+    const writer = new Database(path, { timeout: BUSY_TIMEOUT_MS });
+    try {
+      writer.pragma(`page_size = ${PAGE_SIZE}`);
+      writer.pragma('journal_mode = WAL');
+      writer.pragma('synchronous = NORMAL');
+      writer.pragma('foreign_keys = ON');
+      writer.pragma('temp_store = MEMORY');
+      writer.pragma('cache_size = -65536');
+      writer.pragma('journal_size_limit = 67108864');
+      migrate(writer, modules);
+      const reader = new Database(path, { timeout: BUSY_TIMEOUT_MS, fileMustExist: true });
+      reader.pragma('query_only = ON');
+      reader.pragma('temp_store = MEMORY');
+      reader.pragma('cache_size = -65536');
+      const walFd = openSync(`${path}-wal`, 'r');
+      const database = new SqliteDatabase(path, writer, reader, walFd);
+      // The names of the file and its WAL must be on disk before anything in them counts as durable.
+      const dirFd = openSync(dirname(path), 'r');
+      fsyncSync(dirFd);
+      closeSync(dirFd);
+      return database;
+    } catch (error) {
+      writer.close();
+      throw error;
+    }
+  }
+
+  /** Runs `fn` in a write transaction of its own (statements prepared on `writer`); resolves with its result once that
+   * is durable. `fn` may await only what resolves without leaving the microtask queue (its own synchronous statements);
+   * awaiting I/O inside fails the job. A throw rolls back this job alone. */
+  write<T>(fn: () => T | Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#closed || this.#failed !== null) {
+        reject(this.#failed ?? new CloudError('io', 'writing to the database: it is closed'));
+        return;
+      }
+      this.#queue.push({ run: fn, resolve: resolve as (value: unknown) => void, reject });
+      this.#schedule();
+    });
+  }
+
+  /** Resolves when everything committed so far is on disk (what `reader` can see included). */
+  durable(): Promise<void> {
+    if (this.#unsynced.length === 0 && !this.#syncing) {
+      return this.#failed === null ? Promise.resolve() : Promise.reject(this.#failed);
+    }
+    return new Promise((resolve, reject) => {
+      this.#unsynced.push({ job: { run: () => undefined, resolve: () => resolve(), reject }, value: undefined });
+      this.#sync();
+    });
+  }
+
+  /** Finishes what is queued, then closes. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#queue.length > 0 || this.#draining || this.#syncing || this.#unsynced.length > 0) {
+      await new Promise<void>((resolve) => this.#idle.push(resolve));
+    }
+    closeSync(this.#walFd);
+    this.#walFd = -1;
+    this.reader.close();
+    this.writer.close();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#draining) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      void this.#drain();
+    });
+  }
+
+  /** Runs one group. Never rejects. */
+  async #drain(): Promise<void> {
+    this.#draining = true;
+    const group = this.#queue.splice(0, GROUP_MAX);
+    const done: Settled[] = [];
+    const failed: { readonly job: Job; readonly error: unknown }[] = [];
+    try {
+      this.writer.exec('BEGIN IMMEDIATE');
+      const guard = new TurnGuard();
+      for (const job of group) {
+        this.writer.exec('SAVEPOINT job');
+        try {
+          let value = job.run();
+          if (value instanceof Promise) value = await guard.within(value);
+          this.writer.exec('RELEASE job');
+          done.push({ job, value });
+        } catch (error) {
+          failed.push({ job, error });
+          // Disk full and I/O errors roll the whole transaction back by themselves.
+          if (!this.writer.inTransaction) throw error;
+          this.writer.exec('ROLLBACK TO job');
+          this.writer.exec('RELEASE job');
+        }
+      }
+      guard.end();
+      this.writer.exec('COMMIT');
+      this.#unsynced.push(...done);
+    } catch (error) {
+      if (this.writer.inTransaction) this.writer.exec('ROLLBACK');
+      const mapped = sqliteError(error);
+      const settled = new Set(failed.map((f) => f.job));
+      for (const job of group) if (!settled.has(job)) failed.push({ job, error: mapped });
+    }
+    this.#draining = false;
+    for (const { job, error } of failed) job.reject(sqliteError(error));
+    if (this.#queue.length > 0) this.#schedule();
+    if (this.#unsynced.length > 0) this.#sync();
+    else this.#checkIdle();
+  }
+
+  #sync(): void {
+    if (this.#syncing) return;
+    this.#syncing = true;
+    const batch = this.#unsynced;
+    this.#unsynced = [];
+    fdatasync(this.#walFd, (error) => {
+      this.#syncing = false;
+      if (error === null) {
+        for (const { job, value } of batch) job.resolve(value);
+      } else {
+        // After a failed sync nobody knows what the disk holds: refuse further writes until a restart.
+        this.#failed = toCloudError(error, 'making the database durable');
+        for (const { job } of batch) job.reject(this.#failed);
+        for (const job of this.#queue.splice(0)) job.reject(this.#failed);
+      }
+      if (this.#unsynced.length > 0) this.#sync();
+      else this.#checkIdle();
+    });
+  }
+
+  #checkIdle(): void {
+    if (this.#queue.length > 0 || this.#draining || this.#syncing || this.#unsynced.length > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}
+
+/** Fails a job that is still pending when the event loop has moved on: it awaited something that is no statement of
+ * its transaction, and would hold every other writer. */
+class TurnGuard {
+  #fail: ((error: unknown) => void) | null = null;
+  #immediate: NodeJS.Immediate | null = null;
+
+  within(promise: Promise<unknown>): Promise<unknown> {
+    this.#immediate ??= setImmediate(() => {
+      this.#immediate = null;
+      this.#fail?.(new Error('a write transaction awaited something other than its own statements'));
+    });
+    return new Promise((resolve, reject) => {
+      this.#fail = reject;
+      promise.then(resolve, reject);
+    });
+  }
+
+  end(): void {
+    if (this.#immediate !== null) clearImmediate(this.#immediate);
+    this.#fail = null;
+  }
+}
+
+function migrate(db: Connection, modules: readonly SchemaModule[]): void {
+  db.exec(
+    'CREATE TABLE IF NOT EXISTS schema_versions (module TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID',
+  );
+  const getVersion = db.prepare<[string], { version: number }>('SELECT version FROM schema_versions WHERE module = ?');
+  const setVersion = db.prepare('INSERT OR REPLACE INTO schema_versions (module, version) VALUES (?, ?)');
+  for (const { name, migrations } of modules) {
+    const bringUp = db.transaction(() => {
+      const found = getVersion.get(name)?.version ?? 0;
+      if (found > migrations.length) {
+        throw new CloudError(
+          'unsupported',
+          `opening the database: its "${name}" tables have version ${found}, this program knows up to ${migrations.length}; use the newer program`,
+        );
+      }
+      for (const sql of migrations.slice(found)) db.exec(sql);
+      if (found < migrations.length) setVersion.run(name, migrations.length);
+    });
+    bringUp.immediate();
+  }
+}
+
+/** SQLite's own failures as domain errors; anything else as it is. */
+export function sqliteError(error: unknown): unknown {
+  if (!(error instanceof Database.SqliteError)) return error;
+  const { code } = error;
+  if (code.startsWith('SQLITE_FULL')) {
+    return new CloudError('no_space', 'writing to the database: no space left on its disk', { cause: error });
+  }
+  if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) {
+    return new CloudError('busy', 'writing to the database: another process holds it', { cause: error });
+  }
+  if (code.startsWith('SQLITE_IOERR') && /ENOSPC|disk is full/i.test(error.message)) {
+    return new CloudError('no_space', 'writing to the database: no space left on its disk', { cause: error });
+  }
+  return new CloudError('io', `using the database: ${code}: ${error.message}`, { cause: error });
+}
