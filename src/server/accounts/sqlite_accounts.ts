@@ -1,0 +1,333 @@
+// Accounts in the data folder's own database. Each method is one transaction; other processes (the CLI on the same
+// folder) see it at once, and `login_version` is how a running server notices: it is a new random number after every
+// change that must end earlier logins, so that a name removed and created again does not inherit them either.
+
+import { randomInt } from 'node:crypto';
+import type { Statement } from 'better-sqlite3';
+import { type Clock, systemClock } from '../../clock.js';
+import { CloudError } from '../../errors.js';
+import type { SchemaModule, SqliteDatabase } from '../storage/metadata/sqlite/database.js';
+import type {
+  AccountStore,
+  AppToken,
+  LoginRecord,
+  NewUser,
+  RemovedUser,
+  TokenRecord,
+  User,
+  UserPatch,
+} from './account_store.js';
+import { checkTokenLabel, looksLikeToken, newTokenSecret, tokenHash } from './app_token.js';
+import { checkPassword, hashPassword } from './password.js';
+import { checkUserName } from './user_name.js';
+
+/** The trees that belong to users; the metadata store in the server, anything in tests. */
+export interface UserFiles {
+  /** Makes the user's root if there is none. */
+  ensure(user: string): Promise<void>;
+  /** Is there anything in the user's tree? */
+  hasAny(user: string): Promise<boolean>;
+  /** Removes the tree with everything in it. */
+  delete(user: string): Promise<void>;
+}
+
+export const accountSchema: SchemaModule = {
+  name: 'accounts',
+  migrations: [
+    `
+  CREATE TABLE account (
+    name TEXT NOT NULL PRIMARY KEY COLLATE NOCASE,
+    display_name TEXT NOT NULL,
+    is_admin INTEGER NOT NULL,
+    is_disabled INTEGER NOT NULL DEFAULT 0,
+    quota_bytes INTEGER,
+    password_hash TEXT,
+    login_version INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE app_token (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    account TEXT NOT NULL COLLATE NOCASE REFERENCES account (name) ON DELETE CASCADE,
+    label TEXT NOT NULL,
+    hash BLOB NOT NULL UNIQUE,
+    created_ms INTEGER NOT NULL,
+    last_used_ms INTEGER
+  ) STRICT;
+  CREATE INDEX app_token_by_account ON app_token (account);
+`,
+  ],
+};
+
+interface AccountRow {
+  readonly name: string;
+  readonly display_name: string;
+  readonly is_admin: number;
+  readonly is_disabled: number;
+  readonly quota_bytes: number | null;
+  readonly password_hash: string | null;
+  readonly login_version: number;
+  readonly created_ms: number;
+}
+
+interface TokenRow {
+  readonly id: number;
+  readonly account: string;
+  readonly label: string;
+  readonly created_ms: number;
+  readonly last_used_ms: number | null;
+}
+
+const TOUCH_EVERY_MS = 60_000;
+const TOKEN_COLUMNS = 'id, account, label, created_ms, last_used_ms';
+
+export class SqliteAccounts implements AccountStore {
+  readonly #database: SqliteDatabase;
+  readonly #files: UserFiles;
+  readonly #clock: Clock;
+  readonly #onClose: () => Promise<void>;
+  readonly #selectAccount: Statement<[string], AccountRow>;
+  readonly #selectVersion: Statement<[string], { readonly login_version: number }>;
+  readonly #selectToken: Statement<[Buffer], TokenRow>;
+  readonly #selectTokens: Statement<[string], TokenRow>;
+  readonly #touched = new Map<number, number>();
+
+  /** `database` was opened with `accountSchema`. */
+  constructor(
+    database: SqliteDatabase,
+    files: UserFiles,
+    options: { readonly clock?: Clock; readonly onClose?: () => Promise<void> } = {},
+  ) {
+    this.#database = database;
+    this.#files = files;
+    this.#clock = options.clock ?? systemClock;
+    this.#onClose = options.onClose ?? (async () => {});
+    const { reader } = database;
+    this.#selectAccount = reader.prepare('SELECT * FROM account WHERE name = ?');
+    this.#selectVersion = reader.prepare('SELECT login_version FROM account WHERE name = ? AND is_disabled = 0');
+    this.#selectToken = reader.prepare(`SELECT ${TOKEN_COLUMNS} FROM app_token WHERE hash = ?`);
+    this.#selectTokens = reader.prepare(`SELECT ${TOKEN_COLUMNS} FROM app_token WHERE account = ? ORDER BY id`);
+  }
+
+  async create(user: NewUser): Promise<User> {
+    const name = checkUserName(user.name);
+    const displayName = checkDisplayName(user.displayName ?? name);
+    const quota = checkQuota(user.quota_bytes ?? null);
+    const passwordHash = user.password === null ? null : await hashNew(user.password);
+    if (this.#selectAccount.get(name) !== undefined) throw taken(name);
+    if (user.adoptFiles !== true && (await this.#files.hasAny(name))) {
+      throw new CloudError(
+        'exists',
+        `creating user ${name}: files of a removed user of this name are still here. ` +
+          'Ask for them to be taken over, delete them first, or choose another name.',
+      );
+    }
+    const values = [
+      name,
+      displayName,
+      Number(user.isAdmin ?? false),
+      quota,
+      passwordHash,
+      newVersion(),
+      this.#clock.now_ms(),
+    ];
+    await this.#database.write(() => {
+      if (this.#row(name) !== undefined) throw taken(name);
+      this.#run(
+        `INSERT INTO account (name, display_name, is_admin, quota_bytes, password_hash, login_version, created_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        ...values,
+      );
+    });
+    // After the account: a crash in between leaves a user whose root is made at the first request.
+    await this.#files.ensure(name);
+    return toUser(this.#committed(name));
+  }
+
+  async get(name: string): Promise<User | null> {
+    const row = this.#selectAccount.get(name);
+    return row === undefined ? null : toUser(row);
+  }
+
+  async list(): Promise<readonly User[]> {
+    return this.#database.reader.prepare<[], AccountRow>('SELECT * FROM account ORDER BY name').all().map(toUser);
+  }
+
+  async update(name: string, patch: UserPatch): Promise<User> {
+    const displayName = patch.displayName === undefined ? undefined : checkDisplayName(patch.displayName);
+    const quota = patch.quota_bytes === undefined ? undefined : checkQuota(patch.quota_bytes);
+    await this.#database.write(() => {
+      const row = this.#row(name) ?? fail(noSuchUser(name));
+      const isDisabled = patch.isDisabled ?? row.is_disabled !== 0;
+      const isAdmin = patch.isAdmin ?? row.is_admin !== 0;
+      const endsLogins = isDisabled !== (row.is_disabled !== 0) || isAdmin !== (row.is_admin !== 0);
+      this.#run(
+        `UPDATE account SET display_name = ?, is_admin = ?, is_disabled = ?, quota_bytes = ?, login_version = ?
+         WHERE name = ?`,
+        displayName ?? row.display_name,
+        Number(isAdmin),
+        Number(isDisabled),
+        quota === undefined ? row.quota_bytes : quota,
+        endsLogins ? newVersion() : row.login_version,
+        name,
+      );
+    });
+    return toUser(this.#committed(name));
+  }
+
+  async setPassword(name: string, password: string | null): Promise<void> {
+    this.#committed(name);
+    const passwordHash = password === null ? null : await hashNew(password);
+    await this.#database.write(() => {
+      const changed = this.#run(
+        'UPDATE account SET password_hash = ?, login_version = ? WHERE name = ?',
+        passwordHash,
+        newVersion(),
+        name,
+      );
+      if (changed === 0) throw noSuchUser(name);
+    });
+  }
+
+  async remove(name: string, files: 'keep' | 'delete'): Promise<RemovedUser> {
+    const stored = this.#committed(name).name;
+    // The account goes first: nobody may write into a tree that is being deleted.
+    await this.#database.write(() => {
+      this.#run('DELETE FROM account WHERE name = ?', stored);
+    });
+    if (files === 'keep') return { files: 'kept' };
+    await this.#files.delete(stored);
+    return { files: 'deleted' };
+  }
+
+  async createToken(name: string, label: string): Promise<{ token: AppToken; secret: string }> {
+    const checked = checkTokenLabel(label);
+    const secret = newTokenSecret();
+    const created_ms = this.#clock.now_ms();
+    const token = await this.#database.write(() => {
+      const user = (this.#row(name) ?? fail(noSuchUser(name))).name;
+      const { lastInsertRowid } = this.#database.writer
+        .prepare('INSERT INTO app_token (account, label, hash, created_ms) VALUES (?, ?, ?, ?)')
+        .run(user, checked, tokenHash(secret), created_ms);
+      return { id: Number(lastInsertRowid), user, label: checked, created_ms, lastUsed_ms: null };
+    });
+    return { token, secret };
+  }
+
+  async listTokens(name: string): Promise<readonly AppToken[]> {
+    return this.#selectTokens.all(this.#committed(name).name).map(toToken);
+  }
+
+  async revokeToken(name: string, id: number): Promise<void> {
+    await this.#database.write(() => {
+      const row = this.#row(name) ?? fail(noSuchUser(name));
+      if (this.#run('DELETE FROM app_token WHERE id = ? AND account = ?', id, row.name) === 0) {
+        throw new CloudError('not_found', `revoking token ${id}: user ${row.name} has no such token`);
+      }
+      this.#run('UPDATE account SET login_version = ? WHERE name = ?', newVersion(), row.name);
+    });
+    this.#touched.delete(id);
+  }
+
+  async loginRecord(name: string): Promise<LoginRecord | null> {
+    const row = this.#selectAccount.get(name);
+    return row === undefined ? null : toLogin(row);
+  }
+
+  async tokenRecord(secret: string): Promise<TokenRecord | null> {
+    if (!looksLikeToken(secret)) return null;
+    const token = this.#selectToken.get(tokenHash(secret));
+    const account = token && this.#selectAccount.get(token.account);
+    return account === undefined || token === undefined ? null : { login: toLogin(account), token: toToken(token) };
+  }
+
+  async loginVersion(name: string): Promise<number | null> {
+    return this.#selectVersion.get(name)?.login_version ?? null;
+  }
+
+  async touchToken(id: number): Promise<void> {
+    const now_ms = this.#clock.now_ms();
+    if (now_ms - (this.#touched.get(id) ?? Number.NEGATIVE_INFINITY) < TOUCH_EVERY_MS) return;
+    this.#touched.set(id, now_ms);
+    await this.#database.write(() => {
+      this.#run('UPDATE app_token SET last_used_ms = ? WHERE id = ?', now_ms, id);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#onClose();
+  }
+
+  /** As committed; throws `not_found`. */
+  #committed(name: string): AccountRow {
+    return this.#selectAccount.get(name) ?? fail(noSuchUser(name));
+  }
+
+  /** Inside a write: as this transaction sees it. */
+  #row(name: string): AccountRow | undefined {
+    return this.#database.writer.prepare<[string], AccountRow>('SELECT * FROM account WHERE name = ?').get(name);
+  }
+
+  /** Inside a write; the number of rows changed. */
+  #run(sql: string, ...values: unknown[]): number {
+    return this.#database.writer.prepare(sql).run(...values).changes;
+  }
+}
+
+function toUser(row: AccountRow): User {
+  return {
+    name: row.name,
+    displayName: row.display_name,
+    isAdmin: row.is_admin !== 0,
+    isDisabled: row.is_disabled !== 0,
+    quota_bytes: row.quota_bytes,
+    created_ms: row.created_ms,
+  };
+}
+
+function toLogin(row: AccountRow): LoginRecord {
+  return { user: toUser(row), passwordHash: row.password_hash, version: row.login_version };
+}
+
+function toToken(row: TokenRow): AppToken {
+  const { id, account, label, created_ms, last_used_ms } = row;
+  return { id, user: account, label, created_ms, lastUsed_ms: last_used_ms };
+}
+
+function newVersion(): number {
+  return randomInt(2 ** 47);
+}
+
+async function hashNew(password: string): Promise<string> {
+  if (looksLikeToken(password)) {
+    throw new CloudError('invalid', 'password: it must not have the form of an app token (cmt_…)');
+  }
+  return hashPassword(checkPassword(password));
+}
+
+function checkDisplayName(displayName: string): string {
+  const trimmed = displayName.trim();
+  if (trimmed === '' || [...trimmed].length > 200 || /\p{Cc}/u.test(trimmed) || !trimmed.isWellFormed()) {
+    throw new CloudError('invalid', 'display name: it must have 1 to 200 characters, none of them a control character');
+  }
+  return trimmed;
+}
+
+function checkQuota(quota_bytes: number | null): number | null {
+  if (quota_bytes === null || (Number.isSafeInteger(quota_bytes) && quota_bytes >= 0)) return quota_bytes;
+  throw new CloudError(
+    'invalid',
+    `quota ${quota_bytes}: it must be a whole number of bytes, at least 0, or none at all (unlimited)`,
+  );
+}
+
+function fail(error: CloudError): never {
+  throw error;
+}
+
+function noSuchUser(name: string): CloudError {
+  return new CloudError('not_found', `user ${JSON.stringify(name)}: there is no user of this name`);
+}
+
+function taken(name: string): CloudError {
+  return new CloudError('exists', `creating user ${name}: there is one of this name (names differ in more than case)`);
+}

@@ -1,0 +1,165 @@
+// Turns credentials into a principal. App tokens are one hash and one indexed look-up. Passwords cost argon2id
+// (~30 ms, 19 MiB), so a verified one is remembered for a while under an HMAC of user and password, with a key that
+// lives in this process only: the password itself is never kept. What is remembered counts only as long as the
+// account's login version is unchanged, which is looked up on every request (microseconds), so `passwd`, `disable` and
+// `remove` take effect at once, also when another process on the same data folder did them.
+//
+// The same wrong password again (a device that was not told the new one) is refused from memory and not charged to the
+// throttle: it is no new guess, and must not lock its owner out.
+//
+// Unknown and disabled users, and users without a password, cost the same as known ones.
+
+import { createHmac, randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { AccountStore, LoginRecord, User } from '../accounts/account_store.js';
+import { looksLikeToken } from '../accounts/app_token.js';
+import { verifyNothing, verifyPassword } from '../accounts/password.js';
+import { isUserName } from '../accounts/user_name.js';
+import type { Credentials } from './credentials.js';
+import { Gate } from './gate.js';
+import { Throttle, type ThrottleLimits } from './throttle.js';
+
+/** Who a request acts for. */
+export interface Principal {
+  readonly user: User;
+  readonly via: 'password' | 'token';
+  /** As at login; when `AccountStore.loginVersion` answers another, the login is over. */
+  readonly loginVersion: number;
+}
+
+export type AuthAnswer =
+  | { readonly kind: 'ok'; readonly principal: Principal }
+  | { readonly kind: 'denied' }
+  | { readonly kind: 'throttled'; readonly retryAfter_s: number };
+
+export interface AuthenticatorOptions {
+  readonly throttle?: ThrottleLimits;
+  readonly remember_ms?: number;
+}
+
+interface Verified {
+  readonly name: string;
+  readonly loginVersion: number;
+}
+
+const REMEMBER_MS = 10 * 60_000;
+const REMEMBER_MAX = 10_000;
+/** Verifications at a time: bounded by memory (19 MiB each) and by the thread pool that file I/O needs too. */
+const VERIFY_WIDTH = 2;
+const VERIFY_QUEUE = 100;
+const NO_SUCH_USER = -1;
+
+export class Authenticator {
+  readonly #accounts: AccountStore;
+  readonly #throttle: Throttle;
+  readonly #key = randomBytes(32);
+  readonly #verified: LRUCache<string, Verified>;
+  /** Credentials that were wrong -> the login version they were wrong for. */
+  readonly #refused: LRUCache<string, number>;
+  readonly #running = new Map<string, Promise<AuthAnswer>>();
+  readonly #gate = new Gate(VERIFY_WIDTH, VERIFY_QUEUE);
+  #verifications = 0;
+
+  constructor(accounts: AccountStore, options: AuthenticatorOptions = {}) {
+    this.#accounts = accounts;
+    this.#throttle = new Throttle(options.throttle);
+    this.#verified = new LRUCache({ max: REMEMBER_MAX, ttl: options.remember_ms ?? REMEMBER_MS });
+    this.#refused = new LRUCache({ max: REMEMBER_MAX, ttl: options.remember_ms ?? REMEMBER_MS });
+  }
+
+  /** How often a password hash was computed so far; for metrics. */
+  get verifications(): number {
+    return this.#verifications;
+  }
+
+  /** Rejects with `busy_server` under a flood of logins. `address` is the client's IP address. */
+  async check(credentials: Credentials, address: string): Promise<AuthAnswer> {
+    if (looksLikeToken(credentials.secret)) return this.#checkToken(credentials, address);
+    if (credentials.kind === 'bearer') return this.#guess('', address, async () => null);
+    return this.#checkPassword(credentials.user, credentials.secret, address);
+  }
+
+  /** Is a login still good? For connections that outlive a request. */
+  async stillValid(principal: Principal): Promise<boolean> {
+    return (await this.#accounts.loginVersion(principal.user.name)) === principal.loginVersion;
+  }
+
+  async #checkToken(credentials: Credentials, address: string): Promise<AuthAnswer> {
+    const record = await this.#accounts.tokenRecord(credentials.secret);
+    const named = credentials.kind === 'bearer' || sameName(credentials.user, record?.login.user.name);
+    if (record !== null && named && !record.login.user.isDisabled) {
+      await this.#accounts.touchToken(record.token.id);
+      return ok(record.login, 'token');
+    }
+    return this.#guess(credentials.kind === 'basic' ? credentials.user : '', address, async () => null);
+  }
+
+  async #checkPassword(user: string, password: string, address: string): Promise<AuthAnswer> {
+    const key = createHmac('sha256', this.#key).update(`${user.length}:${user}`).update(password).digest('base64');
+    const known = this.#verified.get(key);
+    if (known !== undefined) {
+      const login = await this.#accounts.loginRecord(known.name);
+      if (login !== null && !login.user.isDisabled && login.version === known.loginVersion)
+        return ok(login, 'password');
+      this.#verified.delete(key);
+    }
+    const refusedFor = this.#refused.get(key);
+    if (refusedFor !== undefined) {
+      const login = await this.#login(user);
+      if ((login?.version ?? NO_SUCH_USER) === refusedFor) return { kind: 'denied' };
+      this.#refused.delete(key);
+    }
+    // Clients open many connections at once: the same credentials from the same address are verified once.
+    const flight = `${key}\n${address}`;
+    let running = this.#running.get(flight);
+    if (running === undefined) {
+      running = this.#guess(user, address, () => this.#verify(user, password, key)).finally(() => {
+        this.#running.delete(flight);
+      });
+      this.#running.set(flight, running);
+    }
+    return running;
+  }
+
+  /** Runs one guess under the throttle. `verify` answers null for a wrong one. */
+  async #guess(user: string, address: string, verify: () => Promise<LoginRecord | null>): Promise<AuthAnswer> {
+    const answer = await this.#throttle.charge(user, address);
+    if (answer.kind === 'wait') return { kind: 'throttled', retryAfter_s: answer.retryAfter_s };
+    const login = await verify().catch(async (error: unknown) => {
+      await this.#throttle.uncharge(user, address);
+      throw error;
+    });
+    if (login === null) return { kind: 'denied' };
+    await this.#throttle.refund(user, address);
+    return ok(login, 'password');
+  }
+
+  async #verify(user: string, password: string, key: string): Promise<LoginRecord | null> {
+    return this.#gate.run(async () => {
+      this.#verifications += 1;
+      const login = await this.#login(user);
+      const right =
+        login?.passwordHash == null
+          ? await verifyNothing(password)
+          : (await verifyPassword(login.passwordHash, password)) && !login.user.isDisabled;
+      if (login === null || !right) {
+        this.#refused.set(key, login?.version ?? NO_SUCH_USER);
+        return null;
+      }
+      this.#verified.set(key, { name: login.user.name, loginVersion: login.version });
+      return login;
+    });
+  }
+
+  async #login(user: string): Promise<LoginRecord | null> {
+    return isUserName(user) ? this.#accounts.loginRecord(user) : null;
+  }
+}
+
+function ok(login: LoginRecord, via: Principal['via']): AuthAnswer {
+  return { kind: 'ok', principal: { user: login.user, via, loginVersion: login.version } };
+}
+
+function sameName(given: string, stored: string | undefined): boolean {
+  return stored !== undefined && given.toLowerCase() === stored.toLowerCase();
+}
