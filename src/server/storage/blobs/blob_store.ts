@@ -1,0 +1,51 @@
+// Where file contents live, as an interface made for a local folder and for S3. Contents are immutable and named by
+// their SHA-256; the database is the arbiter of what is used (scale.md): bytes first, metadata second, orphans later.
+
+export type ByteSource = AsyncIterable<Buffer>;
+
+export interface StoredBlob {
+  readonly sha256: string; // hex, lower case
+  readonly size_bytes: number;
+}
+
+export interface BlobInfo extends StoredBlob {
+  readonly modified_ms: number;
+}
+
+export interface BlobPin extends StoredBlob {
+  /** The metadata that refers to the blob is committed (or given up): the collector may judge it again. */
+  release(): void;
+}
+
+export interface PutOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Sees every byte in order, once; to compute further checksums on the way. */
+  readonly tap?: ((chunk: Buffer) => void) | undefined;
+}
+
+/** Bytes of a blob that is known to be there, for a socket. */
+export interface OpenBlob {
+  readonly size_bytes: number;
+  /** Bytes [start, end) in order. Errors with `corrupt` if the stored bytes end before that. */
+  stream(start: number, end: number): AsyncIterable<Buffer>;
+  close(): Promise<void>;
+}
+
+export interface BlobStore {
+  /** Takes the stream to its end; the blob exists afterwards, whole and durable, or not at all. Rejects with `no_space`
+   * when the disk is full. The result is pinned against the collector until `release`. */
+  put(source: ByteSource, options?: PutOptions): Promise<BlobPin>;
+  /** Takes over a finished local file (it is moved, not copied; the caller has fsynced it and vouches for the hash).
+   * Implementations without a local folder upload it and remove it. */
+  adopt(path: string, blob: StoredBlob): Promise<BlobPin>;
+  /** Rejects with `not_found`. */
+  open(sha256: string): Promise<OpenBlob>;
+  has(sha256: string): Promise<boolean>;
+  /** No error if it is gone already. Refuses (false) what is pinned. */
+  delete(sha256: string): Promise<boolean>;
+  /** Everything stored, in no particular order. */
+  list(): AsyncIterable<BlobInfo>;
+  /** A name for a temporary file on the same file system as the blobs, cleared at the next start. */
+  temporaryPath(): string;
+  close(): Promise<void>;
+}
