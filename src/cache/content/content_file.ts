@@ -1,0 +1,213 @@
+// One open sparse content file: the bytes of one generation of one inode. Shared by all handles of that generation and
+// counted; the descriptor closes with the last user. Calls that only touch the page cache are synchronous (a few
+// microseconds, and atomic towards everything else on the event loop, which is what keeps fetched bytes from landing on
+// top of written ones); what has to wait for the disk goes to the thread pool.
+
+import * as fs from 'node:fs';
+import { CloudError, toCloudError } from '../../errors.js';
+import type { Ino } from '../../ids.js';
+import type { MaybePromise } from '../../maybe_promise.js';
+import * as native from './native_file.js';
+
+export interface ContentStat {
+  readonly size_bytes: number;
+  /** What it takes on the disk (st_blocks). */
+  readonly allocated_bytes: number;
+  readonly mtime_ns: bigint;
+}
+
+/** What the store gives a file it opens. */
+export interface ContentFileHooks {
+  /** Makes the directory entry of a new file durable. */
+  syncEntry(): Promise<void>;
+  /** The last user closed. Closes the descriptor. */
+  closed(): void;
+}
+
+/** Largest read served from the shared buffer; longer ones get a buffer of their own. */
+const WARM_READ_BYTES = 1024 * 1024;
+const warm = new native.WarmReader(WARM_READ_BYTES);
+
+export class ContentFile {
+  readonly ino: Ino;
+  readonly gen: number;
+  readonly fd: number;
+  readonly #hooks: ContentFileHooks;
+  #users = 1;
+  #entryDurable: boolean;
+  #running: Promise<void> | null = null;
+  #next: Promise<void> | null = null;
+  #syncFailure: CloudError | null = null;
+
+  constructor(ino: Ino, gen: number, fd: number, created: boolean, hooks: ContentFileHooks) {
+    this.ino = ino;
+    this.gen = gen;
+    this.fd = fd;
+    this.#entryDurable = !created;
+    this.#hooks = hooks;
+  }
+
+  get users(): number {
+    return this.#users;
+  }
+
+  /** One more user; each `retain` needs its `close`. */
+  retain(): this {
+    this.#users += 1;
+    return this;
+  }
+
+  close(): void {
+    if (this.#users === 0) throw new Error(`${this.#name}: closed more often than opened`);
+    this.#users -= 1;
+    if (this.#users === 0) this.#hooks.closed();
+  }
+
+  /** Exactly `size` bytes at `offset`: at once when the page cache has them, else from the thread pool. The buffer of
+   * a synchronous answer is shared: use it before the next read of any content file. Throws or rejects with `corrupt`
+   * when the file is shorter than that: callers ask only for bytes that were stored. */
+  read(offset: number, size: number): MaybePromise<Buffer> {
+    if (size === 0) return EMPTY;
+    if (size <= WARM_READ_BYTES && warm.read(this.fd, offset, size) === size) return warm.buffer.subarray(0, size);
+    return this.readAsync(offset, size);
+  }
+
+  /** Exactly `size` bytes in a buffer of their own, waiting for the disk on the thread pool. */
+  async readAsync(offset: number, size: number): Promise<Buffer> {
+    const buffer = Buffer.allocUnsafe(size);
+    let done = 0;
+    this.retain(); // the descriptor must not be closed (and reused) under a running call
+    try {
+      while (done < size) {
+        const count = await new Promise<number>((resolve, reject) => {
+          fs.read(this.fd, buffer, done, size - done, offset + done, (error, bytes) =>
+            error === null ? resolve(bytes) : reject(toCloudError(error, `reading ${this.#name}`)),
+          );
+        });
+        if (count === 0) throw this.#tooShort(offset, size, done);
+        done += count;
+      }
+      return buffer;
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Exactly `target.length` bytes, waiting for the disk on this thread: for small checks only. */
+  readSync(offset: number, target: Buffer): void {
+    let done = 0;
+    while (done < target.length) {
+      const count = this.#try('reading', () => fs.readSync(this.fd, target, done, target.length - done, offset + done));
+      if (count === 0) throw this.#tooShort(offset, target.length, done);
+      done += count;
+    }
+  }
+
+  /** Stores all of `data` in the page cache, or throws (`no_space`, `quota`, `io`). */
+  write(offset: number, data: Uint8Array): void {
+    let done = 0;
+    while (done < data.length) {
+      done += this.#try('writing', () => fs.writeSync(this.fd, data, done, data.length - done, offset + done));
+    }
+  }
+
+  truncate(size_bytes: number): void {
+    this.#try('truncating', () => fs.ftruncateSync(this.fd, size_bytes));
+  }
+
+  /** fallocate(2) with the kernel's mode bits. */
+  fallocate(mode: number, offset: number, length: number): void {
+    native.fallocate(this.fd, mode, offset, length);
+  }
+
+  /** Gives the disk blocks of [start, end) back; the bytes read as zeros, the size stays. */
+  punchHole(start: number, end: number): void {
+    if (start < end) {
+      native.fallocate(this.fd, native.FALLOC_FL_PUNCH_HOLE | native.FALLOC_FL_KEEP_SIZE, start, end - start);
+    }
+  }
+
+  /** SEEK_DATA of the content file itself; null when only holes follow. */
+  seekData(offset: number): number | null {
+    return native.seekData(this.fd, offset);
+  }
+
+  /** SEEK_HOLE of the content file itself; null past its end. */
+  seekHole(offset: number): number | null {
+    return native.seekHole(this.fd, offset);
+  }
+
+  stat(): ContentStat {
+    const stat = this.#try('stat of', () => fs.fstatSync(this.fd, { bigint: true }));
+    return {
+      size_bytes: Number(stat.size),
+      allocated_bytes: Number(stat.blocks) * 512,
+      mtime_ns: stat.mtimeNs,
+    };
+  }
+
+  /** Changes whenever anything touches the file: size, mtime, ctime, inode. Not the device, whose number may differ
+   * after a reboot. Another fingerprint is no proof of damage; the same one means that nothing happened to it. */
+  fingerprint(): string {
+    const stat = this.#try('stat of', () => fs.fstatSync(this.fd, { bigint: true }));
+    return `${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.ino}`;
+  }
+
+  /** All that was written before the call is on the disk, and the file's name is. Callers that come while a sync runs
+   * share the next one. After a failure every later sync of this open file fails too: the kernel reports lost pages
+   * only once, and a second answer of "fine" would be a lie. */
+  sync(): Promise<void> {
+    if (this.#syncFailure !== null) return Promise.reject(this.#syncFailure);
+    if (this.#running === null) return (this.#running = this.#sync());
+    this.#next ??= this.#running.then(
+      () => this.#startNext(),
+      () => this.#startNext(),
+    );
+    return this.#next;
+  }
+
+  #startNext(): Promise<void> {
+    this.#next = null;
+    return this.sync();
+  }
+
+  async #sync(): Promise<void> {
+    this.retain();
+    try {
+      await new Promise<void>((resolve, reject) => {
+        fs.fdatasync(this.fd, (error) => (error === null ? resolve() : reject(error)));
+      });
+      if (!this.#entryDurable) {
+        await this.#hooks.syncEntry();
+        this.#entryDurable = true;
+      }
+    } catch (error) {
+      this.#syncFailure = toCloudError(error, `making ${this.#name} durable`);
+      throw this.#syncFailure;
+    } finally {
+      this.#running = null;
+      this.close();
+    }
+  }
+
+  get #name(): string {
+    return `content ${this.ino}.${this.gen}`;
+  }
+
+  #try<T>(doing: string, call: () => T): T {
+    try {
+      return call();
+    } catch (error) {
+      throw toCloudError(error, `${doing} ${this.#name}`);
+    }
+  }
+
+  #tooShort(offset: number, size: number, done: number): CloudError {
+    return new CloudError(
+      'corrupt',
+      `reading ${this.#name}: required ${size} bytes at ${offset}, found the end of the file after ${done}`,
+    );
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
