@@ -1,0 +1,47 @@
+// What the commands return; explained in docs/exit-codes.md. Scripts depend on these numbers: they never change meaning.
+
+import { CloudError, type ErrorCode } from '../../src/errors.js';
+
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  notRunning: 3,
+  offline: 4,
+  auth: 5,
+  conflict: 6,
+  busy: 7,
+  unfinished: 8,
+  problems: 9,
+  interrupted: 130,
+} as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** A failure whose exit code the command knows better than the error's own code says. */
+export class CommandError extends Error {
+  override readonly name = 'CommandError';
+  readonly exitCode: ExitCode;
+
+  constructor(exitCode: ExitCode, message: string) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+const BY_CODE: Partial<Record<ErrorCode, ExitCode>> = {
+  offline: EXIT.offline,
+  timeout: EXIT.offline,
+  network: EXIT.offline,
+  unauthorized: EXIT.auth,
+  precondition: EXIT.conflict,
+  exists: EXIT.conflict,
+  locked: EXIT.busy,
+  busy: EXIT.busy,
+  interrupted: EXIT.interrupted,
+};
+
+export function exitCodeOf(error: unknown): ExitCode {
+  if (error instanceof CommandError) return error.exitCode;
+  if (error instanceof CloudError) return BY_CODE[error.code] ?? EXIT.failed;
+  return EXIT.failed;
+}

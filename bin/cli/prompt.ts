@@ -1,0 +1,88 @@
+// Questions to the person at the terminal; a script is never asked, it gets an error that names the option to use.
+
+import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline/promises';
+import { Writable } from 'node:stream';
+import { CloudError } from '../../src/errors.js';
+import { CommandError, EXIT } from './exit_codes.js';
+
+const MAX_SECRET_BYTES = 64 * 1024;
+
+function isInteractive(): boolean {
+  return process.stdin.isTTY === true && process.stderr.isTTY === true;
+}
+
+/** `otherwise`: what a script should do instead, e.g. "use --user". */
+export async function ask(question: string, otherwise: string): Promise<string> {
+  requireTerminal(question, otherwise);
+  return (await readAnswer(`${question} `, process.stderr)).trim();
+}
+
+/** What is typed is not shown. */
+export async function askSecret(question: string, otherwise: string): Promise<string> {
+  requireTerminal(question, otherwise);
+  process.stderr.write(`${question} `);
+  // readline echoes to its output: give it one that swallows.
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const answer = await readAnswer('', nowhere);
+  process.stderr.write('\n');
+  return answer;
+}
+
+export async function askNewPassword(): Promise<string> {
+  const password = await askSecret('New password:', 'use --password-stdin');
+  const again = await askSecret('Again:', 'use --password-stdin');
+  if (password !== again) throw new CommandError(EXIT.failed, 'The two passwords differ; nothing was changed.');
+  return password;
+}
+
+export async function confirm(question: string, otherwise: string): Promise<boolean> {
+  return /^(?:y|yes)$/i.test(await ask(`${question} [y/N]`, otherwise));
+}
+
+/** The first line of standard input, for --password-stdin. */
+export async function secretFromStdin(): Promise<string> {
+  if (process.stdin.isTTY) return askSecret('Password:', 'pipe the password in');
+  let text = '';
+  for await (const chunk of process.stdin.setEncoding('utf8')) {
+    text += chunk;
+    if (text.length > MAX_SECRET_BYTES)
+      throw new CloudError('too_large', 'reading the password: the input is too long');
+    if (text.includes('\n')) break;
+  }
+  return firstLine(text, 'standard input');
+}
+
+/** The first line of a file, for --password-file. */
+export async function secretFromFile(path: string): Promise<string> {
+  const text = await readFile(path, 'utf8').catch((error: Error) => {
+    throw new CloudError('not_found', `reading the password file: ${error.message}`, { cause: error });
+  });
+  return firstLine(text, path);
+}
+
+function firstLine(text: string, source: string): string {
+  const line = text.split('\n', 1)[0]?.replace(/\r$/, '') ?? '';
+  if (line === '') throw new CloudError('invalid', `reading the password from ${source}: its first line is empty`);
+  return line;
+}
+
+function requireTerminal(question: string, otherwise: string): void {
+  if (isInteractive()) return;
+  throw new CommandError(EXIT.usage, `"${question}" can only be asked on a terminal; ${otherwise}.`);
+}
+
+async function readAnswer(question: string, output: NodeJS.WritableStream): Promise<string> {
+  const lines = createInterface({ input: process.stdin, output, terminal: true });
+  const ended = new AbortController();
+  lines.once('SIGINT', () => ended.abort());
+  lines.once('close', () => ended.abort());
+  try {
+    return await lines.question(question, { signal: ended.signal });
+  } catch {
+    process.stderr.write('\n');
+    throw new CommandError(EXIT.interrupted, 'Interrupted.');
+  } finally {
+    lines.close();
+  }
+}

@@ -1,0 +1,56 @@
+// Asks logind not to shut down while uploads are pending (systemd-inhibit(1)). The inhibitor lives in a child that reads
+// from a pipe of ours: when this process ends, however it ends, the pipe closes, the child ends, the lock is gone.
+// Without systemd-inhibit or logind nothing is held and nothing is said (`cloudmount doctor` tells).
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Log } from '../log.js';
+
+export class ShutdownInhibitor {
+  readonly #log: Log;
+  readonly #command: string;
+  #child: ChildProcess | null = null;
+  #absent = false;
+
+  constructor(log: Log, command = 'systemd-inhibit') {
+    this.#log = log;
+    this.#command = command;
+  }
+
+  get held(): boolean {
+    return this.#child !== null;
+  }
+
+  /** Takes or frees the lock; cheap to call again with the same answer. */
+  set(needed: boolean, why: string): void {
+    if (needed) this.#take(why);
+    else this.release();
+  }
+
+  release(): void {
+    this.#child?.stdin?.end();
+    this.#child = null;
+  }
+
+  #take(why: string): void {
+    if (this.#absent || this.#child !== null) return;
+    const child = spawn(
+      this.#command,
+      ['--what=shutdown:sleep', '--who=cloudmount', `--why=${why}`, '--mode=block', 'cat'],
+      { stdio: ['pipe', 'ignore', 'ignore'] },
+    );
+    this.#child = child;
+    // Neither the child nor its pipe keeps the daemon running.
+    child.unref();
+    child.stdin?.on('error', () => undefined);
+    child.on('error', (error) => this.#lost(child, error.message));
+    child.on('exit', (code) => {
+      if (this.#child === child) this.#lost(child, `it ended with code ${code}`);
+    });
+  }
+
+  #lost(child: ChildProcess, reason: string): void {
+    if (this.#child === child) this.#child = null;
+    this.#absent = true;
+    this.#log.debug({ reason }, 'no shutdown inhibitor');
+  }
+}

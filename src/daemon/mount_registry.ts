@@ -1,0 +1,84 @@
+// Which drives run on this machine for this user: one small JSON file per daemon beside its control socket, written when
+// the drive answers, removed when it stops. What counts is whether the socket answers; a note whose process is gone is
+// swept away by whoever reads it.
+
+import { createHash } from 'node:crypto';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { writePrivateFile } from './private_file.js';
+import { privateDir, type UserDirs } from './user_dirs.js';
+
+export interface RunningMount {
+  readonly pid: number;
+  readonly account: string;
+  readonly url: string;
+  readonly mountPoint: string;
+  readonly cacheDir: string;
+  readonly socket: string;
+  readonly logFile: string;
+  readonly startedAt: string;
+}
+
+/** One daemon per cache folder, so the folder's name is the daemon's. */
+export function mountId(cacheDir: string): string {
+  return createHash('sha256').update(resolve(cacheDir)).digest('hex').slice(0, 16);
+}
+
+export function socketPath(dirs: UserDirs, cacheDir: string): string {
+  return join(dirs.runtime, `${mountId(cacheDir)}.sock`);
+}
+
+function notePath(dirs: UserDirs, cacheDir: string): string {
+  return join(dirs.runtime, `${mountId(cacheDir)}.json`);
+}
+
+export async function registerMount(dirs: UserDirs, mount: RunningMount): Promise<void> {
+  await privateDir(dirs.runtime);
+  await writePrivateFile(notePath(dirs, mount.cacheDir), `${JSON.stringify(mount)}\n`);
+}
+
+export async function unregisterMount(dirs: UserDirs, cacheDir: string): Promise<void> {
+  await rm(notePath(dirs, cacheDir), { force: true });
+}
+
+/** All drives of this user whose process lives, ordered by mount point. */
+export async function runningMounts(dirs: UserDirs): Promise<readonly RunningMount[]> {
+  const names = await readdir(dirs.runtime).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  const found: RunningMount[] = [];
+  for (const name of names.filter((candidate) => candidate.endsWith('.json'))) {
+    const path = join(dirs.runtime, name);
+    const mount = parseNote(await readFile(path, 'utf8').catch(() => ''));
+    if (mount !== null && isAlive(mount.pid)) found.push(mount);
+    else if (mount !== null) {
+      await rm(path, { force: true });
+      await rm(join(dirs.runtime, name.replace(/\.json$/, '.sock')), { force: true });
+    }
+  }
+  return found.sort((a, b) => (a.mountPoint < b.mountPoint ? -1 : 1));
+}
+
+function parseNote(text: string): RunningMount | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof value !== 'object' || value === null) return null;
+  const note = value as Record<string, unknown>;
+  const texts = ['account', 'url', 'mountPoint', 'cacheDir', 'socket', 'logFile', 'startedAt'] as const;
+  if (typeof note['pid'] !== 'number' || texts.some((key) => typeof note[key] !== 'string')) return null;
+  return note as unknown as RunningMount;
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
