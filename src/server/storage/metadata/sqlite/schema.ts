@@ -1,0 +1,94 @@
+// Tables of the metadata store. Names are TEXT, or BLOB when they are no valid UTF-8 (`names.ts`), hence the columns
+// without a type. Ids of nodes are numbers of the change sequence (the one they were created with): never reused.
+
+import type { SchemaModule } from './database.js';
+
+export const METADATA_SCHEMA: SchemaModule = {
+  name: 'metadata',
+  migrations: [
+    `
+    CREATE TABLE store (
+      id INTEGER PRIMARY KEY CHECK (id = 1),
+      seq INTEGER NOT NULL,
+      epoch TEXT NOT NULL
+    );
+    INSERT INTO store (id, seq, epoch) VALUES (1, 0, lower(hex(randomblob(6))));
+
+    CREATE TABLE roots (
+      user_id TEXT PRIMARY KEY,
+      node_id INTEGER NOT NULL UNIQUE,
+      quota_bytes INTEGER,
+      feed_floor INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+
+    CREATE TABLE nodes (
+      id INTEGER PRIMARY KEY,
+      parent_id INTEGER,
+      root_id INTEGER NOT NULL,
+      name NOT NULL,
+      kind INTEGER NOT NULL,          -- 0 file, 1 dir, 2 symlink
+      size INTEGER NOT NULL,          -- dir: sum below
+      etag TEXT,                      -- null for dirs: made from tree_seq
+      tree_seq INTEGER NOT NULL,      -- newest change at or below
+      changed_seq INTEGER NOT NULL,   -- newest change of the node itself or of its path
+      path_seq INTEGER NOT NULL,      -- when it was created or last moved itself
+      content_id INTEGER,
+      sha256 TEXT,
+      mtime_s INTEGER NOT NULL,
+      mtime_ns INTEGER NOT NULL,
+      mtime_set INTEGER NOT NULL,     -- 1 = a client chose it; else a dir's follows its entries
+      created_ms INTEGER NOT NULL,
+      mode INTEGER,
+      uid INTEGER,
+      gid INTEGER,
+      target BLOB,
+      has_properties INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE UNIQUE INDEX nodes_by_name ON nodes (parent_id, name);
+    CREATE UNIQUE INDEX nodes_by_change ON nodes (root_id, changed_seq);
+
+    CREATE TABLE contents (
+      id INTEGER PRIMARY KEY,
+      sha256 TEXT NOT NULL,
+      size INTEGER NOT NULL,
+      refs INTEGER NOT NULL,
+      unused_since_ms INTEGER,
+      data BLOB                       -- null: in the blob store
+    );
+    CREATE UNIQUE INDEX contents_by_hash ON contents (sha256) WHERE data IS NULL;
+    CREATE INDEX contents_unused ON contents (unused_since_ms) WHERE unused_since_ms IS NOT NULL;
+
+    CREATE TABLE properties (
+      node_id INTEGER NOT NULL,
+      ns TEXT NOT NULL,
+      name TEXT NOT NULL,
+      xml TEXT NOT NULL,
+      PRIMARY KEY (node_id, ns, name)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE locks (
+      token TEXT PRIMARY KEY,
+      node_id INTEGER NOT NULL,
+      root_id INTEGER NOT NULL,
+      exclusive INTEGER NOT NULL,
+      infinite INTEGER NOT NULL,
+      owner_xml TEXT NOT NULL,
+      user_id TEXT NOT NULL,
+      display_name TEXT NOT NULL,
+      created_ms INTEGER NOT NULL,
+      timeout_s INTEGER NOT NULL,
+      expires_ms INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX locks_by_node ON locks (node_id);
+    CREATE INDEX locks_by_root ON locks (root_id, expires_ms);
+
+    CREATE TABLE tombstones (
+      seq INTEGER PRIMARY KEY,
+      root_id INTEGER NOT NULL,
+      path NOT NULL,
+      at_ms INTEGER NOT NULL
+    );
+    CREATE INDEX tombstones_by_root ON tombstones (root_id, seq);
+    `,
+  ],
+};

@@ -1,0 +1,187 @@
+// MetadataStore on SQLite. `read`s that overlap share one transaction of the reader connection (they live for some
+// microtasks only); `snapshot`s get a connection of their own from a small pool; `write`s go through the database's group
+// commit. What a transaction changed is told to the listeners once it is durable, in order.
+
+import Database from 'better-sqlite3';
+import type { Clock } from '../../../../clock.js';
+import { CloudError } from '../../../../errors.js';
+import type {
+  CommittedChange,
+  MetadataRead,
+  MetadataStore,
+  MetadataWrite,
+  SweepResult,
+  UnusedContent,
+} from '../metadata_store.js';
+import type { SqliteDatabase } from './database.js';
+import { SqliteRead } from './reading.js';
+import { SqliteWrite } from './writing.js';
+
+export interface SqliteMetadataOptions {
+  readonly clock: Clock;
+  /** How long a client may stay away and still get a delta. */
+  readonly tombstoneAge_ms?: number;
+  readonly maxTombstones?: number;
+  /** Long listings at the same time; further ones wait. */
+  readonly maxSnapshots?: number;
+}
+
+const DAY_MS = 86_400_000;
+
+function storeStatements(db: Database.Database) {
+  return {
+    expired: db.prepare<[number]>('DELETE FROM locks WHERE expires_ms <= ?'),
+    oldTombstone: db.prepare<[number], number | null>('SELECT max(seq) FROM tombstones WHERE at_ms < ?').pluck(),
+    surplusTombstone: db
+      .prepare<[number], number>('SELECT seq FROM tombstones ORDER BY seq DESC LIMIT 1 OFFSET ?')
+      .pluck(),
+    raiseFloors: db.prepare<[number, number]>(
+      `UPDATE roots SET feed_floor = ? WHERE feed_floor < ?1
+       AND node_id IN (SELECT root_id FROM tombstones WHERE seq <= ?)`,
+    ),
+    prune: db.prepare<[number]>('DELETE FROM tombstones WHERE seq <= ?'),
+    unused: db
+      .prepare<[number, number], [string, number]>(
+        'SELECT sha256, size FROM contents WHERE unused_since_ms IS NOT NULL AND unused_since_ms < ? AND data IS NULL LIMIT ?',
+      )
+      .raw(),
+    forget: db
+      .prepare<[string], string>(
+        `DELETE FROM contents WHERE data IS NULL AND unused_since_ms IS NOT NULL
+         AND sha256 IN (SELECT value FROM json_each(?)) RETURNING sha256`,
+      )
+      .pluck(),
+    newEpoch: db.prepare('UPDATE store SET epoch = lower(hex(randomblob(6)))'),
+  };
+}
+
+export class SqliteMetadataStore implements MetadataStore {
+  readonly #database: SqliteDatabase;
+  readonly #options: SqliteMetadataOptions;
+  readonly #write: SqliteWrite;
+  readonly #read: SqliteRead;
+  readonly #sql: ReturnType<typeof storeStatements>;
+  readonly #known: Database.Statement<[string], string>;
+  readonly #listeners = new Set<(changes: readonly CommittedChange[]) => void>();
+  #reading = 0;
+  readonly #idleSnapshots: { readonly db: Database.Database; readonly tx: SqliteRead }[] = [];
+  readonly #waiting: (() => void)[] = [];
+  #openSnapshots = 0;
+  #closed = false;
+
+  /** The database must have been opened with `METADATA_SCHEMA`. It is not closed by `close`. */
+  constructor(database: SqliteDatabase, options: SqliteMetadataOptions) {
+    this.#database = database;
+    this.#options = options;
+    this.#write = new SqliteWrite(database.writer, options.clock);
+    this.#read = new SqliteRead(database.reader);
+    this.#sql = storeStatements(database.writer);
+    this.#known = database.reader
+      .prepare<[string], string>(
+        'SELECT sha256 FROM contents WHERE data IS NULL AND sha256 IN (SELECT value FROM json_each(?))',
+      )
+      .pluck();
+  }
+
+  async read<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T> {
+    if (this.#reading === 0) this.#read.begin();
+    this.#reading += 1;
+    try {
+      return await fn(this.#read);
+    } finally {
+      this.#reading -= 1;
+      if (this.#reading === 0) this.#read.commit();
+    }
+  }
+
+  async snapshot<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T> {
+    const connection = await this.#takeSnapshot();
+    try {
+      connection.tx.begin();
+      try {
+        return await fn(connection.tx);
+      } finally {
+        connection.tx.commit();
+      }
+    } finally {
+      this.#openSnapshots -= 1;
+      if (this.#closed) connection.db.close();
+      else this.#idleSnapshots.push(connection);
+      this.#waiting.shift()?.();
+    }
+  }
+
+  async #takeSnapshot(): Promise<{ readonly db: Database.Database; readonly tx: SqliteRead }> {
+    const max = this.#options.maxSnapshots ?? 16;
+    while (this.#openSnapshots >= max) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    if (this.#closed) throw new CloudError('io', 'reading the database: it is closed');
+    this.#openSnapshots += 1;
+    const idle = this.#idleSnapshots.pop();
+    if (idle !== undefined) return idle;
+    try {
+      const db = new Database(this.#database.path, { fileMustExist: true, timeout: 5000 });
+      db.pragma('query_only = ON');
+      return { db, tx: new SqliteRead(db) };
+    } catch (error) {
+      this.#openSnapshots -= 1;
+      throw error;
+    }
+  }
+
+  async write<T>(fn: (tx: MetadataWrite) => Promise<T>): Promise<T> {
+    const done = await this.#database.write(async () => {
+      this.#write.start();
+      const result = await fn(this.#write);
+      return { result, changes: this.#write.finish() };
+    });
+    if (done.changes.length > 0) for (const listener of this.#listeners) listener(done.changes);
+    return done.result;
+  }
+
+  durable(): Promise<void> {
+    return this.#database.durable();
+  }
+
+  onCommit(listener: (changes: readonly CommittedChange[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  sweep(now_ms: number): Promise<SweepResult> {
+    return this.#database.write(() => {
+      const expiredLocks = this.#sql.expired.run(now_ms).changes;
+      const tooOld = this.#sql.oldTombstone.get(now_ms - (this.#options.tombstoneAge_ms ?? 60 * DAY_MS)) ?? 0;
+      const tooMany = this.#sql.surplusTombstone.get(this.#options.maxTombstones ?? 1_000_000) ?? 0;
+      const upTo = Math.max(tooOld, tooMany);
+      if (upTo === 0) return { expiredLocks, prunedTombstones: 0 };
+      this.#sql.raiseFloors.run(upTo, upTo);
+      return { expiredLocks, prunedTombstones: this.#sql.prune.run(upTo).changes };
+    });
+  }
+
+  async unusedContents(before_ms: number, limit: number): Promise<readonly UnusedContent[]> {
+    return this.#sql.unused.all(before_ms, limit).map(([sha256, size_bytes]) => ({ sha256, size_bytes }));
+  }
+
+  forgetContents(sha256: readonly string[]): Promise<readonly string[]> {
+    return this.#database.write(() => this.#sql.forget.all(JSON.stringify(sha256)));
+  }
+
+  async knownContents(sha256: readonly string[]): Promise<ReadonlySet<string>> {
+    return new Set(this.#known.all(JSON.stringify(sha256)));
+  }
+
+  async newEpoch(): Promise<void> {
+    await this.#database.write(() => {
+      this.#sql.newEpoch.run();
+    });
+    this.#read.reloadEpoch();
+    this.#write.reloadEpoch();
+    for (const { tx } of this.#idleSnapshots) tx.reloadEpoch();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { db } of this.#idleSnapshots.splice(0)) db.close();
+  }
+}

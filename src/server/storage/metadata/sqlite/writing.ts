@@ -1,0 +1,468 @@
+// Writing transactions. Every change goes the same way: take numbers of the sequence, write the rows, carry number, size
+// and time up to the root (`#carryUp`), note who must hear of it. The sequence is read once and written back once.
+
+import { createHash } from 'node:crypto';
+import type { Clock } from '../../../../clock.js';
+import { CloudError } from '../../../../errors.js';
+import type { Name } from '../../../../ids.js';
+import { nameToSql } from '../../../../names.js';
+import type {
+  Attributes,
+  CommittedChange,
+  LockRecord,
+  MetadataWrite,
+  NewContent,
+  NewNode,
+  NodeId,
+  NodeRecord,
+  PropertyChange,
+} from '../metadata_store.js';
+import type { Connection } from './database.js';
+import { SqliteRead } from './reading.js';
+import { contentEtag, KIND_DIR, kindNumber, pathToSql, targetToSql } from './rows.js';
+
+/** Ids named to one user per transaction; beyond that "something changed" is all anyone needs. */
+const MAX_NAMED_IDS = 200;
+
+const BELOW = `WITH RECURSIVE below(id, depth) AS (
+  SELECT id, 0 FROM nodes WHERE id = ?
+  UNION ALL SELECT n.id, below.depth + 1 FROM below JOIN nodes n ON n.parent_id = below.id)`;
+
+type Sql = string | number | null | Buffer;
+
+function writeStatements(db: Connection) {
+  return {
+    setSeq: db.prepare<[number]>('UPDATE store SET seq = ?'),
+    insertRoot: db.prepare<[string, number]>('INSERT INTO roots (user_id, node_id) VALUES (?, ?)'),
+    deleteRoot: db.prepare<[string]>('DELETE FROM roots WHERE user_id = ?'),
+    setQuota: db.prepare<[number | null, number]>('UPDATE roots SET quota_bytes = ? WHERE node_id = ?'),
+    userOfRoot: db.prepare<[number], string>('SELECT user_id FROM roots WHERE node_id = ?').pluck(),
+    insertNode: db.prepare<Sql[]>(
+      `INSERT INTO nodes (id, parent_id, root_id, name, kind, size, etag, tree_seq, changed_seq, path_seq, content_id, sha256,
+        mtime_s, mtime_ns, mtime_set, created_ms, mode, uid, gid, target, has_properties)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ),
+    replaceNode: db.prepare<Sql[]>(
+      `UPDATE nodes SET kind = ?, size = ?, etag = ?, tree_seq = ?, changed_seq = ?, content_id = ?, sha256 = ?, mtime_s = ?,
+        mtime_ns = ?, mtime_set = ?, mode = coalesce(?, mode), uid = coalesce(?, uid), gid = coalesce(?, gid), target = ?,
+        created_ms = coalesce(?, created_ms)
+       WHERE id = ?`,
+    ),
+    setAttributes: db.prepare<Sql[]>(
+      `UPDATE nodes SET tree_seq = ?1, changed_seq = ?1, mtime_set = CASE WHEN ?2 IS NULL THEN mtime_set ELSE 1 END,
+        mtime_s = coalesce(?2, mtime_s), mtime_ns = coalesce(?3, mtime_ns), created_ms = coalesce(?4, created_ms),
+        mode = coalesce(?5, mode), uid = coalesce(?6, uid), gid = coalesce(?7, gid)
+       WHERE id = ?8`,
+    ),
+    stampNode: db.prepare<[number, number, number, number]>(
+      'UPDATE nodes SET tree_seq = ?, changed_seq = ?, has_properties = ? WHERE id = ?',
+    ),
+    moveNode: db.prepare<[number, number, string | Buffer, number, number, number, number]>(
+      'UPDATE nodes SET parent_id = ?, root_id = ?, name = ?, tree_seq = ?, changed_seq = ?, path_seq = ? WHERE id = ?',
+    ),
+    countBelow: db.prepare<[number], number>(`${BELOW} SELECT count(*) FROM below`).pluck(),
+    /** New numbers for everything below a moved collection, parents first. */
+    renumberBelow: db.prepare<[number, number, number]>(
+      `${BELOW} UPDATE nodes SET root_id = ?, changed_seq = ? + numbered.n
+       FROM (SELECT id, row_number() OVER (ORDER BY depth, id) AS n FROM below WHERE depth > 0) AS numbered
+       WHERE nodes.id = numbered.id`,
+    ),
+    /** The collections from here up to the root: number, size and (where it follows the entries) time of the first one. */
+    carryUp: db.prepare<[number, number, number]>(
+      `WITH RECURSIVE up(id, parent_id) AS (
+         SELECT id, parent_id FROM nodes WHERE id = ?
+         UNION ALL SELECT n.id, n.parent_id FROM up JOIN nodes n ON n.id = up.parent_id)
+       UPDATE nodes SET tree_seq = max(tree_seq, ?), size = size + ? WHERE id IN (SELECT id FROM up)`,
+    ),
+    entryChanged: db.prepare<[number, number, number]>(
+      'UPDATE nodes SET mtime_s = ?, mtime_ns = ? WHERE id = ? AND mtime_set = 0',
+    ),
+    tombstone: db.prepare<[number, number, string | Buffer, number]>(
+      'INSERT INTO tombstones (seq, root_id, path, at_ms) VALUES (?, ?, ?, ?)',
+    ),
+    insertInline: db.prepare<[string, number, Buffer]>(
+      'INSERT INTO contents (sha256, size, refs, data) VALUES (?, ?, 1, ?)',
+    ),
+    insertBlob: db
+      .prepare<[string, number], number>(
+        `INSERT INTO contents (sha256, size, refs) VALUES (?, ?, 1)
+         ON CONFLICT (sha256) WHERE data IS NULL DO UPDATE SET refs = refs + 1, unused_since_ms = NULL RETURNING id`,
+      )
+      .pluck(),
+    retain: db.prepare<[number]>('UPDATE contents SET refs = refs + 1, unused_since_ms = NULL WHERE id = ?'),
+    dropInline: db.prepare<[number]>('DELETE FROM contents WHERE id = ? AND refs = 1 AND data IS NOT NULL'),
+    release: db.prepare<[number, number]>(
+      'UPDATE contents SET refs = refs - 1, unused_since_ms = CASE WHEN refs = 1 THEN ? END WHERE id = ?',
+    ),
+    releaseBelow: db.prepare<[number, number]>(
+      `${BELOW} UPDATE contents SET refs = refs - used.n, unused_since_ms = CASE WHEN refs = used.n THEN ? END
+       FROM (SELECT n.content_id AS id, count(*) AS n FROM below JOIN nodes n ON n.id = below.id
+             WHERE n.content_id IS NOT NULL GROUP BY n.content_id) AS used
+       WHERE contents.id = used.id`,
+    ),
+    deleteUnusedInline: db.prepare('DELETE FROM contents WHERE unused_since_ms IS NOT NULL AND data IS NOT NULL'),
+    deleteNode: db.prepare<[number]>('DELETE FROM nodes WHERE id = ?'),
+    deletePropertiesBelow: db.prepare<[number]>(
+      `${BELOW} DELETE FROM properties WHERE node_id IN (SELECT b.id FROM below b JOIN nodes n ON n.id = b.id WHERE n.has_properties = 1)`,
+    ),
+    deleteBelow: db.prepare<[number]>(`${BELOW} DELETE FROM nodes WHERE id IN (SELECT id FROM below)`),
+    deleteProperties: db.prepare<[number]>('DELETE FROM properties WHERE node_id = ?'),
+    setProperty: db.prepare<[number, string, string, string]>(
+      'INSERT OR REPLACE INTO properties (node_id, ns, name, xml) VALUES (?, ?, ?, ?)',
+    ),
+    removeProperty: db.prepare<[number, string, string]>(
+      'DELETE FROM properties WHERE node_id = ? AND ns = ? AND name = ?',
+    ),
+    copyProperties: db.prepare<[number, number]>(
+      'INSERT INTO properties (node_id, ns, name, xml) SELECT ?, ns, name, xml FROM properties WHERE node_id = ?',
+    ),
+    anyProperty: db.prepare<[number], number>('SELECT 1 FROM properties WHERE node_id = ? LIMIT 1').pluck(),
+    mtimeSet: db.prepare<[number], number>('SELECT mtime_set FROM nodes WHERE id = ?').pluck(),
+    insertLock: db.prepare<Sql[]>(
+      `INSERT INTO locks (token, node_id, root_id, exclusive, infinite, owner_xml, user_id, display_name, created_ms,
+        timeout_s, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ),
+    refreshLock: db.prepare<[number, number, string]>('UPDATE locks SET timeout_s = ?, expires_ms = ? WHERE token = ?'),
+    lockedNode: db.prepare<[string], number>('SELECT node_id FROM locks WHERE token = ?').pluck(),
+    deleteLock: db.prepare<[string]>('DELETE FROM locks WHERE token = ?'),
+    deleteLocksOf: db.prepare<[number]>('DELETE FROM locks WHERE node_id = ?'),
+    anyLockRow: db.prepare<[number], number>('SELECT 1 FROM locks WHERE root_id = ? LIMIT 1').pluck(),
+    lockRowsOfRoot: db.prepare<[number], [string, number]>('SELECT token, node_id FROM locks WHERE root_id = ?').raw(),
+  };
+}
+
+type WriteStatements = ReturnType<typeof writeStatements>;
+
+interface Representation {
+  readonly contentId: number | null;
+  readonly sha256: string;
+  readonly size: number;
+  readonly target: Buffer | null;
+}
+
+/** One per database; `start` and `finish` bracket each transaction. */
+export class SqliteWrite extends SqliteRead implements MetadataWrite {
+  readonly #sql: WriteStatements;
+  readonly #clock: Clock;
+  #seq = 0;
+  #seqAtStart = 0;
+  #touched = new Map<NodeId, Set<NodeId>>();
+
+  constructor(db: Connection, clock: Clock) {
+    super(db);
+    this.#sql = writeStatements(db);
+    this.#clock = clock;
+  }
+
+  start(): void {
+    this.#seq = this.#seqAtStart = this.headSync().seq;
+    this.#touched = new Map();
+  }
+
+  /** Writes the sequence back and says what changed for whom. */
+  finish(): readonly CommittedChange[] {
+    if (this.#seq !== this.#seqAtStart) this.#sql.setSeq.run(this.#seq);
+    const out: CommittedChange[] = [];
+    for (const [rootId, ids] of this.#touched) {
+      const userId = this.#sql.userOfRoot.get(rootId);
+      if (userId !== undefined) out.push({ userId, seq: this.#seq, fileIds: [...ids] });
+    }
+    return out;
+  }
+
+  async ensureRoot(userId: string): Promise<NodeRecord> {
+    const found = await this.root(userId);
+    if (found !== null) return found;
+    const seq = this.#next();
+    const now = this.#clock.timestamp();
+    const created = this.#clock.now_ms();
+    this.#sql.insertNode.run(
+      ...[seq, null, seq, '', KIND_DIR, 0, null, seq, seq, seq, null, null, now.s, now.ns, 0, created],
+      ...[null, null, null, null, 0],
+    );
+    this.#sql.insertRoot.run(userId, seq);
+    return this.#mustNode(seq as NodeId);
+  }
+
+  async setQuota(rootId: NodeId, quota_bytes: number | null): Promise<void> {
+    this.#sql.setQuota.run(quota_bytes, rootId);
+  }
+
+  async removeRoot(userId: string): Promise<void> {
+    const root = await this.root(userId);
+    if (root === null) return;
+    this.#deleteTree(root);
+    this.#sql.deleteRoot.run(userId);
+  }
+
+  async create(parent: NodeRecord, name: Name, spec: NewNode): Promise<NodeRecord> {
+    this.#mustBeFree(parent, name);
+    const seq = this.#next();
+    const now = this.#clock.timestamp();
+    const mtime = spec.mtime ?? now;
+    const content = spec.kind === 'dir' ? null : this.#store(spec, parent.rootId, 0);
+    this.#sql.insertNode.run(
+      ...[seq, parent.id, parent.rootId, nameToSql(name), kindNumber(spec.kind), content?.size ?? 0],
+      ...[content === null ? null : contentEtag(seq, content.sha256), seq, seq, seq],
+      ...[content?.contentId ?? null, content?.sha256 ?? null, mtime.s, mtime.ns, spec.mtime === undefined ? 0 : 1],
+      ...[spec.created_ms ?? this.#clock.now_ms(), spec.mode ?? null, spec.uid ?? null, spec.gid ?? null],
+      ...[content?.target ?? null, 0],
+    );
+    this.#entryChanged(parent.id);
+    this.#carryUp(parent.id, seq, content?.size ?? 0);
+    this.#touch(parent.rootId, seq as NodeId, parent.id);
+    return this.#mustNode(seq as NodeId);
+  }
+
+  async replace(node: NodeRecord, spec: Exclude<NewNode, { kind: 'dir' }>): Promise<NodeRecord> {
+    if (node.kind === 'dir' || node.parentId === null) {
+      throw new CloudError('is_dir', 'replacing content: a file is required, found a collection');
+    }
+    const seq = this.#next();
+    const mtime = spec.mtime ?? this.#clock.timestamp();
+    const content = this.#store(spec, node.rootId, node.size_bytes);
+    if (node.contentId !== null) this.#release(node.contentId);
+    this.#sql.replaceNode.run(
+      ...[kindNumber(spec.kind), content.size, contentEtag(seq, content.sha256), seq, seq],
+      ...[content.contentId, content.sha256, mtime.s, mtime.ns, spec.mtime === undefined ? 0 : 1],
+      ...[spec.mode ?? null, spec.uid ?? null, spec.gid ?? null, content.target, spec.created_ms ?? null, node.id],
+    );
+    this.#carryUp(node.parentId, seq, content.size - node.size_bytes);
+    this.#touch(node.rootId, node.id, node.parentId);
+    return this.#mustNode(node.id);
+  }
+
+  async setAttributes(node: NodeRecord, attributes: Attributes): Promise<NodeRecord> {
+    const { mtime, created_ms, mode, uid, gid } = attributes;
+    const seq = this.#next();
+    this.#sql.setAttributes.run(
+      ...[
+        seq,
+        mtime?.s ?? null,
+        mtime?.ns ?? null,
+        created_ms ?? null,
+        mode ?? null,
+        uid ?? null,
+        gid ?? null,
+        node.id,
+      ],
+    );
+    return this.#changed(node, seq);
+  }
+
+  async setProperties(node: NodeRecord, changes: readonly PropertyChange[]): Promise<NodeRecord> {
+    for (const change of changes) {
+      if (change.kind === 'set') this.#sql.setProperty.run(node.id, change.ns, change.name, change.xml);
+      else this.#sql.removeProperty.run(node.id, change.ns, change.name);
+    }
+    return this.#stamp(node, this.#sql.anyProperty.get(node.id) !== undefined);
+  }
+
+  async remove(node: NodeRecord): Promise<void> {
+    if (node.parentId === null) throw new CloudError('no_access', 'removing: the root of a tree cannot be removed');
+    const path = this.#pathSync(node);
+    const seq = this.#next();
+    this.#deleteTree(node);
+    this.#sql.tombstone.run(seq, node.rootId, pathToSql(path), this.#clock.now_ms());
+    this.#entryChanged(node.parentId);
+    this.#carryUp(node.parentId, seq, -node.size_bytes);
+    this.#touch(node.rootId, node.id, node.parentId);
+  }
+
+  async move(node: NodeRecord, parent: NodeRecord, name: Name): Promise<NodeRecord> {
+    if (node.parentId === null) throw new CloudError('no_access', 'moving: the root of a tree cannot be moved');
+    this.#mustBeFree(parent, name);
+    if (node.rootId !== parent.rootId) this.#checkQuota(parent.rootId, node.size_bytes);
+    const oldPath = this.#pathSync(node);
+    this.#deleteLocks(node);
+    const below = node.kind === 'dir' ? (this.#sql.countBelow.get(node.id) ?? 1) - 1 : 0;
+    const seq = this.#next();
+    this.#sql.moveNode.run(parent.id, parent.rootId, nameToSql(name), seq, seq, seq, node.id);
+    if (below > 0) this.#sql.renumberBelow.run(node.id, parent.rootId, seq);
+    this.#seq += below;
+    // The tombstone comes last, so that who follows the feed sees the node at its new place before the old one goes.
+    const last = this.#next();
+    this.#sql.tombstone.run(last, node.rootId, pathToSql(oldPath), this.#clock.now_ms());
+    this.#entryChanged(node.parentId);
+    if (parent.id !== node.parentId) this.#entryChanged(parent.id);
+    this.#carryUp(node.parentId, last, -node.size_bytes);
+    this.#carryUp(parent.id, last, node.size_bytes);
+    this.#touch(node.rootId, node.id, node.parentId);
+    this.#touch(parent.rootId, node.id, parent.id);
+    return this.#mustNode(node.id);
+  }
+
+  async copy(node: NodeRecord, parent: NodeRecord, name: Name, deep: boolean): Promise<NodeRecord> {
+    this.#mustBeFree(parent, name);
+    const size = node.kind === 'dir' && !deep ? 0 : node.size_bytes;
+    this.#checkQuota(parent.rootId, size);
+    const id = await this.#copyTree(node, parent, name, deep);
+    this.#entryChanged(parent.id);
+    this.#carryUp(parent.id, this.#seq, size);
+    this.#touch(parent.rootId, id, parent.id);
+    return this.#mustNode(id);
+  }
+
+  async addLock(lock: LockRecord): Promise<void> {
+    const node = this.#mustNode(lock.nodeId);
+    this.#sql.insertLock.run(
+      ...[lock.token, node.id, node.rootId, lock.scope === 'exclusive' ? 1 : 0, lock.depth === 'infinity' ? 1 : 0],
+      ...[lock.ownerXml, lock.userId, lock.displayName, lock.created_ms, lock.timeout_s, lock.expires_ms],
+    );
+    this.#stamp(node, node.hasProperties);
+  }
+
+  async refreshLock(token: string, timeout_s: number, expires_ms: number): Promise<void> {
+    this.#sql.refreshLock.run(timeout_s, expires_ms, token);
+  }
+
+  async removeLock(token: string): Promise<void> {
+    const id = this.#sql.lockedNode.get(token);
+    if (id === undefined) return;
+    this.#sql.deleteLock.run(token);
+    const node = this.nodeSync(id as NodeId);
+    if (node !== null) this.#stamp(node, node.hasProperties);
+  }
+
+  #next(): number {
+    this.#seq += 1;
+    return this.#seq;
+  }
+
+  #touch(rootId: NodeId, ...ids: NodeId[]): void {
+    let set = this.#touched.get(rootId);
+    if (set === undefined) this.#touched.set(rootId, (set = new Set()));
+    for (const id of ids) if (set.size < MAX_NAMED_IDS) set.add(id);
+  }
+
+  #mustNode(id: NodeId): NodeRecord {
+    const node = this.nodeSync(id);
+    if (node === null) throw new CloudError('not_found', `using node ${id}: it is required to exist, found nothing`);
+    return node;
+  }
+
+  #mustBeFree(parent: NodeRecord, name: Name): void {
+    if (parent.kind !== 'dir')
+      throw new CloudError('not_dir', 'adding an entry: a collection is required, found a file');
+    if (this.memberSync(parent.id, name) !== null) {
+      throw new CloudError('exists', `adding the entry ${JSON.stringify(name)}: the name is taken`);
+    }
+  }
+
+  #pathSync(node: NodeRecord): readonly Name[] {
+    return this.lineageSync(node.id)
+      .slice(1)
+      .map((above) => above.name);
+  }
+
+  /** A change of the node's own properties or locks. */
+  #stamp(node: NodeRecord, hasProperties: boolean): NodeRecord {
+    const seq = this.#next();
+    this.#sql.stampNode.run(node.kind === 'dir' ? seq : 0, seq, hasProperties ? 1 : 0, node.id);
+    return this.#changed(node, seq);
+  }
+
+  #changed(node: NodeRecord, seq: number): NodeRecord {
+    if (node.parentId !== null) this.#carryUp(node.parentId, seq, 0);
+    this.#touch(node.rootId, node.id);
+    return this.#mustNode(node.id);
+  }
+
+  #carryUp(from: NodeId, seq: number, size_bytes: number): void {
+    this.#sql.carryUp.run(from, seq, size_bytes);
+  }
+
+  #entryChanged(dir: NodeId): void {
+    const now = this.#clock.timestamp();
+    this.#sql.entryChanged.run(now.s, now.ns, dir);
+  }
+
+  #checkQuota(rootId: NodeId, more_bytes: number): void {
+    if (more_bytes <= 0) return;
+    const { used_bytes, quota_bytes } = this.usageSync(rootId);
+    if (quota_bytes !== null && used_bytes + more_bytes > quota_bytes) {
+      throw new CloudError(
+        'quota',
+        `storing ${more_bytes} more bytes: the quota is ${quota_bytes} bytes and ${used_bytes} are used`,
+      );
+    }
+  }
+
+  /** Makes the content known, within the quota. */
+  #store(spec: Exclude<NewNode, { kind: 'dir' }>, rootId: NodeId, replaced_bytes: number): Representation {
+    if (spec.kind === 'symlink') {
+      const target = targetToSql(spec.target);
+      this.#checkQuota(rootId, target.length - replaced_bytes);
+      const sha256 = createHash('sha256').update(target).digest('hex');
+      return { contentId: null, sha256, size: target.length, target };
+    }
+    const { content } = spec;
+    this.#checkQuota(rootId, content.size_bytes - replaced_bytes);
+    return { contentId: this.#storeContent(content), sha256: content.sha256, size: content.size_bytes, target: null };
+  }
+
+  #storeContent(content: NewContent): number {
+    const { sha256, size_bytes } = content;
+    if (content.kind === 'inline') {
+      return Number(this.#sql.insertInline.run(sha256, size_bytes, content.data).lastInsertRowid);
+    }
+    const id = this.#sql.insertBlob.get(sha256, size_bytes);
+    if (id === undefined) throw new CloudError('io', `recording the content ${sha256}: no id was given`);
+    return id;
+  }
+
+  #release(contentId: number): void {
+    if (this.#sql.dropInline.run(contentId).changes === 0) this.#sql.release.run(this.#clock.now_ms(), contentId);
+  }
+
+  #deleteTree(node: NodeRecord): void {
+    this.#deleteLocks(node);
+    if (node.kind !== 'dir' || this.sql.anyChild.get(node.id) === undefined) {
+      if (node.contentId !== null) this.#release(node.contentId);
+      if (node.hasProperties) this.#sql.deleteProperties.run(node.id);
+      this.#sql.deleteNode.run(node.id);
+      return;
+    }
+    this.#sql.releaseBelow.run(node.id, this.#clock.now_ms());
+    this.#sql.deleteUnusedInline.run();
+    this.#sql.deletePropertiesBelow.run(node.id);
+    this.#sql.deleteBelow.run(node.id);
+  }
+
+  /** Locks rooted at or below the node, expired ones too. */
+  #deleteLocks(node: NodeRecord): void {
+    if (this.#sql.anyLockRow.get(node.rootId) === undefined) return;
+    this.#sql.deleteLocksOf.run(node.id);
+    if (node.kind !== 'dir') return;
+    for (const [token, lockedId] of this.#sql.lockRowsOfRoot.all(node.rootId)) {
+      if (this.sql.isBelow.get(lockedId, node.id) !== undefined) this.#sql.deleteLock.run(token);
+    }
+  }
+
+  async #copyTree(node: NodeRecord, parent: NodeRecord, name: Name, deep: boolean): Promise<NodeId> {
+    const seq = this.#next();
+    const size = node.kind === 'dir' && !deep ? 0 : node.size_bytes;
+    if (node.contentId !== null) this.#sql.retain.run(node.contentId);
+    this.#sql.insertNode.run(
+      ...[seq, parent.id, parent.rootId, nameToSql(name), kindNumber(node.kind), size],
+      ...[node.sha256 === null ? null : contentEtag(seq, node.sha256), seq, seq, seq, node.contentId, node.sha256],
+      ...[node.mtime.s, node.mtime.ns, this.#sql.mtimeSet.get(node.id) ?? 0, this.#clock.now_ms()],
+      ...[node.mode, node.uid, node.gid, node.target === null ? null : targetToSql(node.target)],
+      node.hasProperties ? 1 : 0,
+    );
+    if (node.hasProperties) this.#sql.copyProperties.run(seq, node.id);
+    if (node.kind === 'dir' && deep) {
+      const copy = this.#mustNode(seq as NodeId);
+      // All members are read before the first is written: a copy into itself (refused by the caller) could not run away.
+      for (const member of await this.children(node.id, null, -1))
+        await this.#copyTree(member, copy, member.name, true);
+      this.#carryOwn(copy.id);
+    }
+    return seq as NodeId;
+  }
+
+  /** A copied collection's ETag covers what was copied into it. */
+  #carryOwn(id: NodeId): void {
+    this.#sql.carryUp.run(id, this.#seq, 0);
+  }
+}
