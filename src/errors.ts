@@ -39,6 +39,7 @@ export type ErrorCode =
   | 'unsupported' // EOPNOTSUPP
   | 'no_attribute'
   | 'range' // ERANGE: buffer too small
+  | 'past_end' // ENXIO: lseek beyond the data there is
   | 'too_big' // E2BIG
   | 'io';
 

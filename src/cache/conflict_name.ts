@@ -1,0 +1,39 @@
+// `NAME (conflict USER@HOST YYYY-MM-DD HHMMSS).EXT`, at most 255 bytes, not taken.
+
+import type { Name } from '../ids.js';
+import { NAME_MAX_BYTES, nameBytes } from '../names.js';
+
+export interface Author {
+  readonly user: string;
+  readonly host: string;
+}
+
+export function conflictName(name: Name, author: Author, at: Date, taken: (name: Name) => boolean): Name {
+  const dot = name.lastIndexOf('.');
+  const hasExtension = dot > 0 && name.length - dot <= 16;
+  const extension = hasExtension ? name.slice(dot) : '';
+  const stem = hasExtension ? name.slice(0, dot) : name;
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const time = `${two(at.getHours())}${two(at.getMinutes())}${two(at.getSeconds())}`;
+  const who = `${author.user}@${author.host}`.replaceAll(/[/\0]/g, '_').slice(0, 60);
+  for (let n = 1; ; n++) {
+    const label = ` (conflict ${who} ${day} ${time}${n === 1 ? '' : ` ${n}`})`;
+    const candidate = (cut(stem, NAME_MAX_BYTES - nameBytes(label) - nameBytes(extension)) + label + extension) as Name;
+    if (!taken(candidate)) return candidate;
+  }
+}
+
+/** The longest prefix of whole characters with at most `limit` bytes. */
+function cut(text: string, limit: number): string {
+  if (nameBytes(text) <= limit) return text;
+  let out = '';
+  let used = 0;
+  for (const character of text) {
+    const bytes = nameBytes(character);
+    if (used + bytes > limit) break;
+    out += character;
+    used += bytes;
+  }
+  return out;
+}

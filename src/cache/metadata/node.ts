@@ -1,0 +1,139 @@
+// One node in memory: the row of `schema.ts` with names, types and the few rules that follow from it.
+
+import type { Timestamp } from '../../clock.js';
+import type { Ino, Name } from '../../ids.js';
+import {
+  ALL_RIGHTS_BITS,
+  type LockInfo,
+  type NodeKind,
+  packRights,
+  type Rights,
+  unpackRights,
+} from '../../remote/remote.js';
+import type { NodeView } from '../cache_api.js';
+
+/** What of a node differs from the server besides its place. */
+export const Dirty = {
+  content: 1,
+  mode: 2,
+  owner: 4,
+  mtime: 8,
+  xattrs: 16,
+} as const;
+
+export const DIRTY_META = Dirty.mode | Dirty.owner | Dirty.mtime | Dirty.xattrs;
+
+export interface ConflictNote {
+  readonly original: string;
+  readonly atEpoch_ms: number;
+  readonly reason: string;
+}
+
+/** Where the server has a node: member `name` of the collection that is node `parent` here. */
+export interface BasePlace {
+  readonly parent: Ino;
+  readonly name: Name;
+}
+
+const rightsOf: (Rights | undefined)[] = [];
+
+export class NodeRecord implements NodeView {
+  readonly ino: Ino;
+  readonly kind: NodeKind;
+  parent: Ino | null;
+  name: Name;
+  size_bytes = 0;
+  mtime: Timestamp;
+  ctime: Timestamp;
+  atime: Timestamp;
+  mode: number | null = null;
+  uid: number | null = null;
+  gid: number | null = null;
+  symlinkTarget: string | null = null;
+  rightsBits = ALL_RIGHTS_BITS;
+  shared: 'in' | 'out' | 'link' | null = null;
+  checksum: string | null = null;
+  fileid: string | null = null;
+  lockInfo: LockInfo | null = null;
+  xattrs: Map<string, Buffer> | null = null;
+  base: BasePlace | null = null;
+  baseEtag: string | null = null;
+  baseSize_bytes: number | null = null;
+  seen = 0;
+  /** Pushed out of its base slot by a feed that has not ended: where is it now? `follow` = the drive shows it where the
+   * server has it; `stay` = the user has put it elsewhere. */
+  limbo: 'none' | 'follow' | 'stay' = 'none';
+  listed_ms = 0;
+  listedEtag: string | null = null;
+  dirty = 0;
+  xattrDirty: Set<string> | null = null;
+  pending: number | null = null;
+  pendingSince_ms = 0;
+  error: string | null = null;
+  errorCode: string | null = null;
+  attempts = 0;
+  uploadState: string | null = null;
+  gen = 0;
+  extents: Buffer | null = null;
+  sums: Buffer | null = null;
+  fingerprint: string | null = null;
+  cached_bytes = 0;
+  used_ms = 0;
+  pin = false;
+  localOnly = false;
+  conflict: ConflictNote | null = null;
+  /** In memory only. */
+  dataVersion = 0;
+  /** Monotonic time before which writeback leaves the node alone (quiet time, backoff). In memory only. */
+  notBefore_ms = 0;
+
+  constructor(ino: Ino, kind: NodeKind, parent: Ino | null, name: Name, now: Timestamp) {
+    this.ino = ino;
+    this.kind = kind;
+    this.parent = parent;
+    this.name = name;
+    this.mtime = now;
+    this.ctime = now;
+    this.atime = now;
+  }
+
+  get rights(): Rights {
+    return (rightsOf[this.rightsBits] ??= unpackRights(this.rightsBits));
+  }
+
+  set rights(rights: Rights) {
+    this.rightsBits = packRights(rights);
+  }
+
+  get lock(): 'none' | 'mine' | 'other' {
+    if (this.lockInfo === null) return 'none';
+    return this.lockInfo.mine ? 'mine' : 'other';
+  }
+
+  get nlink(): number {
+    if (this.parent === null && this.ino !== 1) return 0;
+    // 1 for directories tells find(1) not to count sub-directories, which would cost a query per directory.
+    return 1;
+  }
+
+  get isDir(): boolean {
+    return this.kind === 'dir';
+  }
+
+  get contentDirty(): boolean {
+    return (this.dirty & Dirty.content) !== 0;
+  }
+
+  /** Is the node where the server has it? Unlinked, or not on the server, is not. */
+  get inPlace(): boolean {
+    if (this.ino === 1) return true;
+    return this.base !== null && this.parent === this.base.parent && this.name === this.base.name;
+  }
+
+  /** Anything at all that the server does not know yet. */
+  get differs(): boolean {
+    if (this.localOnly) return false;
+    if (this.parent === null && this.ino !== 1) return this.base !== null;
+    return this.dirty !== 0 || !this.inPlace;
+  }
+}

@@ -1,0 +1,464 @@
+// What the server says, applied to the local tree. Methods run inside one transaction of the caller and never wait.
+//
+// The rules: a clean node follows the server. A dirty one keeps its content and its base ETag, so that its upload will
+// find out by its precondition. Local places win over remote moves where the user moved the node too. What cannot be
+// shown under its name is kept under a conflict name. Nothing dirty is ever removed.
+
+import type { Clock, Timestamp } from '../clock.js';
+import type { Ino, Name, RemotePath } from '../ids.js';
+import { splitPath } from '../ids.js';
+import type { Log } from '../log.js';
+import type { RemoteEntry } from '../remote/remote.js';
+import type { Invalidation } from './cache_api.js';
+import { type Author, conflictName } from './conflict_name.js';
+import { Dirty, type NodeRecord } from './metadata/node.js';
+import type { NodeStore } from './metadata/node_store.js';
+import type { RecentOperations } from './recent_operations.js';
+import type { Tree } from './tree.js';
+
+export interface MirrorOptions {
+  readonly store: NodeStore;
+  readonly tree: Tree;
+  readonly clock: Clock;
+  readonly author: Author;
+  readonly recent: RecentOperations;
+  readonly log: Log;
+  readonly invalidate: (event: Invalidation) => void;
+  readonly isBusy: (node: NodeRecord) => boolean;
+  readonly isOpen: (node: NodeRecord) => boolean;
+  /** All bytes are here. */
+  readonly isComplete: (node: NodeRecord) => boolean;
+  /** The node's cached bytes are of a version that is gone; nobody has it open. */
+  readonly dropContent: (node: NodeRecord) => void;
+  /** The node left the drive; its content may go once nobody has it open. */
+  readonly onUnlinked: (node: NodeRecord) => void;
+}
+
+export class Mirror {
+  readonly #o: MirrorOptions;
+  readonly #store: NodeStore;
+  readonly #deferred = new Set<RemotePath>();
+
+  constructor(options: MirrorOptions) {
+    this.#o = options;
+    this.#store = options.store;
+  }
+
+  /** Paths about which the server must be asked again, because a request of ours was on its way. Empties the list. */
+  takeDeferred(): RemotePath[] {
+    const paths = [...this.#deferred];
+    this.#deferred.clear();
+    return paths;
+  }
+
+  defer(path: RemotePath): void {
+    this.#deferred.add(path);
+  }
+
+  /** Where the server has `node`, or null if it does not. */
+  remotePath(node: NodeRecord): RemotePath | null {
+    let path = '' as RemotePath;
+    let at: NodeRecord | null = node;
+    while (at !== null && at.ino !== 1) {
+      if (at.base === null) return null;
+      path = (path === '' ? at.base.name : `${at.base.name}/${path}`) as RemotePath;
+      at = this.#store.get(at.base.parent);
+    }
+    return at === null ? null : path;
+  }
+
+  /** The node that the server has at `path`. */
+  atPath(path: RemotePath): NodeRecord | null {
+    let at: NodeRecord | null = this.#store.get(1 as Ino);
+    if (path === '') return at;
+    for (const name of path.split('/')) {
+      if (at === null) return null;
+      at = this.#store.atBase(at.ino, name as Name);
+    }
+    return at;
+  }
+
+  /** The server has `entry`, as it said in an answer to a request made at `asked_ms`. */
+  present(entry: RemoteEntry, asked_ms: number, epoch: number): void {
+    if (entry.path === '') {
+      this.#updateRoot(entry);
+      return;
+    }
+    const { parent: parentPath, name } = splitPath(entry.path);
+    const parent = this.atPath(parentPath);
+    if (parent === null || this.#o.recent.touchedSince(entry.path, asked_ms)) {
+      this.#deferred.add(entry.path);
+      return;
+    }
+    this.presentIn(parent, name, entry, asked_ms, epoch);
+  }
+
+  /** As `present`, for a caller that knows the collection. */
+  presentIn(parent: NodeRecord, name: Name, entry: RemoteEntry, asked_ms: number, epoch: number): void {
+    const occupant = this.#store.atBase(parent.ino, name);
+    let node = entry.fileid === null ? null : this.#store.byFileid(entry.fileid);
+    if (node === null && occupant !== null && sameIdentity(occupant, entry)) node = occupant;
+    if (node !== null && node.kind !== entry.kind) node = null;
+    const local = this.#store.child(parent.ino, name);
+    const involved = [node, occupant, local, parent].filter((n) => n !== null);
+    if (involved.some((n) => this.#o.isBusy(n)) || this.#o.recent.touchedSince(entry.path, asked_ms)) {
+      this.#deferred.add(entry.path);
+      return;
+    }
+    if (occupant !== null && occupant !== node) this.#pushOut(occupant);
+    if (node === null) this.#insert(parent, name, entry, epoch);
+    else this.#update(node, parent, name, entry, epoch);
+  }
+
+  /** The server no longer has what it had at `path`. */
+  gonePath(path: RemotePath, asked_ms: number): void {
+    const node = this.atPath(path);
+    if (node === null || node.ino === 1) return;
+    if (this.#o.recent.touchedSince(path, asked_ms)) {
+      this.#deferred.add(path);
+      return;
+    }
+    this.gone(node);
+  }
+
+  /** The server no longer has `node`. */
+  gone(node: NodeRecord): void {
+    if (this.#o.isBusy(node)) {
+      const path = this.remotePath(node);
+      if (path !== null) this.#deferred.add(path);
+      return;
+    }
+    for (const member of this.#store.baseMembers(node.ino)) this.gone(member);
+    const keep = this.#mustBeSentAgain(node);
+    this.#forgetBase(node);
+    if (node.parent === null) {
+      this.#store.save(node);
+      this.#o.tree.changed(node);
+      this.#o.onUnlinked(node);
+      this.#o.tree.purgeIfGone(node);
+      return;
+    }
+    if (keep) {
+      if (node.kind === 'file') node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
+      this.#o.log.info({ ino: node.ino, name: node.name }, 'removed on the server, kept here: it will be sent again');
+      this.#o.tree.changed(node);
+      return;
+    }
+    this.#removeLocally(node);
+  }
+
+  /** The feed has caught up: what was pushed out of its place and not seen again is gone. */
+  endOfFeed(): void {
+    for (const node of this.#store.limbo()) {
+      node.limbo = 'none';
+      this.#store.save(node);
+      this.gone(node);
+    }
+  }
+
+  /** Moves `node` out of the way under a conflict name. */
+  setAside(node: NodeRecord, reason: string): Name {
+    const original = node.name;
+    const parent = node.parent ?? (1 as Ino);
+    const name = conflictName(original, this.#o.author, new Date(this.#o.clock.now_ms()), (candidate) => {
+      return this.#store.child(parent, candidate) !== null || this.#store.atBase(parent, candidate) !== null;
+    });
+    node.name = name;
+    node.conflict = { original, atEpoch_ms: this.#o.clock.now_ms(), reason };
+    node.localOnly = false;
+    this.#o.tree.changed(node, 0);
+    this.#o.invalidate({ kind: 'entry', parent, name: original });
+    this.#o.invalidate({ kind: 'entry', parent, name });
+    this.#o.log.warn({ ino: node.ino, original, name, reason }, 'conflict: both versions are kept');
+    return name;
+  }
+
+  /** The upload of `node` met another version: the server's keeps the name, ours goes beside it. */
+  conflictWith(node: NodeRecord, entry: RemoteEntry, reason: string): NodeRecord | null {
+    const place = node.base ?? (node.parent === null ? null : { parent: node.parent, name: node.name });
+    const movedAway = node.base !== null && !node.inPlace;
+    const pinned = node.pin;
+    this.#forgetBase(node);
+    if (node.kind === 'file') node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
+    if (node.parent !== null && !movedAway) this.setAside(node, reason);
+    else this.#o.tree.changed(node, 0);
+    const parent = place === null ? null : this.#store.get(place.parent);
+    if (parent === null || place === null) return null;
+    this.#insert(parent, place.name, entry, 0);
+    const theirs = this.#store.atBase(parent.ino, place.name);
+    if (theirs !== null && pinned) {
+      theirs.pin = true;
+      this.#store.save(theirs);
+    }
+    return theirs;
+  }
+
+  /** A deletion that met a newer version is dropped: the node is back where the server has it. */
+  resurrect(node: NodeRecord): void {
+    if (node.parent !== null || node.base === null) return;
+    const parent = this.#store.get(node.base.parent);
+    if (parent === null) return;
+    if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
+    this.#makeRoom(parent, node.base.name, node);
+    node.parent = node.base.parent;
+    node.name = node.base.name;
+    this.#o.tree.changed(node);
+    this.#o.invalidate({ kind: 'entry', parent: node.parent, name: node.name });
+  }
+
+  /** Takes over what the server says of a node whose content is the same as ours. */
+  adoptVersion(node: NodeRecord, entry: RemoteEntry): void {
+    node.baseEtag = entry.etag;
+    node.baseSize_bytes = entry.size_bytes;
+    node.fileid = entry.fileid;
+    node.checksum = entry.checksum;
+  }
+
+  #updateRoot(entry: RemoteEntry): void {
+    const root = this.#store.must(1 as Ino);
+    root.baseEtag = entry.etag;
+    root.fileid = entry.fileid;
+    root.rights = entry.rights;
+    this.#applyMeta(root, entry);
+    this.#store.save(root);
+  }
+
+  #insert(parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
+    if (parent.parent === null && parent.ino !== 1) {
+      // Removed here, but somebody put something new into it: the removal is dropped.
+      this.resurrect(parent);
+    }
+    const local = this.#store.child(parent.ino, name);
+    if (local !== null && local.base === null && local.limbo === 'none') {
+      if (local.isDir && entry.kind === 'dir') {
+        this.#joinDirectories(local, parent, entry, epoch);
+        return;
+      }
+      if (local.kind === 'file' && entry.kind === 'file' && !local.localOnly) {
+        // Both made the same name. The upload will meet the server's file, compare, and keep both if they differ.
+        this.#o.tree.changed(local, 0);
+        return;
+      }
+    }
+    this.#makeRoom(parent, name, null);
+    const now = this.#o.clock.timestamp();
+    const node = this.#store.insert(entry.kind, parent.ino, name, now, (draft) => {
+      draft.base = { parent: parent.ino, name };
+      draft.seen = epoch;
+      this.#applyIdentity(draft, entry);
+      draft.size_bytes = entry.size_bytes;
+      this.#applyMeta(draft, entry);
+      draft.ctime = draft.mtime;
+      draft.atime = draft.mtime;
+    });
+    this.#o.invalidate({ kind: 'entry', parent: parent.ino, name: node.name });
+    this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
+  }
+
+  #joinDirectories(local: NodeRecord, parent: NodeRecord, entry: RemoteEntry, epoch: number): void {
+    local.base = { parent: parent.ino, name: local.name };
+    local.seen = epoch;
+    local.listed_ms = 0;
+    this.#applyIdentity(local, entry);
+    this.#o.tree.changed(local);
+  }
+
+  #update(node: NodeRecord, parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
+    const followed = node.limbo === 'follow' || (node.limbo === 'none' && node.inPlace);
+    const moved = node.base === null || node.base.parent !== parent.ino || node.base.name !== name;
+    const unlinkedHere = node.parent === null && node.limbo !== 'follow';
+    node.limbo = 'none';
+    node.seen = epoch;
+    if (moved) {
+      const oldPlace = { parent: node.parent, name: node.name };
+      node.base = { parent: parent.ino, name };
+      if (followed && !unlinkedHere) {
+        if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
+        this.#makeRoom(parent, name, node);
+        node.parent = parent.ino;
+        node.name = name;
+        node.conflict = null;
+        if (oldPlace.parent !== null) {
+          this.#o.invalidate({ kind: 'entry', parent: oldPlace.parent, name: oldPlace.name });
+          this.#o.invalidate({ kind: 'inode', ino: oldPlace.parent, data: true });
+        }
+        this.#o.invalidate({ kind: 'entry', parent: parent.ino, name });
+        this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
+      }
+    }
+    const newVersion = node.kind === 'file' && !sameVersion(node.baseEtag, entry.etag, node, entry);
+    if (newVersion && unlinkedHere) this.resurrect(node);
+    if (newVersion && !node.contentDirty) {
+      this.#takeVersion(node, entry);
+      return;
+    }
+    if (!newVersion) this.#applyIdentity(node, entry);
+    else {
+      // Dirty here and changed there: the base ETag stays, the upload's precondition will fail, both are kept.
+      node.rights = entry.rights;
+      node.lockInfo = entry.lock;
+      this.#o.tree.changed(node, 0);
+    }
+    if (this.#applyMeta(node, entry)) this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
+    this.#o.tree.changed(node, Math.max(0, node.notBefore_ms - this.#o.clock.monotonic_ms()));
+  }
+
+  /** A clean node has a new version on the server. Whoever has the old one open keeps it, under an inode that is no
+   * longer in the tree; so no handle and no page of the kernel's cache ever mixes two versions. */
+  #takeVersion(node: NodeRecord, entry: RemoteEntry): void {
+    if (!this.#o.isOpen(node)) {
+      this.#o.dropContent(node);
+      node.size_bytes = entry.size_bytes;
+      node.dataVersion += 1;
+      this.#applyIdentity(node, entry);
+      this.#applyMeta(node, entry);
+      node.ctime = this.#o.clock.timestamp();
+      this.#o.tree.changed(node);
+      this.#o.invalidate({ kind: 'inode', ino: node.ino, data: true });
+      return;
+    }
+    const { parent, name, base, pin, seen } = node;
+    const oldEtag = node.baseEtag;
+    this.#forgetBase(node);
+    node.baseEtag = oldEtag;
+    node.parent = null;
+    node.pin = false;
+    node.dirty = 0;
+    this.#o.tree.changed(node);
+    const successor = this.#store.insert('file', parent, name, this.#o.clock.timestamp(), (draft) => {
+      draft.base = base;
+      draft.pin = pin;
+      draft.seen = seen;
+      draft.size_bytes = entry.size_bytes;
+      this.#applyIdentity(draft, entry);
+      this.#applyMeta(draft, entry);
+    });
+    this.#o.tree.changed(successor);
+    if (parent !== null) this.#o.invalidate({ kind: 'entry', parent, name });
+  }
+
+  #applyIdentity(node: NodeRecord, entry: RemoteEntry): void {
+    node.fileid = entry.fileid;
+    node.baseEtag = entry.etag;
+    node.baseSize_bytes = entry.size_bytes;
+    node.rights = entry.rights;
+    node.lockInfo = mergeLock(node, entry);
+    node.shared = entry.shared;
+    node.checksum = entry.checksum;
+  }
+
+  /** Attributes that are not ours to keep. Returns whether any that the kernel shows changed. */
+  #applyMeta(node: NodeRecord, entry: RemoteEntry): boolean {
+    const before = `${node.mode} ${node.uid} ${node.gid} ${node.mtime.s}.${node.mtime.ns} ${node.rightsBits} ${node.lock}`;
+    node.rights = entry.rights;
+    node.lockInfo = mergeLock(node, entry);
+    node.shared = entry.shared;
+    if ((node.dirty & (Dirty.mtime | Dirty.content)) === 0)
+      node.mtime = usable(entry.posix.mtime ?? entry.mtime, node.mtime);
+    if ((node.dirty & Dirty.mode) === 0) node.mode = entry.posix.mode ?? null;
+    if ((node.dirty & Dirty.owner) === 0) {
+      node.uid = entry.posix.uid ?? null;
+      node.gid = entry.posix.gid ?? null;
+    }
+    const xattrs = new Map(entry.xattrs);
+    for (const name of node.xattrDirty ?? []) {
+      const mine = node.xattrs?.get(name);
+      if (mine === undefined) xattrs.delete(name);
+      else xattrs.set(name, mine);
+    }
+    node.xattrs = xattrs.size === 0 ? null : xattrs;
+    if (node.kind === 'symlink') {
+      node.symlinkTarget = entry.symlinkTarget;
+      node.size_bytes = Buffer.byteLength(entry.symlinkTarget ?? '');
+    }
+    const after = `${node.mode} ${node.uid} ${node.gid} ${node.mtime.s}.${node.mtime.ns} ${node.rightsBits} ${node.lock}`;
+    return before !== after;
+  }
+
+  /** Something else is now where the server had `node`; whether it moved or is gone the rest of the feed will say. */
+  #pushOut(node: NodeRecord): void {
+    node.limbo = node.inPlace ? 'follow' : 'stay';
+    node.base = null;
+    if (node.limbo === 'follow' && node.parent !== null) {
+      const { parent, name } = node;
+      if (this.#mustBeSentAgain(node)) {
+        this.setAside(node, 'replaced on the server while it had local changes');
+        return;
+      }
+      if (!node.isDir) {
+        node.parent = null;
+        this.#o.invalidate({ kind: 'entry', parent, name });
+      } else this.setAside(node, 'replaced on the server');
+    }
+    this.#store.save(node);
+  }
+
+  /** Frees the local name for a node that the server has there. */
+  #makeRoom(parent: NodeRecord, name: Name, wanted: NodeRecord | null): void {
+    const local = this.#store.child(parent.ino, name);
+    if (local === null || local === wanted) return;
+    this.setAside(local, 'the server has something else under this name');
+  }
+
+  #mustBeSentAgain(node: NodeRecord): boolean {
+    if (node.parent === null && node.limbo !== 'follow') return false;
+    if (node.isDir) return this.#store.hasMembers(node.ino);
+    if (node.kind === 'symlink') return !node.inPlace && node.limbo === 'none';
+    return node.contentDirty || (node.limbo === 'none' && !node.inPlace && this.#o.isComplete(node));
+  }
+
+  #forgetBase(node: NodeRecord): void {
+    node.base = null;
+    node.baseEtag = null;
+    node.baseSize_bytes = null;
+    node.fileid = null;
+    node.lockInfo = null;
+    node.checksum = null;
+    node.uploadState = null;
+    if (node.isDir) node.listedEtag = null;
+  }
+
+  #removeLocally(node: NodeRecord): void {
+    const { parent, name } = node;
+    node.parent = null;
+    node.dirty = 0;
+    node.xattrDirty = null;
+    node.pin = false;
+    this.#o.tree.changed(node);
+    if (parent !== null) {
+      this.#o.invalidate({ kind: 'delete', parent, child: node.ino, name });
+      this.#o.invalidate({ kind: 'inode', ino: parent, data: true });
+    }
+    this.#o.onUnlinked(node);
+    this.#o.tree.purgeIfGone(node);
+  }
+}
+
+/** May `occupant` of a slot be the node that `entry` describes? */
+function sameIdentity(occupant: NodeRecord, entry: RemoteEntry): boolean {
+  return occupant.fileid === null || entry.fileid === null || occupant.fileid === entry.fileid;
+}
+
+/** The same content? ETags compare without the weakness flag: Apache's become strong when the file is two seconds old. */
+function sameVersion(mine: string | null, theirs: string | null, node: NodeRecord, entry: RemoteEntry): boolean {
+  if (mine !== null && theirs !== null) return opaque(mine) === opaque(theirs);
+  const sameSize = node.baseSize_bytes === entry.size_bytes;
+  return sameSize && node.mtime.s === entry.mtime.s;
+}
+
+function opaque(etag: string): string {
+  return etag.startsWith('W/') ? etag.slice(2) : etag;
+}
+
+/** A lock that we know to be ours stays ours when a listing shows it without saying so. */
+function mergeLock(node: NodeRecord, entry: RemoteEntry): NodeRecord['lockInfo'] {
+  const mine = node.lockInfo;
+  if (mine?.mine !== true || entry.lock === null) return entry.lock;
+  if (entry.lock.token !== null && mine.token !== null && entry.lock.token !== mine.token) return entry.lock;
+  return { ...entry.lock, mine: true, token: mine.token };
+}
+
+/** Some servers answer 1970 for what they do not know. */
+function usable(wanted: Timestamp, known: Timestamp): Timestamp {
+  return wanted.s > 0 || known.s <= 0 ? wanted : known;
+}
