@@ -41,8 +41,9 @@ export interface BlobStore {
   /** Rejects with `not_found`. */
   open(sha256: string): Promise<OpenBlob>;
   has(sha256: string): Promise<boolean>;
-  /** No error if it is gone already. Refuses (false) what is pinned. */
-  delete(sha256: string): Promise<boolean>;
+  /** No error if it is gone already. Refuses (false) what is pinned, and what was stored (again) at or after
+   * `before_ms`: the caller's judgement is older than those bytes. */
+  delete(sha256: string, before_ms?: number): Promise<boolean>;
   /** Everything stored, in no particular order. */
   list(): AsyncIterable<BlobInfo>;
   /** A name for a temporary file on the same file system as the blobs, cleared at the next start. */

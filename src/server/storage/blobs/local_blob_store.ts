@@ -1,0 +1,307 @@
+// Contents as files of a local folder: `objects/ab/cdef…` by SHA-256, `tmp/` for what is being written. A blob is written
+// to a temporary file, hashed on the way, synced, renamed into its place, and the folder synced: at no moment does a name
+// under `objects/` stand for anything but the whole content. `tmp/` is emptied at start.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, opendir, readdir, rename, rm, stat, unlink, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CloudError, isCloudError, toCloudError } from '../../../errors.js';
+import type { BlobInfo, BlobPin, BlobStore, ByteSource, OpenBlob, PutOptions, StoredBlob } from './blob_store.js';
+
+/** Bytes gathered for one write call. */
+const WRITE_BYTES = 1 << 20;
+/** Dirty bytes after which the disk is set to work while the upload goes on, so that the last sync is short. */
+const SYNC_BYTES = 32 << 20;
+const READ_BYTES = 1 << 18;
+const HASH = /^[0-9a-f]{64}$/;
+
+export class LocalBlobStore implements BlobStore {
+  readonly #objects: string;
+  readonly #tmp: string;
+  readonly #pins = new Map<string, number>();
+  /** A blob that is stored again while it is being deleted waits for the end of that. */
+  readonly #deleting = new Map<string, Promise<void>>();
+  readonly #shards = new Map<string, Promise<void>>();
+
+  private constructor(dir: string) {
+    this.#objects = join(dir, 'objects');
+    this.#tmp = join(dir, 'tmp');
+  }
+
+  /** Creates the folders and clears what a crash left in `tmp/`. One process at a time may own the folder. */
+  static async open(dir: string): Promise<LocalBlobStore> {
+    const store = new LocalBlobStore(dir);
+    await mkdir(store.#objects, { recursive: true, mode: 0o700 });
+    await mkdir(store.#tmp, { recursive: true, mode: 0o700 });
+    for (const name of await readdir(store.#tmp)) await rm(join(store.#tmp, name), { recursive: true, force: true });
+    await syncDir(dir);
+    return store;
+  }
+
+  temporaryPath(): string {
+    return join(this.#tmp, randomBytes(16).toString('hex'));
+  }
+
+  async put(source: ByteSource, options: PutOptions = {}): Promise<BlobPin> {
+    const path = this.temporaryPath();
+    let file: FileHandle | null = null;
+    try {
+      file = await open(path, 'wx', 0o600);
+      const blob = await writeAll(file, source, options);
+      await file.datasync();
+      await file.close();
+      file = null;
+      return await this.adopt(path, blob);
+    } catch (error) {
+      await file?.close().catch(() => undefined);
+      await unlink(path).catch(() => undefined);
+      throw toCloudError(error, 'storing an upload');
+    }
+  }
+
+  async adopt(path: string, blob: StoredBlob): Promise<BlobPin> {
+    const release = this.#pin(blob.sha256);
+    try {
+      const { dir, file } = this.#place(blob.sha256);
+      await this.#ensureShard(dir);
+      await this.#deleting.get(blob.sha256);
+      // Also when the content is there already: the fresh file is as good, and its age protects it from the collector.
+      await rename(path, file);
+      await syncDir(dir);
+      return { ...blob, release };
+    } catch (error) {
+      release();
+      throw toCloudError(error, 'moving an upload into place');
+    }
+  }
+
+  async open(sha256: string): Promise<OpenBlob> {
+    let handle: FileHandle;
+    try {
+      handle = await open(this.#place(sha256).file, 'r');
+    } catch (error) {
+      throw this.#readError(error, sha256);
+    }
+    try {
+      const { size } = await handle.stat();
+      return new LocalOpenBlob(handle, size, sha256);
+    } catch (error) {
+      await handle.close();
+      throw this.#readError(error, sha256);
+    }
+  }
+
+  async has(sha256: string): Promise<boolean> {
+    try {
+      await stat(this.#place(sha256).file);
+      return true;
+    } catch (error) {
+      const mapped = this.#readError(error, sha256);
+      if (mapped.code === 'not_found') return false;
+      throw mapped;
+    }
+  }
+
+  async delete(sha256: string, before_ms = Number.POSITIVE_INFINITY): Promise<boolean> {
+    if (this.#pins.has(sha256)) return false;
+    const deleting = this.#deleteOlder(this.#place(sha256).file, before_ms);
+    const settled = deleting.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#deleting.set(sha256, settled);
+    try {
+      return await deleting;
+    } finally {
+      if (this.#deleting.get(sha256) === settled) this.#deleting.delete(sha256);
+    }
+  }
+
+  async #deleteOlder(file: string, before_ms: number): Promise<boolean> {
+    try {
+      if (before_ms !== Number.POSITIVE_INFINITY && (await stat(file)).mtimeMs >= before_ms) return false;
+      await unlink(file);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw toCloudError(error, 'deleting a content');
+    }
+    return true;
+  }
+
+  async *list(): AsyncIterable<BlobInfo> {
+    for await (const shard of await opendir(this.#objects)) {
+      if (!shard.isDirectory()) continue;
+      const dir = join(this.#objects, shard.name);
+      for await (const entry of await opendir(dir)) {
+        const sha256 = shard.name + entry.name;
+        if (!entry.isFile() || !HASH.test(sha256)) continue;
+        try {
+          const info = await stat(join(dir, entry.name));
+          yield { sha256, size_bytes: info.size, modified_ms: info.mtimeMs };
+        } catch (error) {
+          if (this.#readError(error, sha256).code !== 'not_found') throw error;
+        }
+      }
+    }
+  }
+
+  /** Makes a blob look as old as `when_ms`; for tests of the collector and for restored backups. */
+  async setModified(sha256: string, when_ms: number): Promise<void> {
+    await utimes(this.#place(sha256).file, when_ms / 1000, when_ms / 1000);
+  }
+
+  async close(): Promise<void> {
+    this.#shards.clear();
+  }
+
+  #pin(sha256: string): () => void {
+    this.#pins.set(sha256, (this.#pins.get(sha256) ?? 0) + 1);
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      const left = (this.#pins.get(sha256) ?? 1) - 1;
+      if (left === 0) this.#pins.delete(sha256);
+      else this.#pins.set(sha256, left);
+    };
+  }
+
+  #place(sha256: string): { readonly dir: string; readonly file: string } {
+    if (!HASH.test(sha256)) {
+      throw new CloudError('invalid', `naming a blob: a lower-case hex SHA-256 is required, found ${sha256}`);
+    }
+    const dir = join(this.#objects, sha256.slice(0, 2));
+    return { dir, file: join(dir, sha256.slice(2)) };
+  }
+
+  #ensureShard(dir: string): Promise<void> {
+    let made = this.#shards.get(dir);
+    if (made === undefined) {
+      made = mkdir(dir, { recursive: true, mode: 0o700 }).then(() => syncDir(this.#objects));
+      made.catch(() => this.#shards.delete(dir));
+      this.#shards.set(dir, made);
+    }
+    return made;
+  }
+
+  #readError(error: unknown, sha256: string): CloudError {
+    if (isCloudError(error)) return error;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+      return new CloudError('not_found', `opening the content ${sha256}: it is not in the store`, { cause: error });
+    }
+    return toCloudError(error, `opening the content ${sha256}`);
+  }
+}
+
+class LocalOpenBlob implements OpenBlob {
+  readonly size_bytes: number;
+  readonly #handle: FileHandle;
+  readonly #sha256: string;
+
+  constructor(handle: FileHandle, size_bytes: number, sha256: string) {
+    this.#handle = handle;
+    this.size_bytes = size_bytes;
+    this.#sha256 = sha256;
+  }
+
+  async *stream(start: number, end: number): AsyncIterable<Buffer> {
+    let at = start;
+    let next = this.#read(at, end);
+    next.catch(() => undefined);
+    while (at < end) {
+      const chunk = await next;
+      at += chunk.length;
+      if (at < end) {
+        // One read ahead of the socket.
+        next = this.#read(at, end);
+        next.catch(() => undefined);
+      }
+      yield chunk;
+    }
+  }
+
+  async #read(at: number, end: number): Promise<Buffer> {
+    const length = Math.min(READ_BYTES, end - at);
+    if (length <= 0) return Buffer.alloc(0);
+    const { bytesRead, buffer } = await this.#handle.read(Buffer.allocUnsafeSlow(length), 0, length, at);
+    if (bytesRead === 0) {
+      throw new CloudError(
+        'corrupt',
+        `reading the content ${this.#sha256}: ${end} bytes are required, the file ends at ${at}`,
+      );
+    }
+    return bytesRead === length ? buffer : buffer.subarray(0, bytesRead);
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+}
+
+/** Writes and hashes; one write call is under way while the next bytes arrive. */
+async function writeAll(file: FileHandle, source: ByteSource, options: PutOptions): Promise<StoredBlob> {
+  const { signal, tap } = options;
+  const hash = createHash('sha256');
+  let size_bytes = 0;
+  let gathered: Buffer[] = [];
+  let gathered_bytes = 0;
+  let unsynced_bytes = 0;
+  let writing: Promise<void> = Promise.resolve();
+  let syncing: Promise<void> = Promise.resolve();
+  const flush = async () => {
+    const chunks = gathered;
+    const length = gathered_bytes;
+    gathered = [];
+    gathered_bytes = 0;
+    await writing;
+    writing = writevAll(file, chunks, length);
+    writing.catch(() => undefined);
+    unsynced_bytes += length;
+    if (unsynced_bytes >= SYNC_BYTES) {
+      unsynced_bytes = 0;
+      await syncing;
+      syncing = writing.then(() => file.datasync());
+      syncing.catch(() => undefined);
+    }
+  };
+  try {
+    for await (const chunk of source) {
+      signal?.throwIfAborted();
+      hash.update(chunk);
+      tap?.(chunk);
+      size_bytes += chunk.length;
+      gathered.push(chunk);
+      gathered_bytes += chunk.length;
+      if (gathered_bytes >= WRITE_BYTES) await flush();
+    }
+    signal?.throwIfAborted();
+    if (gathered_bytes > 0) await flush();
+    await writing;
+    await syncing;
+  } catch (error) {
+    await Promise.allSettled([writing, syncing]);
+    throw error;
+  }
+  return { sha256: hash.digest('hex'), size_bytes };
+}
+
+async function writevAll(file: FileHandle, chunks: readonly Buffer[], length: number): Promise<void> {
+  const { bytesWritten } = await file.writev(chunks as Buffer[]);
+  if (bytesWritten === length) return;
+  // A short write (a nearly full disk): go on with the rest until it is written or refused.
+  const rest = Buffer.concat(chunks).subarray(bytesWritten);
+  let at = 0;
+  while (at < rest.length) {
+    const written = (await file.write(rest, at)).bytesWritten;
+    if (written === 0) throw new CloudError('no_space', 'storing an upload: the disk takes no more bytes');
+    at += written;
+  }
+}
+
+async function syncDir(dir: string): Promise<void> {
+  const handle = await open(dir, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
