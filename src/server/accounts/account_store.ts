@@ -3,6 +3,8 @@
 
 /** A person (or a script) with a tree of their own. */
 export interface User {
+  /** The name without regard to case: what trees, uploads and push sessions are kept under. */
+  readonly id: string;
   /** Login name, unique without regard to case; part of every URL of the user's tree. */
   readonly name: string;
   readonly displayName: string;

@@ -19,16 +19,16 @@ import type {
 } from './account_store.js';
 import { checkTokenLabel, looksLikeToken, newTokenSecret, tokenHash } from './app_token.js';
 import { checkPassword, hashPassword } from './password.js';
-import { checkUserName } from './user_name.js';
+import { checkUserName, userIdOf } from './user_name.js';
 
-/** The trees that belong to users; the metadata store in the server, anything in tests. */
+/** The trees that belong to users, by `User.id`; the metadata store in the server, anything in tests. */
 export interface UserFiles {
-  /** Makes the user's root if there is none. */
-  ensure(user: string): Promise<void>;
+  /** Makes the user's root if there is none; sets its quota (null = unlimited). */
+  ensure(userId: string, quota_bytes: number | null): Promise<void>;
   /** Is there anything in the user's tree? */
-  hasAny(user: string): Promise<boolean>;
+  hasAny(userId: string): Promise<boolean>;
   /** Removes the tree with everything in it. */
-  delete(user: string): Promise<void>;
+  delete(userId: string): Promise<void>;
 }
 
 export const accountSchema: SchemaModule = {
@@ -114,7 +114,7 @@ export class SqliteAccounts implements AccountStore {
     const quota = checkQuota(user.quota_bytes ?? null);
     const passwordHash = user.password === null ? null : await hashNew(user.password);
     if (this.#selectAccount.get(name) !== undefined) throw taken(name);
-    if (user.adoptFiles !== true && (await this.#files.hasAny(name))) {
+    if (user.adoptFiles !== true && (await this.#files.hasAny(userIdOf(name)))) {
       throw new CloudError(
         'exists',
         `creating user ${name}: files of a removed user of this name are still here. ` +
@@ -138,8 +138,8 @@ export class SqliteAccounts implements AccountStore {
         ...values,
       );
     });
-    // After the account: a crash in between leaves a user whose root is made at the first request.
-    await this.#files.ensure(name);
+    // After the account: what a crash in between leaves out, `reconcile` makes up for at the next start.
+    await this.#files.ensure(userIdOf(name), quota);
     return toUser(this.#committed(name));
   }
 
@@ -171,7 +171,9 @@ export class SqliteAccounts implements AccountStore {
         name,
       );
     });
-    return toUser(this.#committed(name));
+    const user = toUser(this.#committed(name));
+    if (quota !== undefined) await this.#files.ensure(user.id, quota);
+    return user;
   }
 
   async setPassword(name: string, password: string | null): Promise<void> {
@@ -195,7 +197,7 @@ export class SqliteAccounts implements AccountStore {
       this.#run('DELETE FROM account WHERE name = ?', stored);
     });
     if (files === 'keep') return { files: 'kept' };
-    await this.#files.delete(stored);
+    await this.#files.delete(userIdOf(stored));
     return { files: 'deleted' };
   }
 
@@ -253,6 +255,11 @@ export class SqliteAccounts implements AccountStore {
     });
   }
 
+  /** Makes every user's root and quota what the account says; for the start of a server. */
+  async reconcile(): Promise<void> {
+    for (const user of await this.list()) await this.#files.ensure(user.id, user.quota_bytes);
+  }
+
   async close(): Promise<void> {
     await this.#onClose();
   }
@@ -275,6 +282,7 @@ export class SqliteAccounts implements AccountStore {
 
 function toUser(row: AccountRow): User {
   return {
+    id: userIdOf(row.name),
     name: row.name,
     displayName: row.display_name,
     isAdmin: row.is_admin !== 0,

@@ -17,3 +17,8 @@ export function checkUserName(name: string): string {
   if (isUserName(name)) return name;
   throw new CloudError('invalid', `user name ${JSON.stringify(name)}: it must be ${USER_NAME_RULE}`);
 }
+
+/** Two names that differ in case only are the same user. */
+export function userIdOf(name: string): string {
+  return name.toLowerCase();
+}

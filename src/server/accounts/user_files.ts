@@ -1,0 +1,26 @@
+// The accounts' view of the metadata store: a root per user, its quota, its end.
+
+import type { MetadataStore } from '../storage/metadata/metadata_store.js';
+import type { UserFiles } from './sqlite_accounts.js';
+
+export function storedUserFiles(store: MetadataStore): UserFiles {
+  return {
+    async ensure(userId, quota_bytes) {
+      const done = await store.read(async (tx) => {
+        const root = await tx.root(userId);
+        return root !== null && (await tx.usage(root.id)).quota_bytes === quota_bytes;
+      });
+      if (done) return;
+      await store.write(async (tx) => tx.setQuota((await tx.ensureRoot(userId)).id, quota_bytes));
+    },
+    hasAny(userId) {
+      return store.read(async (tx) => {
+        const root = await tx.root(userId);
+        return root !== null && tx.hasChildren(root.id);
+      });
+    },
+    async delete(userId) {
+      await store.write((tx) => tx.removeRoot(userId));
+    },
+  };
+}

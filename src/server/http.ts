@@ -1,0 +1,261 @@
+// The HTTP face: node:http(s) with limits, one `RequestContext` per request, and an end that is bounded. Knows no path
+// and no user; `onRequest` does.
+//
+// Time limits: headers have their own (slow-loris). A request as a whole has none, uploads last as long as they last;
+// instead a connection on which nothing moves is judged: waiting for the client (body not coming, answer not read) ends
+// it, our own work does not.
+
+import { randomBytes } from 'node:crypto';
+import { readFile, stat } from 'node:fs/promises';
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import https from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { toCloudError } from '../errors.js';
+import type { Log } from '../log.js';
+import { clientAddress, clientOrigin } from './client_address.js';
+import type { ServerLimits, ServerOptions } from './config.js';
+import type { RequestContext } from './http_context.js';
+import { governBody } from './request_body.js';
+
+export interface HttpFrontOptions {
+  readonly tls: NonNullable<ServerOptions['tls']> | null;
+  readonly limits: ServerLimits;
+  readonly trustProxy: boolean;
+  readonly log: Log;
+  /** Must answer; a rejection is a bug and becomes a 500 if nothing was sent yet. */
+  readonly onRequest: (context: RequestContext) => Promise<void>;
+  readonly onUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer, origin: string, address: string) => void;
+  /** Once per request, when its answer is out or its connection gone. */
+  readonly onDone: (done: RequestDone) => void;
+}
+
+export interface RequestDone {
+  readonly context: RequestContext;
+  readonly duration_ms: number;
+  readonly received_bytes: number;
+  readonly sent_bytes: number;
+  /** The answer was not finished: the client went away or the server stopped hard. */
+  readonly aborted: boolean;
+}
+
+interface Active {
+  readonly context: RequestContext;
+  readonly abort: AbortController;
+}
+
+const CERTIFICATE_CHECK_MS = 60_000;
+/** After the graceful time: what a handler gets to notice that it was aborted. */
+const ABORT_GRACE_MS = 2_000;
+
+export class HttpFront {
+  readonly #options: HttpFrontOptions;
+  readonly #server: http.Server | https.Server;
+  readonly #active = new Map<ServerResponse, Active>();
+  readonly #bySocket = new WeakMap<Socket, Active>();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #stopping = false;
+  #onIdle: (() => void) | null = null;
+
+  private constructor(options: HttpFrontOptions, server: http.Server | https.Server) {
+    this.#options = options;
+    this.#server = server;
+    const { limits } = options;
+    server.headersTimeout = limits.headersTimeout_ms;
+    server.requestTimeout = 0;
+    server.keepAliveTimeout = limits.keepAlive_ms;
+    server.maxConnections = limits.maxConnections;
+    server.setTimeout(limits.idleTimeout_ms);
+    server.on('request', (request, response) => this.#onRequest(request, response, false));
+    server.on('checkContinue', (request, response) => this.#onRequest(request, response, true));
+    server.on('checkExpectation', (_request, response) => response.writeHead(417, { Connection: 'close' }).end());
+    server.on('timeout', (socket: Socket) => this.#onIdleSocket(socket));
+    server.on('clientError', (error, socket) => answerBroken(error, socket));
+    server.on('upgrade', (request, socket, head) => {
+      const { trustProxy } = options;
+      options.onUpgrade(request, socket, head, clientOrigin(request, trustProxy), clientAddress(request, trustProxy));
+    });
+  }
+
+  static async create(options: HttpFrontOptions): Promise<HttpFront> {
+    const common = {
+      maxHeaderSize: options.limits.maxHeader_bytes,
+      keepAlive: true,
+      noDelay: true,
+      connectionsCheckingInterval: Math.min(5_000, options.limits.headersTimeout_ms),
+    };
+    const { tls } = options;
+    if (tls === null) return new HttpFront(options, http.createServer(common));
+    const server = https.createServer({ ...common, ...(await readCertificate(tls)), minVersion: 'TLSv1.2' });
+    const front = new HttpFront(options, server);
+    front.#followCertificate(server, tls);
+    return front;
+  }
+
+  get activeRequests(): number {
+    return this.#active.size;
+  }
+
+  listen(host: string, port: number): Promise<AddressInfo> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', (error) => reject(toCloudError(error, `listening on ${host}:${port}`)));
+      this.#server.listen({ host, port }, () => {
+        this.#server.removeAllListeners('error');
+        this.#server.on('error', (error) => this.#options.log.error({ err: error }, 'HTTP server error'));
+        resolve(this.#server.address() as AddressInfo);
+      });
+    });
+  }
+
+  /** Takes no new connections, lets running requests end for `graceful_ms`, then aborts them. */
+  async close(graceful_ms: number): Promise<void> {
+    this.#stopping = true;
+    for (const timer of this.#timers) clearInterval(timer);
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    for (const response of this.#active.keys()) response.shouldKeepAlive = false;
+    await this.#drained(graceful_ms);
+    for (const { abort } of this.#active.values()) abort.abort(new Error('the server is stopping'));
+    if (this.#active.size > 0) await this.#drained(ABORT_GRACE_MS);
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  #drained(limit_ms: number): Promise<void> {
+    if (this.#active.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(done, limit_ms);
+      const self = this;
+      function done() {
+        clearTimeout(timer);
+        self.#onIdle = null;
+        resolve();
+      }
+      this.#onIdle = done;
+    });
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    const { socket } = request;
+    const started_ms = performance.now();
+    const received = socket.bytesRead;
+    const sent = socket.bytesWritten;
+    const abort = new AbortController();
+    governBody(request, response, expectsContinue);
+    if (this.#stopping) response.shouldKeepAlive = false;
+    const context = this.#context(request, response, abort.signal);
+    const active: Active = { context, abort };
+    this.#active.set(response, active);
+    this.#bySocket.set(socket, active);
+    response.once('close', () => {
+      const aborted = !response.writableFinished;
+      if (aborted) abort.abort(new Error('the client went away'));
+      this.#active.delete(response);
+      this.#bySocket.delete(socket);
+      if (this.#stopping) setImmediate(() => this.#server.closeIdleConnections());
+      this.#options.onDone({
+        context,
+        duration_ms: performance.now() - started_ms,
+        received_bytes: socket.bytesRead - received,
+        sent_bytes: socket.bytesWritten - sent,
+        aborted,
+      });
+      if (this.#active.size === 0) this.#onIdle?.();
+    });
+    response.setHeader('X-Request-Id', context.id);
+    this.#options.onRequest(context).catch((error: unknown) => {
+      if (!abort.signal.aborted) this.#options.log.error({ err: error, id: context.id }, 'a request handler failed');
+      if (response.headersSent) response.destroy();
+      else response.writeHead(500, { 'Content-Type': 'text/plain' }).end('Internal error\n');
+    });
+  }
+
+  #context(request: IncomingMessage, response: ServerResponse, signal: AbortSignal): RequestContext {
+    const { path, query } = splitTarget(request.url ?? '/');
+    return {
+      id: randomBytes(8).toString('hex'),
+      request,
+      response,
+      path,
+      query,
+      origin: clientOrigin(request, this.#options.trustProxy),
+      address: clientAddress(request, this.#options.trustProxy),
+      signal,
+      log: this.#options.log,
+    };
+  }
+
+  #onIdleSocket(socket: Socket): void {
+    const active = this.#bySocket.get(socket);
+    if (active === undefined) {
+      socket.destroy();
+      return;
+    }
+    const { request, response } = active.context;
+    const waitsForBody = !request.complete && request.readableLength === 0;
+    const waitsForReader = response.writableLength > 0 || socket.writableLength > 0;
+    if (waitsForBody || waitsForReader) {
+      this.#options.log.info({ id: active.context.id }, 'connection ended: the client stood still for too long');
+      socket.destroy();
+    } else {
+      socket.setTimeout(this.#options.limits.idleTimeout_ms);
+    }
+  }
+
+  #followCertificate(server: https.Server, tls: NonNullable<ServerOptions['tls']>): void {
+    let known = '';
+    const look = async () => {
+      const stats = await Promise.all([stat(tls.certFile), stat(tls.keyFile)]);
+      const now = stats.map((entry) => `${entry.mtimeMs}:${entry.size}`).join(' ');
+      if (known !== '' && now !== known) {
+        server.setSecureContext(await readCertificate(tls));
+        this.#options.log.info({ certFile: tls.certFile }, 'certificate read again');
+      }
+      known = now;
+    };
+    const again = () => {
+      look().catch((error: unknown) => this.#options.log.warn({ err: error }, 'certificate could not be read again'));
+    };
+    again();
+    const timer = setInterval(again, CERTIFICATE_CHECK_MS);
+    timer.unref();
+    this.#timers.push(timer);
+  }
+}
+
+async function readCertificate(tls: NonNullable<ServerOptions['tls']>): Promise<{ cert: Buffer; key: Buffer }> {
+  const [cert, key] = await Promise.all(
+    [tls.certFile, tls.keyFile].map((file) =>
+      readFile(file).catch((error: unknown) => {
+        throw toCloudError(error, `reading the certificate file ${file}`);
+      }),
+    ),
+  );
+  return { cert: cert ?? Buffer.alloc(0), key: key ?? Buffer.alloc(0) };
+}
+
+/** Path and query of a request target in origin or absolute form (RFC 9112 section 3.2); `*` is the root. */
+function splitTarget(target: string): { path: string; query: URLSearchParams } {
+  const local = target === '*' ? '/' : target.replace(/^https?:\/\/[^/?#]*/i, '');
+  const mark = local.indexOf('?');
+  const path = mark < 0 ? local : local.slice(0, mark);
+  return {
+    path: path.startsWith('/') ? path : `/${path}`,
+    query: new URLSearchParams(mark < 0 ? '' : local.slice(mark + 1)),
+  };
+}
+
+/** What could not be parsed as a request gets the status that says why, if the connection still takes it. */
+function answerBroken(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? '431 Request Header Fields Too Large'
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? '408 Request Timeout'
+        : '400 Bad Request';
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+}

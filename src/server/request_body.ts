@@ -1,0 +1,61 @@
+// How a request's body is asked for and how it ends when nobody wants it.
+//
+// `Expect: 100-continue`: the go-ahead is sent when a handler first reads the body, so a refused upload is refused
+// before it is sent. An answer that starts before the whole body is here says `Connection: close`, because the rest of
+// the body would be taken for the next request; the connection is then closed for writing first and left open a
+// moment for reading, or the answer would be lost in a reset while the client still sends (RFC 9112 section 9.6).
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+
+const LINGER_MS = 5_000;
+
+export function governBody(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+  const { socket } = request;
+  if (expectsContinue) sendContinueOnFirstRead(request, response);
+  onHeaders(response, () => {
+    if (request.complete || !hasBody(request)) return;
+    response.shouldKeepAlive = false;
+    response.setHeader('Connection', 'close');
+    lingerOnClose(socket);
+  });
+}
+
+function hasBody(request: IncomingMessage): boolean {
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+  return encoding !== undefined || (length !== undefined && length !== '0');
+}
+
+function sendContinueOnFirstRead(request: IncomingMessage, response: ServerResponse): void {
+  const read = request._read;
+  request._read = function (this: IncomingMessage, size: number): void {
+    request._read = read;
+    if (!response.headersSent) response.writeContinue();
+    read.call(this, size);
+  };
+}
+
+/** Calls `listener` once, just before the status line and headers go out. */
+function onHeaders(response: ServerResponse, listener: () => void): void {
+  const writeHead = response.writeHead;
+  response.writeHead = function (this: ServerResponse, ...args: unknown[]): ServerResponse {
+    response.writeHead = writeHead;
+    listener();
+    return Reflect.apply(writeHead, this, args) as ServerResponse;
+  } as ServerResponse['writeHead'];
+}
+
+/** Node ends a finished connection with `destroySoon`, which resets it when unread data is there. */
+function lingerOnClose(socket: Socket): void {
+  const destroySoon = socket.destroySoon;
+  socket.destroySoon = () => {
+    socket.destroySoon = destroySoon;
+    if (socket.destroyed) return;
+    socket.end();
+    socket.resume();
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    timer.unref();
+    socket.once('end', () => socket.destroy());
+    socket.once('close', () => clearTimeout(timer));
+  };
+}
