@@ -1,14 +1,24 @@
+// Brings missing bytes from the server into content files. Who needs a range registers as a waiter; everything else
+// follows from the waiters: whenever a slot is free, the most urgent waiter's first missing range that no running fetch
+// brings is fetched. So two readers of one range share one fetch, a fetch that nobody waits for any more is aborted, and
+// a dirty write that fills a gap simply takes it off the list.
+//
+// Bytes are written as they arrive, synchronously and only where nothing is present at that moment: check, write and
+// extent are one step of the event loop, so a fetched byte can never land on one that was written here. A waiter is
+// released as soon as its own bytes are there, not when the whole request is.
+
 import type { Clock } from '../clock.js';
+import { CloudError, isCloudError, toCloudError } from '../errors.js';
 import type { Ino, RemotePath } from '../ids.js';
 import type { Log } from '../log.js';
-import type { MaybePromise } from '../maybe_promise.js';
+import { isPromise, type MaybePromise } from '../maybe_promise.js';
 import type { Remote } from '../remote/remote.js';
-import type { BlockSums } from './content/block_sums.js';
+import { type BlockSums, RunningSum, SUM_BLOCK_BYTES } from './content/block_sums.js';
 import type { ContentFile } from './content/content_file.js';
 import type { ExtentSet } from './content/extents.js';
-import type { LinkMeter } from './read_ahead.js';
+import { LinkMeter } from './read_ahead.js';
 
-/** What the hydrator needs of a file: one generation, so one version of its bytes. All fields are read anew each time. */
+/** What the hydrator needs of a file: one generation, so one version of its bytes. The fields are read anew each time. */
 export interface Hydratable {
   readonly ino: Ino;
   readonly gen: number;
@@ -32,6 +42,8 @@ export interface HydratorLimits {
   readonly block_bytes: number;
   /** A file up to this size is fetched whole with its first read. Default 1 MiB. */
   readonly wholeFile_bytes: number;
+  /** Largest single request. Default 8 MiB. */
+  readonly request_bytes: number;
   /** Requests at a time for one file, and in all. Default 8 and 24. */
   readonly perFile: number;
   readonly total: number;
@@ -39,13 +51,15 @@ export interface HydratorLimits {
   readonly reserved: number;
   /** No byte for this long = `timeout`. Default 20 s. */
   readonly timeout_ms: number;
-  /** Attempts without a single byte after which a failed fetch is given up. Default 3. */
+  /** Attempts without a single byte after which a waiter gets the error. Default 3. */
   readonly attempts: number;
+  /** Pause before the second attempt; doubles. Default 200 ms. */
+  readonly backoff_ms: number;
 }
 
 /** Where fetched bytes may go: part of `SpaceBudget`. */
 export interface FetchSpace {
-  reserve(bytes: number, options: { readonly signal?: AbortSignal; readonly wait: boolean }): MaybePromise<void>;
+  reserve(bytes: number, options: { readonly signal: AbortSignal; readonly wait: boolean }): MaybePromise<void>;
   refund(bytes: number): void;
 }
 
@@ -56,32 +70,603 @@ export interface HydratorOptions {
   readonly limits?: Partial<HydratorLimits>;
   readonly space?: FetchSpace;
   readonly link?: LinkMeter;
-  /** Bytes [start, end) of `node` have just become present (extents are already changed): persist, tell passers-by. */
+  /** Bytes [start, end) of `node` have just become present (extents are already changed). Called for every chunk of the
+   * network: collect before persisting. Must not throw. */
   readonly onProgress?: (node: Hydratable, start: number, end: number) => void;
 }
 
 export interface FetchOptions {
   readonly priority: FetchPriority;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
-export declare class Hydrator {
-  constructor(options: HydratorOptions);
-  /** Resolves when [start, end) (cut at the file's size) is here; at once (no promise) when it already is. Rejects with
-   * `stale` (the version is gone from the server), `timeout`, `offline`, `interrupted`, `no_space`, … Check `covers`
-   * again right before using the bytes: an eviction may have come in between. */
-  need(node: Hydratable, start: number, end: number, options: FetchOptions): MaybePromise<void>;
-  /** need + read, repeated until the bytes read were here all the time. Cut at the file's size. The buffer of a
+interface Waiter {
+  readonly state: FileState;
+  readonly priority: FetchPriority;
+  /** What is needed. */
+  readonly start: number;
+  readonly end: number;
+  /** What is fetched for it (rounded to blocks). */
+  from: number;
+  to: number;
+  attempts: number;
+  notBefore_ms: number;
+  progress_ms: number;
+  settle(error: Error | null): void;
+}
+
+interface FileState {
+  readonly node: Hydratable;
+  readonly fetches: Set<Fetch>;
+  readonly waiters: Set<Waiter>;
+}
+
+interface Fetch {
+  readonly state: FileState;
+  readonly priority: FetchPriority;
+  readonly start: number;
+  readonly requestedEnd: number;
+  /** Where it stops: less than what was requested after a more urgent fetch took the rest over. */
+  end: number;
+  /** Next byte to arrive. */
+  at: number;
+  readonly gen: number;
+  readonly etag: string | null;
+  readonly path: RemotePath;
+  readonly file: ContentFile;
+  readonly controller: AbortController;
+  readonly sum: RunningSum;
+  phase: 'space' | 'running' | 'over';
+  /** Somebody got bytes from it: worth finishing although nobody waits now. */
+  served: boolean;
+  stored: number;
+  progress_ms: number;
+}
+
+const DEFAULTS: HydratorLimits = {
+  block_bytes: 128 * 1024,
+  wholeFile_bytes: 1024 * 1024,
+  request_bytes: 8 * 1024 * 1024,
+  perFile: 8,
+  total: 24,
+  reserved: 6,
+  timeout_ms: 20_000,
+  attempts: 3,
+  backoff_ms: 200,
+};
+
+/** Of a file's requests, how many only programs that wait may use. */
+const PER_FILE_RESERVED = 2;
+/** A program that would wait longer than this for bytes far inside a running request gets a request of its own. */
+const PATIENCE_ms = 100;
+const PRIORITIES: readonly FetchPriority[] = ['read', 'ahead', 'pin'];
+const EMPTY = Buffer.alloc(0);
+
+export class Hydrator {
+  readonly #remoteRead: Remote['read'];
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #limits: HydratorLimits;
+  readonly #space: FetchSpace | null;
+  readonly #link: LinkMeter;
+  readonly #onProgress: ((node: Hydratable, start: number, end: number) => void) | null;
+  readonly #states = new Map<Hydratable, FileState>();
+  readonly #queues: Readonly<Record<FetchPriority, Set<Waiter>>> = {
+    read: new Set(),
+    ahead: new Set(),
+    pin: new Set(),
+  };
+  readonly #runs = new Set<Promise<void>>();
+  readonly #closing = new AbortController();
+  #running = 0;
+  #watching = false;
+  #pumping = false;
+  #fetched = 0;
+
+  constructor(options: HydratorOptions) {
+    this.#remoteRead = options.remoteRead;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#limits = { ...DEFAULTS, ...options.limits };
+    this.#space = options.space ?? null;
+    this.#link = options.link ?? new LinkMeter();
+    this.#onProgress = options.onProgress ?? null;
+  }
+
+  /** Resolves when [start, end) (cut at the file's size) is here; at once (no promise) when it already is. Throws or
+   * rejects with `stale` (the version is gone from the server), `timeout`, `offline`, `interrupted`, `no_space`, …
+   * Check `covers` again right before using the bytes: an eviction may have come in between. */
+  need(node: Hydratable, start: number, end: number, options: FetchOptions): MaybePromise<void> {
+    const to = Math.min(end, node.size_bytes);
+    if (start >= to || node.extents.covers(start, to)) return undefined;
+    if (this.#closing.signal.aborted) throw new CloudError('interrupted', `${describe(node)}: the cache is closing`);
+    if (options.signal?.aborted) throw new CloudError('interrupted', `${describe(node)}: interrupted`);
+    const gap = node.extents.missing(start, to).at(-1);
+    if (gap !== undefined && gap.end > node.remoteSize_bytes) {
+      throw new CloudError(
+        'corrupt',
+        `${describe(node)}: required bytes up to ${gap.end}, found neither here nor in the server's ${node.remoteSize_bytes} bytes`,
+      );
+    }
+    return this.#wait(node, start, to, options);
+  }
+
+  /** `need` and then read, repeated until the bytes read were here all the time. Cut at the file's size. The buffer of a
    * synchronous answer is shared: use it before the next read. */
-  read(node: Hydratable, offset: number, size: number, signal?: AbortSignal): MaybePromise<Buffer>;
+  read(node: Hydratable, offset: number, size: number, signal?: AbortSignal): MaybePromise<Buffer> {
+    const end = Math.min(offset + size, node.size_bytes);
+    if (offset >= end) return EMPTY;
+    const removals = node.extents.removals;
+    if (!node.extents.covers(offset, end)) return this.#readLater(node, offset, size, signal);
+    const data = node.file.read(offset, end - offset);
+    if (!isPromise(data)) return data;
+    return data.then((bytes) =>
+      node.extents.removals === removals ? bytes : this.#readLater(node, offset, size, signal),
+    );
+  }
+
+  async #readLater(node: Hydratable, offset: number, size: number, signal?: AbortSignal): Promise<Buffer> {
+    for (;;) {
+      const end = Math.min(offset + size, node.size_bytes);
+      if (offset >= end) return EMPTY;
+      if (!node.extents.covers(offset, end)) {
+        await this.need(node, offset, end, { priority: 'read', signal });
+        continue; // others ran in between: look again
+      }
+      const removals = node.extents.removals;
+      const data = node.file.read(offset, end - offset);
+      // The shared buffer does not survive the way through a promise.
+      if (!isPromise(data)) return Buffer.from(data);
+      const bytes = await data;
+      if (node.extents.removals === removals) return bytes;
+    }
+  }
+
   /** Starts a fetch that nobody waits for; failures are only logged. Ends when `signal` aborts. */
-  ahead(node: Hydratable, start: number, end: number, signal: AbortSignal): void;
-  /** Is anything of this file on its way or waited for? Such a file must not be evicted or closed. */
-  isBusy(node: Hydratable): boolean;
+  ahead(node: Hydratable, start: number, end: number, signal: AbortSignal): void {
+    try {
+      const pending = this.need(node, start, end, { priority: 'ahead', signal });
+      if (isPromise(pending)) pending.catch((error: unknown) => this.#aheadFailed(node, error));
+    } catch (error) {
+      this.#aheadFailed(node, error);
+    }
+  }
+
+  #aheadFailed(node: Hydratable, error: unknown): void {
+    if (!isCloudError(error, 'interrupted')) this.#log.debug({ error, ino: node.ino }, 'read-ahead failed');
+  }
+
+  /** Is anything of this file on its way or waited for? Such a file must not be evicted. */
+  isBusy(node: Hydratable): boolean {
+    return this.#states.has(node);
+  }
+
   /** Ends all fetches of this file; who waits gets `error`. */
-  cancel(node: Hydratable, error: Error): void;
+  cancel(node: Hydratable, error: Error): void {
+    const state = this.#states.get(node);
+    if (state === undefined) return;
+    for (const waiter of [...state.waiters]) this.#settle(waiter, error);
+    for (const fetch of [...state.fetches]) this.#abort(fetch);
+  }
+
   /** Aborts everything and resolves when nothing runs any more. */
-  close(): Promise<void>;
-  /** For status and tests. */
-  stats(): { readonly running: number; readonly waiting: number; readonly fetched_bytes: number };
+  async close(): Promise<void> {
+    this.#closing.abort();
+    for (const state of [...this.#states.values()]) {
+      this.cancel(state.node, new CloudError('interrupted', `${describe(state.node)}: the cache is closing`));
+    }
+    while (this.#runs.size > 0) await Promise.allSettled(this.#runs);
+  }
+
+  /** `running` requests, `waiting` waiters, bytes that came over the network since the start. */
+  stats(): { readonly running: number; readonly waiting: number; readonly fetched_bytes: number } {
+    const waiting = this.#queues.read.size + this.#queues.ahead.size + this.#queues.pin.size;
+    return { running: this.#running, waiting, fetched_bytes: this.#fetched };
+  }
+
+  // ---- waiters -------------------------------------------------------------------------------------------------------
+
+  #wait(node: Hydratable, start: number, end: number, options: FetchOptions): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let state = this.#states.get(node);
+      if (state === undefined) {
+        state = { node, fetches: new Set(), waiters: new Set() };
+        this.#states.set(node, state);
+      }
+      const { signal } = options;
+      const onAbort = () => {
+        this.#settle(waiter, new CloudError('interrupted', `${describe(node)}: interrupted`));
+        this.#abortUnwanted(waiter);
+      };
+      const waiter: Waiter = {
+        state,
+        priority: options.priority,
+        start,
+        end,
+        ...this.#rounded(node, start, end),
+        attempts: 0,
+        notBefore_ms: 0,
+        progress_ms: this.#clock.monotonic_ms(),
+        settle: (error) => {
+          signal?.removeEventListener('abort', onAbort);
+          if (error === null) resolve();
+          else reject(error);
+        },
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      state.waiters.add(waiter);
+      this.#queues[waiter.priority].add(waiter);
+      this.#pump();
+      this.#watch();
+    });
+  }
+
+  #rounded(node: Hydratable, start: number, end: number): { from: number; to: number } {
+    const limit = fetchable(node);
+    if (limit <= this.#limits.wholeFile_bytes) return { from: 0, to: limit };
+    const block = this.#limits.block_bytes;
+    return { from: Math.floor(start / block) * block, to: Math.min(limit, Math.ceil(end / block) * block) };
+  }
+
+  #settle(waiter: Waiter, error: Error | null): void {
+    const { state } = waiter;
+    if (!state.waiters.delete(waiter)) return;
+    this.#queues[waiter.priority].delete(waiter);
+    if (error === null) {
+      for (const fetch of state.fetches) if (overlaps(fetch, waiter.from, waiter.to)) fetch.served = true;
+    }
+    this.#forget(state);
+    waiter.settle(error);
+  }
+
+  #forget(state: FileState): void {
+    if (state.waiters.size === 0 && state.fetches.size === 0) this.#states.delete(state.node);
+  }
+
+  /** A waiter has gone without its bytes: what only it wanted stops. */
+  #abortUnwanted(gone: Waiter): void {
+    for (const fetch of [...gone.state.fetches]) {
+      if (fetch.served || !overlaps(fetch, gone.from, gone.to)) continue;
+      let wanted = false;
+      for (const waiter of gone.state.waiters) wanted ||= overlaps(fetch, waiter.from, waiter.to);
+      if (!wanted) this.#abort(fetch);
+    }
+    this.#pump();
+  }
+
+  /** Releases the waiters whose bytes are all here. */
+  #release(state: FileState, start: number, end: number): void {
+    const { node } = state;
+    for (const waiter of state.waiters) {
+      if (waiter.from >= end || waiter.to <= start) continue;
+      waiter.attempts = 0;
+      waiter.progress_ms = this.#clock.monotonic_ms();
+      if (node.extents.covers(waiter.start, Math.min(waiter.end, node.size_bytes))) this.#settle(waiter, null);
+    }
+  }
+
+  // ---- fetches -------------------------------------------------------------------------------------------------------
+
+  /** Starts what may start. */
+  #pump(): void {
+    if (this.#pumping || this.#closing.signal.aborted) return;
+    this.#pumping = true;
+    try {
+      const now = this.#clock.monotonic_ms();
+      for (const priority of PRIORITIES) {
+        const urgent = priority === 'read';
+        const total = urgent ? this.#limits.total : Math.max(1, this.#limits.total - this.#limits.reserved);
+        const perFile = urgent ? this.#limits.perFile : Math.max(1, this.#limits.perFile - PER_FILE_RESERVED);
+        for (const waiter of this.#queues[priority]) {
+          if (this.#running >= total) break;
+          if (waiter.notBefore_ms > now) continue;
+          this.#startFor(waiter, total, perFile);
+        }
+      }
+    } finally {
+      this.#pumping = false;
+    }
+  }
+
+  #startFor(waiter: Waiter, total: number, perFile: number): void {
+    const { state } = waiter;
+    if (waiter.priority === 'read') this.#takeOver(waiter);
+    while (this.#running < total && state.fetches.size < perFile) {
+      const gap = this.#nextGap(waiter);
+      if (gap === null) break;
+      const most = waiter.priority === 'read' ? this.#limits.request_bytes : this.#link.chunk_bytes;
+      this.#start(waiter, gap.start, Math.min(gap.end, gap.start + Math.min(most, this.#limits.request_bytes)));
+    }
+    // A local truncate or write may have made the waiter's bytes unnecessary or present.
+    if (state.fetches.size === 0 && this.#nextGap(waiter) === null) this.#settle(waiter, null);
+  }
+
+  /** The first range the waiter misses and that no running fetch brings. */
+  #nextGap(waiter: Waiter): { start: number; end: number } | null {
+    const { node, fetches } = waiter.state;
+    const to = Math.min(waiter.to, fetchable(node));
+    let at = waiter.from;
+    for (;;) {
+      const gap = node.extents.firstMissing(at, to);
+      if (gap === null) return null;
+      let { start, end } = gap;
+      let covered = false;
+      for (const fetch of fetches) {
+        if (fetch.phase === 'over') continue;
+        if (coming(fetch) <= start && start < fetch.end) {
+          start = fetch.end;
+          covered = true;
+        } else if (coming(fetch) > start) end = Math.min(end, coming(fetch));
+      }
+      if (!covered) return { start, end };
+      at = start;
+    }
+  }
+
+  /** A program needs bytes far inside a running request: that one stops before them, and they get their own. */
+  #takeOver(waiter: Waiter): void {
+    const { state } = waiter;
+    if (state.fetches.size >= this.#limits.perFile || this.#running >= this.#limits.total) return;
+    const speed = this.#link.bytesPerSecond;
+    for (const fetch of state.fetches) {
+      const cut = Math.floor(waiter.start / this.#limits.block_bytes) * this.#limits.block_bytes;
+      if (fetch.phase === 'over' || cut >= fetch.end || cut <= fetch.at || fetch.etag === null) continue;
+      if (state.node.extents.covers(waiter.start, Math.min(waiter.end, fetch.end))) continue;
+      const distance = cut - fetch.at;
+      const patience = Math.max(PATIENCE_ms, 4 * (this.#link.latency_ms ?? 0));
+      const long = speed === null ? distance > 1024 * 1024 : distance / (speed / 1000) > patience;
+      if (long) fetch.end = cut;
+    }
+  }
+
+  #start(waiter: Waiter, start: number, end: number): void {
+    const { state, priority } = waiter;
+    const { node } = state;
+    const fetch: Fetch = {
+      state,
+      priority,
+      start,
+      requestedEnd: end,
+      end,
+      at: start,
+      gen: node.gen,
+      etag: node.etag,
+      path: node.remotePath(),
+      file: node.file.retain(),
+      controller: new AbortController(),
+      sum: new RunningSum(),
+      phase: 'space',
+      served: false,
+      stored: 0,
+      progress_ms: this.#clock.monotonic_ms(),
+    };
+    state.fetches.add(fetch);
+    this.#running += 1;
+    const run = this.#run(fetch);
+    this.#runs.add(run);
+    run.finally(() => this.#runs.delete(run)).catch(() => {});
+  }
+
+  async #run(fetch: Fetch): Promise<void> {
+    const { signal } = fetch.controller;
+    const bytes = fetch.end - fetch.start;
+    let reserved = 0;
+    let failure: CloudError | null = null;
+    let sinkFailure: unknown;
+    const started_ms = this.#clock.monotonic_ms();
+    let first_ms: number | null = null;
+    try {
+      if (this.#space !== null) {
+        const room = this.#space.reserve(bytes, { signal, wait: fetch.priority !== 'ahead' });
+        if (isPromise(room)) await room;
+        reserved = bytes;
+      }
+      if (signal.aborted) throw new CloudError('interrupted', `${describe(fetch.state.node)}: nobody waits for it`);
+      fetch.phase = 'running';
+      fetch.progress_ms = this.#clock.monotonic_ms();
+      const sink = (chunk: Buffer, offset: number): void => {
+        first_ms ??= this.#clock.monotonic_ms();
+        try {
+          this.#arrived(fetch, chunk, offset);
+        } catch (error) {
+          sinkFailure ??= error;
+          throw error;
+        }
+      };
+      await this.#remoteRead(fetch.path, { start: fetch.start, end: fetch.requestedEnd }, fetch.etag, sink, { signal });
+      if (fetch.phase === 'running' && fetch.at < fetch.end) {
+        failure = new CloudError(
+          'protocol',
+          `${describe(fetch.state.node)}: required bytes up to ${fetch.end}, found the end of the answer at ${fetch.at}`,
+        );
+      }
+    } catch (error) {
+      failure = toCloudError(sinkFailure ?? error, describe(fetch.state.node));
+    }
+    const complete = fetch.at >= fetch.end;
+    if (complete && fetch.etag === null && fetch.phase === 'running') this.#keepUnverified(fetch);
+    this.#space?.refund(reserved - fetch.stored);
+    if (first_ms !== null) {
+      const duration_ms = this.#clock.monotonic_ms() - first_ms;
+      this.#link.record({ latency_ms: first_ms - started_ms, duration_ms, bytes: fetch.at - fetch.start });
+    }
+    const wanted = fetch.phase === 'running' || fetch.phase === 'space';
+    this.#end(fetch);
+    fetch.file.close();
+    if (wanted && failure !== null && !complete) this.#failed(fetch, failure);
+    this.#forget(fetch.state);
+    this.#pump();
+  }
+
+  /** Frees the slot. What still arrives is refused. */
+  #end(fetch: Fetch): void {
+    if (fetch.phase === 'over') return;
+    fetch.phase = 'over';
+    fetch.state.fetches.delete(fetch);
+    this.#running -= 1;
+  }
+
+  #abort(fetch: Fetch): void {
+    this.#end(fetch);
+    fetch.controller.abort(new CloudError('interrupted', `${describe(fetch.state.node)}: nobody waits for it`));
+    this.#forget(fetch.state);
+  }
+
+  #arrived(fetch: Fetch, chunk: Buffer, offset: number): void {
+    const { node } = fetch.state;
+    if (fetch.phase === 'over') throw new CloudError('interrupted', `${describe(node)}: nobody waits for it`);
+    if (offset !== fetch.at || offset + chunk.length > fetch.requestedEnd) {
+      throw new CloudError(
+        'protocol',
+        `${describe(node)}: required bytes from ${fetch.at} to ${fetch.requestedEnd}, found ${chunk.length} bytes at ${offset}`,
+      );
+    }
+    if (node.gen !== fetch.gen || node.etag !== fetch.etag) {
+      throw new CloudError('stale', `${describe(node)}: another version took its place while it was fetched`);
+    }
+    const end = Math.min(offset + chunk.length, fetch.end);
+    fetch.progress_ms = this.#clock.monotonic_ms();
+    this.#fetched += chunk.length;
+    this.#store(fetch, chunk, offset, Math.min(end, fetchable(node)));
+    fetch.at = end;
+    this.#release(fetch.state, offset, end);
+    if (fetch.at < fetch.requestedEnd && fetch.at >= Math.min(fetch.end, fetchable(node))) {
+      // The rest was taken over, or cut off by a local truncate: done early.
+      fetch.at = fetch.end = Math.min(fetch.end, fetch.at);
+      fetch.controller.abort(new CloudError('interrupted', `${describe(node)}: the rest is not needed`));
+    }
+  }
+
+  #store(fetch: Fetch, chunk: Buffer, offset: number, end: number): void {
+    const { node } = fetch.state;
+    if (end <= offset) return;
+    for (const gap of node.extents.missing(offset, end)) {
+      const bytes = chunk.subarray(gap.start - offset, gap.end - offset);
+      fetch.file.write(gap.start, bytes);
+      if (fetch.etag === null) continue; // counts when the whole range has come
+      node.extents.insert(gap.start, gap.end);
+      fetch.stored += gap.end - gap.start;
+      fetch.sum.feed(gap.start, bytes, node.remoteSize_bytes, (block, crc, length) => {
+        const start = block * SUM_BLOCK_BYTES;
+        // A write may have changed an earlier part of the block meanwhile.
+        if (
+          node.extents.covers(start, start + length) &&
+          node.extents.dirtyWithin(start, start + length).length === 0
+        ) {
+          node.sums.set(block, crc, length);
+        }
+      });
+      this.#onProgress?.(node, gap.start, gap.end);
+    }
+  }
+
+  /** A server without ETags: the range counts only because all of it came in one answer. */
+  #keepUnverified(fetch: Fetch): void {
+    const { node } = fetch.state;
+    if (node.gen !== fetch.gen || node.etag !== fetch.etag) return;
+    for (const gap of node.extents.missing(fetch.start, Math.max(fetch.start, Math.min(fetch.end, fetchable(node))))) {
+      node.extents.insert(gap.start, gap.end);
+      fetch.stored += gap.end - gap.start;
+      this.#onProgress?.(node, gap.start, gap.end);
+    }
+    this.#release(fetch.state, fetch.start, fetch.end);
+  }
+
+  #failed(fetch: Fetch, error: CloudError): void {
+    const { state } = fetch;
+    if (error.code === 'stale') {
+      this.cancel(state.node, error);
+      return;
+    }
+    const moved = error.code === 'not_found' && state.node.remotePath() !== fetch.path;
+    const retry = moved || isCloudError(error, 'network', 'busy_server', 'server', 'timeout');
+    if (retry && fetch.at > fetch.start && fetch.etag !== null) return; // it got on: go on from there
+    for (const waiter of [...state.waiters]) {
+      if (waiter.from >= fetch.end || waiter.to <= fetch.at) continue;
+      waiter.attempts += 1;
+      if (retry && waiter.attempts < this.#limits.attempts) this.#backOff(waiter, error.details.retryAfter_s ?? 0);
+      else if (waiter.start < fetch.end && waiter.end > coming(fetch)) this.#settle(waiter, error);
+      else {
+        // Only the rounding failed: what is needed is fetched without it.
+        waiter.from = waiter.start;
+        waiter.to = waiter.end;
+      }
+    }
+  }
+
+  #backOff(waiter: Waiter, retryAfter_s: number): void {
+    const pause_ms = Math.max(this.#limits.backoff_ms * 2 ** (waiter.attempts - 1), retryAfter_s * 1000);
+    waiter.notBefore_ms = this.#clock.monotonic_ms() + pause_ms;
+    this.#clock.sleep(pause_ms, this.#closing.signal).then(
+      () => {
+        waiter.notBefore_ms = 0;
+        this.#pump();
+      },
+      () => {}, // closing
+    );
+  }
+
+  // ---- bounds --------------------------------------------------------------------------------------------------------
+
+  /** Looks every now and then for fetches and waiters that get nothing; ends when nothing runs. */
+  #watch(): void {
+    if (this.#watching || this.#closing.signal.aborted) return;
+    this.#watching = true;
+    this.#clock.sleep(Math.min(1000, this.#limits.timeout_ms / 10), this.#closing.signal).then(
+      () => {
+        this.#watching = false;
+        this.#checkBounds();
+        if (this.#states.size > 0) this.#watch();
+      },
+      () => {
+        this.#watching = false;
+      },
+    );
+  }
+
+  #checkBounds(): void {
+    const oldest = this.#clock.monotonic_ms() - this.#limits.timeout_ms;
+    const late = (node: Hydratable) =>
+      new CloudError('timeout', `${describe(node)}: no byte came for ${this.#limits.timeout_ms} ms`);
+    for (const state of [...this.#states.values()]) {
+      for (const fetch of [...state.fetches]) {
+        // While a fetch waits for room in the cache the reservation has its own bound.
+        if (fetch.phase === 'space') {
+          for (const waiter of state.waiters) {
+            if (overlaps(fetch, waiter.from, waiter.to)) waiter.progress_ms = this.#clock.monotonic_ms();
+          }
+        } else if (fetch.progress_ms <= oldest) {
+          this.#abort(fetch);
+          for (const waiter of [...state.waiters]) {
+            if (overlaps(fetch, waiter.from, waiter.to)) this.#settle(waiter, late(state.node));
+          }
+        }
+      }
+      for (const waiter of [...state.waiters]) {
+        if (waiter.priority === 'read' && waiter.progress_ms <= oldest) {
+          this.#settle(waiter, late(state.node));
+          this.#abortUnwanted(waiter);
+        }
+      }
+    }
+    this.#pump();
+  }
+}
+
+/** First byte a fetch will still make present: without a version nothing counts before the end. */
+function coming(fetch: Fetch): number {
+  return fetch.etag === null ? fetch.start : fetch.at;
+}
+
+function overlaps(fetch: Fetch, start: number, end: number): boolean {
+  return coming(fetch) < end && fetch.end > start;
+}
+
+/** End of what can be fetched: a local truncate hides the rest of the server's version for good. */
+function fetchable(node: Hydratable): number {
+  return Math.min(node.size_bytes, node.remoteSize_bytes);
+}
+
+function describe(node: Hydratable): string {
+  return `fetching inode ${node.ino} (version ${node.etag ?? 'unknown'})`;
 }

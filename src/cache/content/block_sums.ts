@@ -106,3 +106,38 @@ export class BlockSums {
 }
 
 const RECORD = 14;
+
+/** Sums up bytes as they arrive in order. Feed pieces; a gap between two pieces starts over at the next block. */
+export class RunningSum {
+  #at = -1;
+  #crc = 0;
+  #length = 0;
+
+  /** `data` are the bytes at `offset`. `done` gets each block that is full, or short and ends at `fileEnd`. */
+  feed(offset: number, data: Uint8Array, fileEnd: number, done: (block: number, crc: number, length: number) => void) {
+    let from = 0;
+    if (offset !== this.#at) {
+      // Not where we were: only a block that starts here or later can be summed.
+      from = (SUM_BLOCK_BYTES - (offset % SUM_BLOCK_BYTES)) % SUM_BLOCK_BYTES;
+      this.#crc = 0;
+      this.#length = 0;
+      if (from >= data.length) {
+        this.#at = from === data.length ? offset + from : -1;
+        return;
+      }
+    }
+    while (from < data.length) {
+      const take = Math.min(data.length - from, SUM_BLOCK_BYTES - this.#length);
+      this.#crc = crc32(data.subarray(from, from + take), this.#crc);
+      this.#length += take;
+      from += take;
+      const at = offset + from;
+      if (this.#length === SUM_BLOCK_BYTES || at === fileEnd) {
+        done(Math.floor((at - this.#length) / SUM_BLOCK_BYTES), this.#crc, this.#length);
+        this.#crc = 0;
+        this.#length = 0;
+      }
+    }
+    this.#at = offset + data.length;
+  }
+}

@@ -4,10 +4,11 @@
 // top of written ones); what has to wait for the disk goes to the thread pool.
 
 import * as fs from 'node:fs';
-import { CloudError, toCloudError } from '../../errors.js';
+import { CloudError, type ErrorCode, toCloudError } from '../../errors.js';
 import type { Ino } from '../../ids.js';
+import * as libc from '../../libc.js';
 import type { MaybePromise } from '../../maybe_promise.js';
-import * as native from './native_file.js';
+import { WarmReader } from './warm_reader.js';
 
 export interface ContentStat {
   readonly size_bytes: number;
@@ -26,7 +27,7 @@ export interface ContentFileHooks {
 
 /** Largest read served from the shared buffer; longer ones get a buffer of their own. */
 const WARM_READ_BYTES = 1024 * 1024;
-const warm = new native.WarmReader(WARM_READ_BYTES);
+const warm = new WarmReader(WARM_READ_BYTES);
 
 export class ContentFile {
   readonly ino: Ino;
@@ -81,7 +82,7 @@ export class ContentFile {
       while (done < size) {
         const count = await new Promise<number>((resolve, reject) => {
           fs.read(this.fd, buffer, done, size - done, offset + done, (error, bytes) =>
-            error === null ? resolve(bytes) : reject(toCloudError(error, `reading ${this.#name}`)),
+            error === null ? resolve(bytes) : reject(localError(error, `reading ${this.#name}`)),
           );
         });
         if (count === 0) throw this.#tooShort(offset, size, done);
@@ -117,24 +118,24 @@ export class ContentFile {
 
   /** fallocate(2) with the kernel's mode bits. */
   fallocate(mode: number, offset: number, length: number): void {
-    native.fallocate(this.fd, mode, offset, length);
+    this.#try('allocating', () => libc.fallocate(this.fd, mode, offset, length));
   }
 
   /** Gives the disk blocks of [start, end) back; the bytes read as zeros, the size stays. */
   punchHole(start: number, end: number): void {
     if (start < end) {
-      native.fallocate(this.fd, native.FALLOC_FL_PUNCH_HOLE | native.FALLOC_FL_KEEP_SIZE, start, end - start);
+      this.fallocate(libc.FALLOC_FL_PUNCH_HOLE | libc.FALLOC_FL_KEEP_SIZE, start, end - start);
     }
   }
 
   /** SEEK_DATA of the content file itself; null when only holes follow. */
   seekData(offset: number): number | null {
-    return native.seekData(this.fd, offset);
+    return this.#try('seeking in', () => libc.seekDataHole(this.fd, offset, 'data'));
   }
 
   /** SEEK_HOLE of the content file itself; null past its end. */
   seekHole(offset: number): number | null {
-    return native.seekHole(this.fd, offset);
+    return this.#try('seeking in', () => libc.seekDataHole(this.fd, offset, 'hole'));
   }
 
   stat(): ContentStat {
@@ -198,7 +199,7 @@ export class ContentFile {
     try {
       return call();
     } catch (error) {
-      throw toCloudError(error, `${doing} ${this.#name}`);
+      throw localError(error, `${doing} ${this.#name}`);
     }
   }
 
@@ -211,3 +212,18 @@ export class ContentFile {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+/** What the local file system says about sizes and operations, beyond what `toCloudError` knows. */
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  EFBIG: 'too_large',
+  EINVAL: 'invalid',
+  EOPNOTSUPP: 'unsupported',
+  ENOSYS: 'unsupported',
+  ENODEV: 'unsupported',
+};
+
+function localError(error: unknown, doing: string): CloudError {
+  const code = CODES[(error as NodeJS.ErrnoException).code ?? ''];
+  if (code === undefined) return toCloudError(error, doing);
+  return new CloudError(code, `${doing}: ${(error as Error).message}`, { cause: error });
+}
