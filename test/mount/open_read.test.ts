@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { eventually } from '../support/processes.js';
 import { ALL_SERVERS, errno, onServers } from '../support/world.js';
 
 onServers(ALL_SERVERS, {}, (world) => {
@@ -28,7 +29,6 @@ onServers(ALL_SERVERS, {}, (world) => {
     await world.drive.flush();
     const content = Buffer.from(Array.from({ length: 200_000 }, (_, i) => (i * 31 + (i >> 8)) & 255));
     await world.server.dav.put(`${world.remote(dir)}/theirs`, content);
-    const { eventually } = await import('../support/processes.js');
     await eventually('the file to appear', () => world.fs.exists(`${dir}/theirs`));
     const fd = await world.fs.open(`${dir}/theirs`);
     expect((await world.fs.pread(fd, 5000, 123_456)).equals(content.subarray(123_456, 128_456))).toBe(true);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { expect, it } from 'vitest';
 import { ALL_SERVERS, errno, onServers } from '../support/world.js';
 
@@ -29,7 +30,6 @@ onServers(ALL_SERVERS, {}, (world) => {
     const first = await world.fs.pread(fd, 10, 0);
     expect(first).toHaveLength(10);
     await world.fs.unlink(`${dir}/big`);
-    const { createHash } = await import('node:crypto');
     const digest = createHash('sha256');
     for (let at = 0; at < 3_000_000; at += 500_000) digest.update(await world.fs.pread(fd, 500_000, at));
     await world.fs.close(fd);

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { eventually } from '../support/processes.js';
 import { ALL_SERVERS, onServers } from '../support/world.js';
 
 onServers(ALL_SERVERS, {}, (world) => {
@@ -32,7 +33,6 @@ onServers(ALL_SERVERS, {}, (world) => {
     await world.drive.flush();
     const content = Buffer.alloc(1_000_000, 'abcdefghij');
     await world.server.dav.put(`${world.remote(dir)}/doc`, content);
-    const { eventually } = await import('../support/processes.js');
     await eventually('the file to appear', () => world.fs.exists(`${dir}/doc`));
     const fd = await world.fs.open(`${dir}/doc`, 'O_WRONLY');
     await world.fs.pwrite(fd, 'MIDDLE', 500_003);

@@ -103,7 +103,7 @@ export class DavClient {
       const full = path === '' ? name : `${path}/${name}`;
       const { status, body } = await this.send('PROPFIND', full, { headers: { depth: '0' } });
       if (status === 404) continue;
-      const isDir = /<(?:\w+:)?collection\s*\/?>/i.test(body.toString('utf8'));
+      const isDir = /<(?:\w+:)?collection\b[^>]*>/i.test(body.toString('utf8'));
       if (isDir) for (const [below, content] of await this.files(full)) out.set(below, content);
       else out.set(full, await this.get(full));
     }

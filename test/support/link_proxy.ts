@@ -99,7 +99,7 @@ export class LinkProxy {
     client.on('error', () => server.destroy());
     server.on('error', () => client.resetAndDestroy());
     const opened_ms = performance.now();
-    relay(client, server, this.#up, roundTrip_ms / 2, opened_ms + roundTrip_ms);
+    relay(client, server, this.#up, roundTrip_ms / 2, opened_ms + 1.5 * roundTrip_ms);
     relay(server, client, this.#down, roundTrip_ms / 2, 0);
   }
 }

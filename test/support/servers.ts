@@ -1,11 +1,13 @@
 // The servers a drive is tested against: our own, Apache mod_dav and `rclone serve webdav`. A test names the kind it
 // wants and sees the same face: where to mount, a plain client beside the drive, and a way to stop and start it.
 
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { startApache } from './apache.js';
 import { mustCli, PROGRAM } from './cli.js';
 import { DavClient, type DavLogin } from './dav_client.js';
 import { eventually, spawnTracked, stop } from './processes.js';
+import { startRclone } from './rclone.js';
 
 export type ServerKind = 'cloudmount' | 'apache' | 'rclone';
 
@@ -100,5 +102,64 @@ export class OwnServer implements TestServer {
 
   async said(): Promise<string> {
     return readFile(this.log, 'utf8').catch(() => '');
+  }
+}
+
+/** Apache mod_dav or `rclone serve webdav` on a folder that can be looked into. */
+export class ForeignServer implements TestServer {
+  readonly kind: 'apache' | 'rclone';
+  /** The folder that is served. */
+  readonly root: string;
+  #running: { readonly url: string; readonly port: number; readonly pid: number; stop(): Promise<void> } | null = null;
+  #port = 0;
+  #url = '';
+  #dav: DavClient | null = null;
+
+  private constructor(kind: 'apache' | 'rclone', root: string) {
+    this.kind = kind;
+    this.root = root;
+  }
+
+  static async open(kind: 'apache' | 'rclone', dir: string): Promise<ForeignServer> {
+    const server = new ForeignServer(kind, join(dir, 'files'));
+    await mkdir(server.root);
+    await server.start();
+    return server;
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+  get port(): number {
+    return this.#port;
+  }
+  get pid(): number {
+    return this.#running?.pid ?? 0;
+  }
+  get login(): DavLogin {
+    return { root: this.#url, user: 'alice', password: PASSWORD };
+  }
+  get dav(): DavClient {
+    this.#dav ??= new DavClient(this.login);
+    return this.#dav;
+  }
+
+  async start(): Promise<void> {
+    const options = {
+      user: 'alice',
+      password: PASSWORD,
+      root: this.root,
+      ...(this.#port === 0 ? {} : { port: this.#port }),
+    };
+    this.#running = await (this.kind === 'apache' ? startApache(options) : startRclone(options));
+    this.#port = this.#running.port;
+    this.#url = this.#running.url;
+  }
+
+  async stop(): Promise<void> {
+    await this.#dav?.close();
+    this.#dav = null;
+    await this.#running?.stop();
+    this.#running = null;
   }
 }

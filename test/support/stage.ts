@@ -9,7 +9,7 @@ import { FsProcess } from './fs_process.js';
 import { type LinkOptions, LinkProxy } from './link_proxy.js';
 import { detachAllBelow, mountsBelow } from './mounts.js';
 import { atExit } from './processes.js';
-import { OwnServer, type ServerKind, type TestServer } from './servers.js';
+import { ForeignServer, OwnServer, type ServerKind, type TestServer } from './servers.js';
 
 export class Stage {
   readonly dir: string;
@@ -44,7 +44,9 @@ export class Stage {
 
   async server(kind: ServerKind, args: readonly string[] = []): Promise<TestServer> {
     if (kind === 'cloudmount') return this.ownServer(args);
-    throw new Error(`no ${kind} yet`);
+    const server = await ForeignServer.open(kind, this.folder('s'));
+    this.#closers.push(() => server.stop());
+    return server;
   }
 
   /** A drive that is not mounted yet. */
