@@ -26,6 +26,8 @@ export interface Hydratable {
   readonly size_bytes: number;
   /** Size of the version `etag` on the server: nothing beyond is ever asked for. */
   readonly remoteSize_bytes: number;
+  /** May change within a generation only when the bytes do not. Null = the server has none: then a range counts only
+   * when it came whole in one answer. */
   readonly etag: string | null;
   readonly extents: ExtentSet;
   readonly sums: BlockSums;
@@ -521,8 +523,13 @@ export class Hydrator {
         `${describe(node)}: required bytes from ${fetch.at} to ${fetch.requestedEnd}, found ${chunk.length} bytes at ${offset}`,
       );
     }
-    if (node.gen !== fetch.gen || node.etag !== fetch.etag) {
+    if (node.gen !== fetch.gen) {
       throw new CloudError('stale', `${describe(node)}: another version took its place while it was fetched`);
+    }
+    if (node.etag !== fetch.etag) {
+      // The same bytes under a new ETag, says the owner: what is still missing is asked for under that one.
+      this.#abort(fetch);
+      throw new CloudError('interrupted', `${describe(node)}: its ETag changed while it was fetched`);
     }
     const end = Math.min(offset + chunk.length, fetch.end);
     fetch.progress_ms = this.#clock.monotonic_ms();

@@ -76,7 +76,8 @@ export class ReadAhead {
     this.#limits = { first_bytes: 256 * KiB, max_bytes: 32 * MiB, ...limits };
   }
 
-  /** A read of [offset, offset+size) was asked of a file of `fileSize` bytes: what to fetch beyond it, or null. */
+  /** A read of [offset, offset+size) was asked of a file of `fileSize` bytes: what to fetch beyond it, or null. Tell it
+   * every read, also those that need nothing: the window moves with the reader. */
   onRead(offset: number, size: number, fileSize: number): ByteRange | null {
     const end = Math.min(offset + size, fileSize);
     if (end <= offset) return null;
@@ -92,11 +93,12 @@ export class ReadAhead {
       this.#streams.unshift(stream);
     }
     if (end <= stream.at) return null; // again, or a late one: no progress
+    const skipped = offset - stream.at > SLACK;
     stream.at = end;
     stream.askedTo = Math.max(stream.askedTo, end);
     if (stream.window === 0) stream.window = this.#limits.first_bytes;
     else if (stream.askedTo - end > stream.window / 2) return null;
-    else stream.window = Math.min(stream.window * 2, this.#limits.max_bytes);
+    else if (!skipped) stream.window = Math.min(stream.window * 2, this.#limits.max_bytes);
     const target = Math.min(end + stream.window, fileSize);
     if (target <= stream.askedTo) return null;
     const ahead = { start: stream.askedTo, end: target };
@@ -105,8 +107,8 @@ export class ReadAhead {
   }
 }
 
-/** Forward, without a gap (small skips inside a running window are read over). */
+/** Forward and without a gap, or inside what a recognised stream has asked for already. */
 function belongs(stream: Stream, offset: number, end: number): boolean {
   if (stream.window === 0) return offset === stream.at;
-  return offset <= Math.min(stream.askedTo, stream.at + SLACK) && end > stream.at - SLACK;
+  return offset <= stream.askedTo && end > stream.at - SLACK;
 }
