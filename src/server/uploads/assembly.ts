@@ -1,0 +1,155 @@
+// Chunks into one file. The whole must be hashed and laid down as one blob; doing that when the client says "done" keeps
+// it waiting for minutes on a big file (and proxies give up after one). So it is done as the chunks arrive: whatever
+// certainly follows what is assembled already is appended at once, and the end has only the last chunk to add. If a
+// chunk that was used is sent again, the assembly starts over: what counts is the folder, this is only work done ahead.
+
+import { createHash, type Hash } from 'node:crypto';
+import { type FileHandle, open, rm } from 'node:fs/promises';
+import { CloudError } from '../../errors.js';
+import { type Checksum, newDigest } from './checksum.js';
+import type { Chunk, UploadFolder } from './upload_folder.js';
+
+export interface Assembled {
+  /** A synced file, handed over. */
+  readonly path: string;
+  readonly sha256: string;
+  readonly size_bytes: number;
+}
+
+const READ_BYTES = 256 * 1024;
+const SYNC_BYTES = 32 * 1024 * 1024;
+
+export class Assembly {
+  readonly #folder: UploadFolder;
+  readonly #path: string;
+  #file: FileHandle | null = null;
+  #used: Chunk[] = [];
+  #size_bytes = 0;
+  #unsynced_bytes = 0;
+  #sha256: Hash = createHash('sha256');
+  #sha1: Hash = createHash('sha1');
+  #queue: Promise<unknown> = Promise.resolve();
+  #ended = false;
+
+  /** `path`: a free name on the file system of the blobs. */
+  constructor(folder: UploadFolder, path: string) {
+    this.#folder = folder;
+    this.#path = path;
+  }
+
+  /** Appends what is missing of `chunks` (sorted). Calls run one after the other. */
+  advance(chunks: readonly Chunk[]): Promise<void> {
+    return this.#next(() => this.#advance(chunks));
+  }
+
+  /** The whole of `chunks` as a file of its own, the checksum verified (`invalid` if it does not match). */
+  finish(chunks: readonly Chunk[], checksum: Checksum | null): Promise<Assembled> {
+    return this.#next(async () => {
+      await this.#advance(chunks);
+      const file = this.#file ?? (await this.#open());
+      const sha256 = this.#sha256.copy().digest('hex');
+      if (checksum !== null) {
+        const found =
+          checksum.type === 'SHA256'
+            ? sha256
+            : checksum.type === 'SHA1'
+              ? this.#sha1.copy().digest('hex')
+              : await this.#digest(file, checksum.type);
+        if (found !== checksum.hex) {
+          throw new CloudError(
+            'invalid',
+            `chunked upload: the client's checksum is ${checksum.type}:${checksum.hex}, what arrived has ${found}`,
+          );
+        }
+      }
+      await file.datasync();
+      await file.close();
+      this.#file = null;
+      this.#ended = true;
+      return { path: this.#path, sha256, size_bytes: this.#size_bytes };
+    });
+  }
+
+  /** Gives the work done ahead up. */
+  discard(): Promise<void> {
+    return this.#next(async () => {
+      if (this.#ended) return;
+      this.#ended = true;
+      await this.#file?.close();
+      this.#file = null;
+      await rm(this.#path, { force: true });
+    });
+  }
+
+  #next<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.#queue.then(work);
+    this.#queue = run.catch(() => undefined);
+    return run;
+  }
+
+  async #advance(chunks: readonly Chunk[]): Promise<void> {
+    if (this.#ended) throw new CloudError('busy', 'chunked upload: it is being finished');
+    const isPrefix = this.#used.every(
+      (used, i) => chunks[i]?.name === used.name && chunks[i]?.version === used.version,
+    );
+    if (!isPrefix) await this.#startOver();
+    for (const chunk of chunks.slice(this.#used.length)) await this.#append(chunk);
+  }
+
+  async #append(chunk: Chunk): Promise<void> {
+    const file = this.#file ?? (await this.#open());
+    const source = await this.#folder.open(chunk);
+    try {
+      const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+      let left = chunk.size_bytes;
+      while (left > 0) {
+        const { bytesRead } = await source.read(buffer, 0, Math.min(left, READ_BYTES));
+        if (bytesRead === 0) throw new CloudError('corrupt', `chunk ${chunk.name}: it is shorter than it was`);
+        const bytes = buffer.subarray(0, bytesRead);
+        this.#sha256.update(bytes);
+        this.#sha1.update(bytes);
+        await file.writeFile(bytes);
+        left -= bytesRead;
+        this.#unsynced_bytes += bytesRead;
+      }
+    } catch (error) {
+      await this.#startOver();
+      throw error;
+    } finally {
+      await source.close();
+    }
+    this.#used.push(chunk);
+    this.#size_bytes += chunk.size_bytes;
+    if (this.#unsynced_bytes >= SYNC_BYTES) {
+      this.#unsynced_bytes = 0;
+      await file.datasync();
+    }
+  }
+
+  async #open(): Promise<FileHandle> {
+    this.#file = await open(this.#path, 'w+', 0o600);
+    return this.#file;
+  }
+
+  async #startOver(): Promise<void> {
+    await this.#file?.close();
+    await this.#open();
+    this.#used = [];
+    this.#size_bytes = 0;
+    this.#unsynced_bytes = 0;
+    this.#sha256 = createHash('sha256');
+    this.#sha1 = createHash('sha1');
+  }
+
+  async #digest(file: FileHandle, type: Checksum['type']): Promise<string> {
+    const digest = newDigest(type);
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+    for (let at = 0; at < this.#size_bytes; ) {
+      const { bytesRead } = await file.read(buffer, 0, READ_BYTES, at);
+      if (bytesRead === 0) throw new CloudError('corrupt', 'chunked upload: the assembled file ends early');
+      digest.update(buffer.subarray(0, bytesRead));
+      at += bytesRead;
+    }
+    return digest.hex();
+  }
+}

@@ -1,0 +1,187 @@
+// One chunked upload on disk: a folder with one file per finished chunk. A chunk is received into a temporary file and
+// renamed into the folder when it is whole and synced, so what a listing shows is what a client may skip when it resumes.
+// When the upload is committed the chunks go and `committed.json` stays: a client that lost the answer asks again.
+
+import { createHash, randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CloudError, toCloudError } from '../../errors.js';
+import { type ChunkName, compareChunks, parseChunkName } from './chunk_name.js';
+
+export interface Chunk extends ChunkName {
+  readonly size_bytes: number;
+  readonly modified_ms: number;
+  /** Differs when the chunk was sent again. */
+  readonly version: string;
+}
+
+/** What an upload became. */
+export interface Committed {
+  /** Decoded path below the user's root. */
+  readonly destination: string;
+  readonly etag: string;
+  readonly fileId: number;
+  readonly created: boolean;
+}
+
+const COMMITTED_FILE = 'committed.json';
+const TEMPORARY = /^receiving-/;
+
+export class UploadFolder {
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Rejects with `exists` when the upload is there and not committed; a committed one makes room. */
+  async create(): Promise<void> {
+    if ((await this.committed()) !== null) await this.remove();
+    try {
+      await mkdir(this.path, { recursive: false, mode: 0o700 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
+        throw new CloudError('exists', 'starting an upload: there is one of this name', { cause: error });
+      }
+      throw toCloudError(error, 'starting an upload');
+    }
+  }
+
+  /** Is there an upload that can take chunks? */
+  async isOpen(): Promise<boolean> {
+    try {
+      return (await stat(this.path)).isDirectory() && (await this.committed()) === null;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw toCloudError(error, 'looking for an upload');
+    }
+  }
+
+  async modified_ms(): Promise<number> {
+    return (await stat(this.path)).mtimeMs;
+  }
+
+  /** In order. Rejects with `not_found` when there is no such upload. */
+  async chunks(): Promise<readonly Chunk[]> {
+    const chunks: Chunk[] = [];
+    for (const name of await this.#names()) {
+      if (TEMPORARY.test(name) || name === COMMITTED_FILE) continue;
+      const info = await stat(join(this.path, name), { bigint: true });
+      chunks.push({
+        ...parseChunkName(name),
+        size_bytes: Number(info.size),
+        modified_ms: Number(info.mtimeMs),
+        version: `${info.ino}:${info.mtimeNs}`,
+      });
+    }
+    return chunks.sort(compareChunks);
+  }
+
+  async chunk(name: string): Promise<Chunk | null> {
+    return (await this.chunks()).find((chunk) => chunk.name === name) ?? null;
+  }
+
+  /** Takes the stream to its end; the chunk is there afterwards, whole, or as it was before. Rejects with `too_large`
+   * beyond `max_bytes`, with `network` when it is not `expected_bytes` long. */
+  async receive(
+    name: string,
+    source: AsyncIterable<Buffer>,
+    limits: { readonly expected_bytes: number | null; readonly max_bytes: number; readonly signal?: AbortSignal },
+  ): Promise<{ readonly size_bytes: number; readonly replaced: boolean; readonly etag: string }> {
+    parseChunkName(name);
+    const temporary = join(this.path, `receiving-${randomBytes(8).toString('hex')}`);
+    const target = join(this.path, name);
+    let file: FileHandle | null = null;
+    try {
+      file = await open(temporary, 'wx', 0o600);
+      const hash = createHash('sha1');
+      let size_bytes = 0;
+      for await (const bytes of source) {
+        limits.signal?.throwIfAborted();
+        size_bytes += bytes.length;
+        if (size_bytes > limits.max_bytes) throw tooLarge(limits.max_bytes);
+        hash.update(bytes);
+        await file.writeFile(bytes);
+      }
+      limits.signal?.throwIfAborted();
+      if (limits.expected_bytes !== null && size_bytes !== limits.expected_bytes) {
+        throw new CloudError(
+          'network',
+          `receiving chunk ${name}: ${limits.expected_bytes} bytes were announced, ${size_bytes} came`,
+        );
+      }
+      await file.datasync();
+      await file.close();
+      file = null;
+      const replaced = (await this.#names()).includes(name);
+      await rename(temporary, target);
+      return { size_bytes, replaced, etag: `"${hash.digest('hex')}"` };
+    } catch (error) {
+      await file?.close().catch(() => undefined);
+      await rm(temporary, { force: true }).catch(() => undefined);
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw noUpload(error);
+      throw toCloudError(error, `receiving chunk ${name}`);
+    }
+  }
+
+  open(chunk: ChunkName): Promise<FileHandle> {
+    return open(join(this.path, chunk.name), 'r');
+  }
+
+  async removeChunk(name: string): Promise<boolean> {
+    parseChunkName(name);
+    try {
+      await rm(join(this.path, name));
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw toCloudError(error, `removing chunk ${name}`);
+    }
+  }
+
+  /** Notes what became of the upload, then frees the chunks' space. */
+  async markCommitted(committed: Committed): Promise<void> {
+    const temporary = join(this.path, `receiving-${randomBytes(8).toString('hex')}`);
+    await writeFile(temporary, JSON.stringify(committed), { mode: 0o600, flush: true });
+    await rename(temporary, join(this.path, COMMITTED_FILE));
+    for (const name of await this.#names()) {
+      if (name !== COMMITTED_FILE) await rm(join(this.path, name), { force: true });
+    }
+  }
+
+  async committed(): Promise<Committed | null> {
+    try {
+      return JSON.parse(await readFile(join(this.path, COMMITTED_FILE), 'utf8')) as Committed;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw toCloudError(error, 'reading what became of an upload');
+    }
+  }
+
+  /** Keeps the upload from being swept while something is done with it. */
+  async touch(): Promise<void> {
+    const now = new Date();
+    await utimes(this.path, now, now).catch(() => undefined);
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.path, { recursive: true, force: true });
+  }
+
+  async #names(): Promise<readonly string[]> {
+    try {
+      return await readdir(this.path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw noUpload(error);
+      throw toCloudError(error, 'listing an upload');
+    }
+  }
+}
+
+function noUpload(cause: unknown): CloudError {
+  return new CloudError('not_found', 'chunked upload: there is none of this name, start it with MKCOL', { cause });
+}
+
+function tooLarge(max_bytes: number): CloudError {
+  return new CloudError('quota', `receiving a chunk: ${max_bytes} bytes are left in the quota, more came`);
+}
