@@ -322,7 +322,8 @@ export class Hydrator {
   }
 
   #forget(state: FileState): void {
-    if (state.waiters.size === 0 && state.fetches.size === 0) this.#states.delete(state.node);
+    if (state.waiters.size > 0 || state.fetches.size > 0) return;
+    if (this.#states.get(state.node) === state) this.#states.delete(state.node);
   }
 
   /** A waiter has gone without its bytes: what only it wanted stops. */

@@ -218,6 +218,7 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   EFBIG: 'too_large',
   EINVAL: 'invalid',
   EOPNOTSUPP: 'unsupported',
+  ENOTSUP: 'unsupported', // the same number; libuv's name for it
   ENOSYS: 'unsupported',
   ENODEV: 'unsupported',
 };
