@@ -1,0 +1,87 @@
+// The bytes of one node while somebody uses them: an open handle, a fetch, an upload. One object per inode; it joins the
+// record (sizes, ETag), the content file, the extents and the block sums, and knows who uses it.
+
+import type { Ino, RemotePath } from '../ids.js';
+import type { BlockSums } from './content/block_sums.js';
+import type { ContentFile } from './content/content_file.js';
+import type { ExtentSet } from './content/extents.js';
+import type { Hydratable } from './hydrator.js';
+import type { NodeRecord } from './metadata/node.js';
+
+/** How the handles of this inode reach the bytes: decided by the first one, kept until the last one closes. */
+export type AccessPath = 'undecided' | 'cached' | 'passthrough';
+
+export class ActiveContent implements Hydratable {
+  readonly node: NodeRecord;
+  readonly gen: number;
+  readonly file: ContentFile;
+  readonly extents: ExtentSet;
+  readonly sums: BlockSums;
+  readonly #pathOf: (node: NodeRecord) => RemotePath;
+  /** Handles, uploads, pins: what keeps this object alive. */
+  users = 0;
+  handles = 0;
+  writers = 0;
+  access: AccessPath = 'undecided';
+  /** Moves with every local change of the bytes; an upload that sees it move has sent a mixture. */
+  writeSeq = 0;
+  lastWrite_ms = 0;
+  /** Extents or size changed since the row was written. */
+  unsaved = false;
+  /** Bytes this content has in the space budget. */
+  accounted_bytes: number;
+  /** Where handles read last, for partial eviction. */
+  readonly positions = new Map<object, number>();
+  /** The content file as it was when a passing-through writer came. */
+  passthroughStart: { readonly size_bytes: number; readonly mtime_ns: bigint; readonly untouched: boolean } | null = null;
+
+  constructor(
+    node: NodeRecord,
+    file: ContentFile,
+    extents: ExtentSet,
+    sums: BlockSums,
+    pathOf: (node: NodeRecord) => RemotePath,
+  ) {
+    this.node = node;
+    this.gen = node.gen;
+    this.file = file;
+    this.extents = extents;
+    this.sums = sums;
+    this.#pathOf = pathOf;
+    this.accounted_bytes = node.cached_bytes;
+  }
+
+  get ino(): Ino {
+    return this.node.ino;
+  }
+
+  get size_bytes(): number {
+    return this.node.size_bytes;
+  }
+
+  /** What the server's version has; bytes beyond exist only here. */
+  get remoteSize_bytes(): number {
+    return this.node.baseSize_bytes ?? 0;
+  }
+
+  get etag(): string | null {
+    return this.node.baseEtag;
+  }
+
+  get complete(): boolean {
+    return this.extents.isComplete(this.node.size_bytes);
+  }
+
+  remotePath(): RemotePath {
+    return this.#pathOf(this.node);
+  }
+
+  /** Bytes [start, end) now exist here only. */
+  wrote(start: number, end: number, now_ms: number): void {
+    this.extents.insertDirty(start, end);
+    this.sums.forget(start, end);
+    this.writeSeq += 1;
+    this.lastWrite_ms = now_ms;
+    this.unsaved = true;
+  }
+}

@@ -1,0 +1,310 @@
+// One open file: the way of a read and of a write.
+//
+// read: what is here is read at once; what is missing goes through the hydrator, with read-ahead for this handle.
+// write: room is reserved, the first change of a clean file is recorded durably with the version it is based on, then the
+// bytes go to the content file. close(2) queues the file; fsync(2) makes bytes, record and journal durable.
+
+import type { Clock } from '../clock.js';
+import { CloudError } from '../errors.js';
+import type { Ino } from '../ids.js';
+import { andThen, type MaybePromise } from '../maybe_promise.js';
+import type { ActiveContent } from './active_content.js';
+import type { Caller, OpenFile, Seek } from './cache_api.js';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../libc.js';
+import type { Contents } from './contents.js';
+import { crashPoint } from './crash_points.js';
+import type { Hydrator } from './hydrator.js';
+import { Dirty } from './metadata/node.js';
+import type { NodeStore } from './metadata/node_store.js';
+import { ReadAhead } from './read_ahead.js';
+import type { SpaceBudget } from './space.js';
+import type { Tree } from './tree.js';
+
+/** Largest offset a file may have: what all file systems below us and JavaScript's integers can hold. */
+const MAX_FILE_BYTES = 2 ** 43;
+
+export interface FileServices {
+  readonly store: NodeStore;
+  readonly tree: Tree;
+  readonly contents: Contents;
+  readonly hydrator: Hydrator;
+  readonly space: SpaceBudget;
+  readonly clock: Clock;
+  readonly onDirty: (content: ActiveContent) => void;
+  /** Waits until the file is on the server (`--write-through`), or null. */
+  readonly writeThrough: ((content: ActiveContent, caller: Caller) => Promise<void>) | null;
+}
+
+export class FileHandle implements OpenFile {
+  readonly ino: Ino;
+  readonly content: ActiveContent;
+  readonly #s: FileServices;
+  readonly #writable: boolean;
+  readonly #ahead = new ReadAhead();
+  readonly #closing = new AbortController();
+  #passthrough = false;
+  #open = true;
+
+  constructor(content: ActiveContent, writable: boolean, services: FileServices) {
+    this.ino = content.ino;
+    this.content = content;
+    this.#writable = writable;
+    this.#s = services;
+    content.handles += 1;
+    if (writable) content.writers += 1;
+  }
+
+  read(offset: number, size: number, caller: Caller): MaybePromise<Buffer> {
+    const { content } = this;
+    const end = Math.min(offset + size, content.size_bytes);
+    if (end <= offset) return EMPTY;
+    content.positions.set(this, offset);
+    if (content.complete) return this.#readHere(offset, end, caller);
+    const ahead = this.#ahead.onRead(offset, end - offset, content.size_bytes);
+    if (content.extents.covers(offset, end)) {
+      if (ahead !== null) this.#s.hydrator.ahead(content, ahead.start, ahead.end, this.#closing.signal);
+      return this.#readHere(offset, end, caller);
+    }
+    const answer = this.#s.hydrator.read(content, offset, end - offset, caller.signal);
+    if (ahead !== null) this.#s.hydrator.ahead(content, ahead.start, ahead.end, this.#closing.signal);
+    return answer;
+  }
+
+  write(offset: number, data: Buffer, caller: Caller): MaybePromise<void> {
+    const end = offset + data.length;
+    if (end > MAX_FILE_BYTES) {
+      throw new CloudError('too_large', `writing at ${offset}: a file has at most ${MAX_FILE_BYTES} bytes`);
+    }
+    if (data.length === 0) return;
+    const fresh = data.length - presentBytes(this.content, offset, end);
+    const room = fresh > 0 ? this.#s.space.reserve(fresh, { signal: caller.signal }) : undefined;
+    return andThen(room, () => andThen(markDirty(this.content, this.#s), () => this.#store(offset, data, fresh)));
+  }
+
+  flush(caller: Caller): MaybePromise<void> {
+    const { content } = this;
+    this.#notePassthroughWrites();
+    if (content.node.errorCode === 'corrupt') throw new CloudError('corrupt', content.node.error ?? 'content is damaged');
+    if (!this.#writable || !content.node.contentDirty) return;
+    content.unsaved = true;
+    this.#s.contents.scheduleSave();
+    this.#s.tree.changed(content.node);
+    if (this.#s.writeThrough !== null) return this.#s.writeThrough(content, caller);
+  }
+
+  fsync(_caller: Caller): Promise<void> {
+    this.#notePassthroughWrites();
+    return this.#s.contents.save(this.content);
+  }
+
+  fallocate(mode: number, offset: number, length: number, caller: Caller): MaybePromise<void> {
+    const { content } = this;
+    const known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+    if ((mode & ~known) !== 0) throw new CloudError('unsupported', `fallocate: mode ${mode} is not supported`);
+    const end = offset + length;
+    if (end > MAX_FILE_BYTES) throw new CloudError('too_large', `fallocate: a file has at most ${MAX_FILE_BYTES} bytes`);
+    const keepSize = (mode & FALLOC_FL_KEEP_SIZE) !== 0;
+    if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) !== 0) {
+      return andThen(markDirty(content, this.#s), () => this.#zero(offset, end, keepSize));
+    }
+    const room = this.#s.space.reserve(length, { signal: caller.signal });
+    return andThen(room, () =>
+      andThen(markDirty(content, this.#s), () => {
+        content.accounted_bytes += length;
+        content.file.fallocate(FALLOC_FL_KEEP_SIZE, offset, length);
+        if (!keepSize && end > content.size_bytes) resize(content, end, this.#s);
+        content.unsaved = true;
+      }),
+    );
+  }
+
+  seek(offset: number, whence: Seek, _caller: Caller): number {
+    const { content } = this;
+    const size = content.size_bytes;
+    if (offset >= size || offset < 0) throw new CloudError('past_end', `seeking ${whence} at ${offset}: the file has ${size} bytes`);
+    let at = offset;
+    while (at < size) {
+      const gap = content.extents.firstMissing(at, size);
+      // Bytes that are not here are data: only the server knows its holes, and it does not tell.
+      if (gap !== null && gap.start <= at) {
+        if (whence === 'data') return at;
+        at = gap.end;
+        continue;
+      }
+      const hereEnd = gap === null ? size : gap.start;
+      const found = whence === 'data' ? content.file.seekData(at) : content.file.seekHole(at);
+      if (found !== null && found < hereEnd) return found;
+      at = hereEnd;
+    }
+    if (whence === 'hole') return size;
+    throw new CloudError('past_end', `seeking data at ${offset}: only a hole follows`);
+  }
+
+  passthroughFd(): number | null {
+    const { content } = this;
+    if (content.access === 'undecided') {
+      const fits = content.complete && !this.#writable && content.handles === 1;
+      content.access = fits ? 'passthrough' : 'cached';
+    }
+    if (content.access !== 'passthrough') return null;
+    this.#passthrough = true;
+    return content.file.fd;
+  }
+
+  release(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    const { content } = this;
+    this.#closing.abort();
+    content.positions.delete(this);
+    content.handles -= 1;
+    this.#notePassthroughWrites();
+    if (this.#writable) {
+      content.writers -= 1;
+      if (content.writers === 0) {
+        settlePassthrough(content);
+        this.#s.tree.changed(content.node);
+      }
+    }
+    if (content.handles === 0) content.access = 'undecided';
+    this.#s.contents.release(content);
+  }
+
+  #readHere(offset: number, end: number, caller: Caller): MaybePromise<Buffer> {
+    const { content } = this;
+    const buffer = content.file.read(offset, end - offset);
+    if (!(buffer instanceof Promise)) return buffer;
+    // Bytes read from the disk on another thread may have been evicted meanwhile: the hydrator's loop looks again.
+    const { removals } = content.extents;
+    return buffer.then((bytes) =>
+      removals === content.extents.removals ? bytes : this.#s.hydrator.read(content, offset, end - offset, caller.signal),
+    );
+  }
+
+  #store(offset: number, data: Buffer, fresh: number): void {
+    const { content } = this;
+    const { node } = content;
+    try {
+      content.file.write(offset, data);
+    } catch (error) {
+      this.#s.space.refund(fresh);
+      throw error;
+    }
+    crashPoint('write.after_data');
+    content.accounted_bytes += fresh;
+    if (offset > node.size_bytes) content.extents.insertDirty(node.size_bytes, offset);
+    content.wrote(offset, offset + data.length, this.#s.clock.monotonic_ms());
+    if (offset + data.length > node.size_bytes) node.size_bytes = offset + data.length;
+    const now = this.#s.clock.timestamp();
+    node.mtime = now;
+    node.ctime = now;
+    this.#s.contents.scheduleSave();
+  }
+
+  #zero(offset: number, end: number, keepSize: boolean): void {
+    const { content } = this;
+    const { node } = content;
+    const stop = keepSize ? Math.min(end, node.size_bytes) : end;
+    if (!keepSize && end > node.size_bytes) resize(content, end, this.#s);
+    if (offset >= stop) return;
+    content.file.punchHole(offset, stop);
+    content.wrote(offset, stop, this.#s.clock.monotonic_ms());
+    const now = this.#s.clock.timestamp();
+    node.mtime = now;
+    node.ctime = now;
+    this.#s.contents.scheduleSave();
+  }
+
+  /** The kernel writes to a passed-through file without asking: its size and time say whether it did. */
+  #notePassthroughWrites(): void {
+    if (this.#passthrough && this.#writable) notePassthroughWrites(this.content, this.#s);
+  }
+}
+
+/** Records durably that the file is about to differ from the version it is based on. Once per clean file. */
+export function markDirty(content: ActiveContent, services: Pick<FileServices, 'store' | 'tree' | 'onDirty'>): MaybePromise<void> {
+  const { node } = content;
+  if (node.contentDirty) {
+    if (node.fingerprint !== null) {
+      node.fingerprint = null;
+      services.store.save(node);
+    }
+    return;
+  }
+  const known = node.base !== null;
+  services.store.transaction(() => {
+    node.dirty |= Dirty.content | Dirty.mtime;
+    node.fingerprint = null;
+    node.sums = null;
+    content.sums.clear();
+    services.tree.changed(node);
+  });
+  services.onDirty(content);
+  crashPoint('write.after_dirty_mark');
+  return known ? services.store.durable() : undefined;
+}
+
+/** truncate(2) and growth: the content file, the extents and the size change together. The caller has marked it dirty. */
+export function resize(
+  content: ActiveContent,
+  size_bytes: number,
+  services: Pick<FileServices, 'clock' | 'contents' | 'space'>,
+): void {
+  if (size_bytes > MAX_FILE_BYTES) {
+    throw new CloudError('too_large', `truncating: a file has at most ${MAX_FILE_BYTES} bytes, asked for ${size_bytes}`);
+  }
+  const { node } = content;
+  const old = node.size_bytes;
+  content.file.truncate(size_bytes);
+  if (size_bytes < old) {
+    content.extents.clip(size_bytes);
+    content.sums.clip(size_bytes);
+  } else if (size_bytes > old) {
+    content.extents.insertDirty(old, size_bytes);
+  }
+  node.size_bytes = size_bytes;
+  content.writeSeq += 1;
+  content.lastWrite_ms = services.clock.monotonic_ms();
+  content.unsaved = true;
+  const now = services.clock.timestamp();
+  node.mtime = now;
+  node.ctime = now;
+  services.contents.scheduleSave();
+}
+
+/** Looks at a passed-through content file and takes over what the kernel wrote. */
+export function notePassthroughWrites(content: ActiveContent, services: Pick<FileServices, 'clock' | 'contents'>): void {
+  const start = content.passthroughStart;
+  if (start === null) return;
+  const now = content.file.stat();
+  if (now.size_bytes === start.size_bytes && now.mtime_ns === start.mtime_ns) return;
+  const { node } = content;
+  if (now.size_bytes < node.size_bytes) content.extents.clip(now.size_bytes);
+  content.wrote(0, now.size_bytes, services.clock.monotonic_ms());
+  content.passthroughStart = { size_bytes: now.size_bytes, mtime_ns: now.mtime_ns, untouched: false };
+  node.size_bytes = now.size_bytes;
+  node.mtime = { s: Number(now.mtime_ns / 1_000_000_000n), ns: Number(now.mtime_ns % 1_000_000_000n) };
+  node.ctime = node.mtime;
+  node.dataVersion += 1;
+  services.contents.scheduleSave();
+}
+
+/** The kernel may write to the content file itself from now on: what it looks like before. After `markDirty`. */
+export function beginPassthroughWrites(content: ActiveContent, wasDirty: boolean): void {
+  const { size_bytes, mtime_ns } = content.file.stat();
+  content.passthroughStart ??= { size_bytes, mtime_ns, untouched: !wasDirty };
+}
+
+/** The last passing-through writer closed. Opened for writing but not written: not dirty after all. */
+function settlePassthrough(content: ActiveContent): void {
+  if (content.passthroughStart?.untouched === true) content.node.dirty &= ~(Dirty.content | Dirty.mtime);
+  content.passthroughStart = null;
+}
+
+function presentBytes(content: ActiveContent, start: number, end: number): number {
+  let bytes = 0;
+  for (const range of content.extents.presentWithin(start, end)) bytes += range.end - range.start;
+  return bytes;
+}
+
+const EMPTY = Buffer.alloc(0);

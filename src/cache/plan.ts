@@ -1,0 +1,133 @@
+// What to send next for one node, derived from how its row differs from the server. Pure: reads rows, decides, changes
+// nothing.
+//
+// Order is not a log to replay but a set of dependencies: a parent exists before its members, a name is free before it is
+// taken, members leave a directory before it goes. Whatever is ready may run, in parallel.
+
+import type { Ino } from '../ids.js';
+import { DIRTY_META, type NodeRecord } from './metadata/node.js';
+import type { NodeStore } from './metadata/node_store.js';
+
+export type Step =
+  | { readonly do: 'nothing' }
+  /** Not before that node's own work is done (or, with `on: null`, not before something changed). */
+  | { readonly do: 'wait'; readonly on: Ino | null }
+  | { readonly do: 'make_dir' }
+  | { readonly do: 'make_link' }
+  | { readonly do: 'upload' }
+  /** `over`: a file deleted here whose name is taken. */
+  | { readonly do: 'move'; readonly over: NodeRecord | null }
+  /** A file, or a directory that should be empty now. */
+  | { readonly do: 'delete' }
+  /** A directory and everything below it in one request, all of it deleted here. */
+  | { readonly do: 'delete_tree' }
+  | { readonly do: 'attributes' };
+
+export interface PlanContext {
+  readonly store: NodeStore;
+  readonly isBusy: (node: NodeRecord) => boolean;
+  /** Is a request for anything below this collection (as the server has it) on its way? */
+  readonly busyBelow: (node: NodeRecord) => boolean;
+  /** May a whole collection be deleted under its ETag? */
+  readonly deletesTrees: (node: NodeRecord) => boolean;
+}
+
+const NOTHING: Step = { do: 'nothing' };
+
+export function plan(node: NodeRecord, context: PlanContext): Step {
+  if (node.localOnly || node.ino === 1 || node.limbo !== 'none') {
+    return node.ino === 1 && (node.dirty & DIRTY_META) !== 0 ? { do: 'attributes' } : NOTHING;
+  }
+  const ancestor = busyAncestor(node, context);
+  if (ancestor !== null) return { do: 'wait', on: ancestor.ino };
+  if (node.parent === null) return node.base === null ? NOTHING : planDelete(node, context);
+  const parent = context.store.get(node.parent);
+  if (parent === null) return NOTHING;
+  if (parent.base === null && parent.ino !== 1) return { do: 'wait', on: parent.ino };
+  if (node.inPlace) return planInPlace(node, context);
+  const occupant = context.store.atBase(parent.ino, node.name);
+  if (node.base === null) {
+    if (occupant !== null) return { do: 'wait', on: occupant.ino };
+    if (context.isBusy(parent)) return { do: 'wait', on: parent.ino };
+    return node.kind === 'dir' ? { do: 'make_dir' } : node.kind === 'symlink' ? { do: 'make_link' } : { do: 'upload' };
+  }
+  return planMove(node, parent, occupant, context);
+}
+
+function planInPlace(node: NodeRecord, context: PlanContext): Step {
+  if (node.contentDirty && node.kind === 'file') return { do: 'upload' };
+  if ((node.dirty & DIRTY_META) === 0) return NOTHING;
+  if (node.isDir) {
+    // Members that are still to be sent would move the directory's time again.
+    for (const member of context.store.members(node.ino, 0, MEMBERS_LOOKED_AT)) {
+      if (member.pending !== null && !member.localOnly) return { do: 'wait', on: member.ino };
+    }
+  }
+  return { do: 'attributes' };
+}
+
+function planMove(node: NodeRecord, parent: NodeRecord, occupant: NodeRecord | null, context: PlanContext): Step {
+  let over: NodeRecord | null = null;
+  if (occupant !== null) {
+    const replaceable = occupant.parent === null && occupant.kind !== 'dir' && node.kind !== 'dir';
+    if (!replaceable || context.isBusy(occupant)) return { do: 'wait', on: occupant.ino };
+    over = occupant;
+  }
+  const inside = ancestorsOf(parent, context.store).find((at) => at === node);
+  if (inside !== undefined) {
+    // The server still has the new parent below this very node: that one moves first.
+    const first = ancestorsOf(parent, context.store).find((at) => at !== node && !at.inPlace);
+    return { do: 'wait', on: first?.ino ?? null };
+  }
+  if (node.isDir && context.busyBelow(node)) return { do: 'wait', on: null };
+  return { do: 'move', over };
+}
+
+function planDelete(node: NodeRecord, context: PlanContext): Step {
+  const above = node.base === null ? null : context.store.get(node.base.parent);
+  if (above !== null && above.parent === null && above.ino !== 1 && above.base !== null && context.deletesTrees(above)) {
+    // The collection above goes as a whole and takes this with it.
+    return { do: 'wait', on: above.ino };
+  }
+  if (!node.isDir) return { do: 'delete' };
+  if (context.busyBelow(node)) return { do: 'wait', on: null };
+  if (context.deletesTrees(node)) {
+    const blocker = notDeleted(node, context);
+    return blocker === null ? { do: 'delete_tree' } : { do: 'wait', on: blocker.ino };
+  }
+  const member = context.store.baseMembers(node.ino)[0];
+  return member === undefined ? { do: 'delete' } : { do: 'wait', on: member.ino };
+}
+
+/** Something that the server has below `dir` and that is not deleted here (it moved out and must move first). */
+function notDeleted(dir: NodeRecord, context: PlanContext): NodeRecord | null {
+  for (const member of context.store.baseMembers(dir.ino)) {
+    if (member.parent !== null || context.isBusy(member)) return member;
+    const below = member.isDir ? notDeleted(member, context) : null;
+    if (below !== null) return below;
+  }
+  return null;
+}
+
+/** `node` and the collections above it, as the server has the tree. */
+function ancestorsOf(node: NodeRecord, store: NodeStore): NodeRecord[] {
+  const list: NodeRecord[] = [];
+  for (let at: NodeRecord | null = node; at !== null && at.ino !== 1; ) {
+    list.push(at);
+    at = at.base === null ? null : store.get(at.base.parent);
+  }
+  return list;
+}
+
+/** A collection above (here or there) that is being moved, made or deleted right now. */
+function busyAncestor(node: NodeRecord, context: PlanContext): NodeRecord | null {
+  const start = node.base?.parent ?? node.parent;
+  let at = start === null ? null : context.store.get(start);
+  while (at !== null && at.ino !== 1) {
+    if (context.isBusy(at)) return at;
+    at = at.base === null ? null : context.store.get(at.base.parent);
+  }
+  return null;
+}
+
+const MEMBERS_LOOKED_AT = 10_000;
