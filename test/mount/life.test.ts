@@ -1,4 +1,5 @@
-import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { cli, PROGRAM } from '../support/cli.js';
@@ -49,7 +50,6 @@ it('a stale mount of a dead daemon is cleared at the next start', async () => {
   const { drive, fs } = await mounted();
   await fs.writeFile(drive.path('file'), 'still here', { sync: true });
   // The daemon's whole group is killed, guard included, as the kernel's memory killer or a session's end may do.
-  const { execFileSync } = await import('node:child_process');
   const family = execFileSync('ps', ['-e', '-o', 'pid=,ppid=,args='], { encoding: 'utf8' })
     .split('\n')
     .filter((line) => line.includes(drive.dir) && !line.includes('ps -e'))
@@ -161,7 +161,6 @@ it('wrong credentials and an address where nothing answers are told apart, and n
 
 it('the password is in no argument list and in no log', async () => {
   const { server, drive } = await mounted();
-  const { readFile } = await import('node:fs/promises');
   const args = await readFile(`/proc/${drive.daemonPid}/cmdline`, 'utf8');
   expect(args).not.toContain(server.login.password);
   expect(drive.said()).not.toContain(server.login.password);

@@ -40,10 +40,12 @@ export class LinkProxy {
   readonly #up: Pipe;
   readonly #down: Pipe;
   #cut = false;
+  #targetPort: number;
   connections = 0;
 
   private constructor(options: LinkOptions) {
     this.#options = options;
+    this.#targetPort = options.targetPort;
     this.#up = new Pipe(options.rate_bitsPerSecond);
     this.#down = new Pipe(options.rate_bitsPerSecond);
     this.#server = createServer({ noDelay: true }, (client) => this.#accept(client));
@@ -74,6 +76,12 @@ export class LinkProxy {
     if (cut) for (const socket of this.#sockets) socket.resetAndDestroy();
   }
 
+  /** From now on the same address is answered by another server, as behind a captive portal. */
+  retarget(port: number): void {
+    this.#targetPort = port;
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
@@ -87,7 +95,7 @@ export class LinkProxy {
     }
     this.connections += 1;
     const server = connect({
-      port: this.#options.targetPort,
+      port: this.#targetPort,
       host: this.#options.targetHost ?? '127.0.0.1',
       noDelay: true,
     });
