@@ -46,6 +46,8 @@ export interface BlobStore {
   delete(sha256: string, before_ms?: number): Promise<boolean>;
   /** Everything stored, in no particular order. */
   list(): AsyncIterable<BlobInfo>;
+  /** Bytes that still fit, null = without a known end. May be some seconds old. */
+  free(): Promise<number | null>;
   /** A name for a temporary file on the same file system as the blobs, cleared at the next start. */
   temporaryPath(): string;
   close(): Promise<void>;

@@ -3,7 +3,19 @@
 // under `objects/` stand for anything but the whole content. `tmp/` is emptied at start.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, opendir, readdir, rename, rm, stat, unlink, utimes } from 'node:fs/promises';
+import {
+  type FileHandle,
+  mkdir,
+  open,
+  opendir,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  unlink,
+  utimes,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, isCloudError, toCloudError } from '../../../errors.js';
 import type { BlobInfo, BlobPin, BlobStore, ByteSource, OpenBlob, PutOptions, StoredBlob } from './blob_store.js';
@@ -13,6 +25,8 @@ const WRITE_BYTES = 1 << 20;
 /** Dirty bytes after which the disk is set to work while the upload goes on, so that the last sync is short. */
 const SYNC_BYTES = 32 << 20;
 const READ_BYTES = 1 << 18;
+/** How long the free space is believed. */
+const FREE_MS = 2000;
 const HASH = /^[0-9a-f]{64}$/;
 
 export class LocalBlobStore implements BlobStore {
@@ -21,6 +35,7 @@ export class LocalBlobStore implements BlobStore {
   readonly #pins = new Map<string, number>();
   /** A blob that is stored again while it is being deleted waits for the end of that. */
   readonly #deleting = new Map<string, Promise<void>>();
+  #free = { at_ms: Number.NEGATIVE_INFINITY, bytes: 0 };
   readonly #shards = new Map<string, Promise<void>>();
 
   private constructor(dir: string) {
@@ -142,6 +157,15 @@ export class LocalBlobStore implements BlobStore {
         }
       }
     }
+  }
+
+  async free(): Promise<number | null> {
+    const now_ms = performance.now();
+    if (now_ms - this.#free.at_ms > FREE_MS) {
+      const { bavail, bsize } = await statfs(this.#objects);
+      this.#free = { at_ms: now_ms, bytes: bavail * bsize };
+    }
+    return this.#free.bytes;
   }
 
   /** Makes a blob look as old as `when_ms`; for tests of the collector and for restored backups. */

@@ -145,6 +145,8 @@ export interface MetadataRead {
   /** Members ordered by name, `limit` at most, those after `after`. One query whatever their number. */
   children(parentId: NodeId, after: Name | null, limit: number): Promise<readonly NodeRecord[]>;
   hasChildren(parentId: NodeId): Promise<boolean>;
+  /** How many nodes are below, counted up to `limit`. */
+  countBelow(id: NodeId, limit: number): Promise<number>;
   /** Dead properties of many nodes in one query. Nodes without any are absent from the map. */
   properties(ids: readonly NodeId[]): Promise<ReadonlyMap<NodeId, readonly DeadProperty[]>>;
   content(id: ContentId): Promise<ContentRecord | null>;

@@ -52,6 +52,14 @@ function readStatements(db: Connection) {
       )
       .raw(),
     anyChild: db.prepare<[number], number>('SELECT 1 FROM nodes WHERE parent_id = ? LIMIT 1').pluck(),
+    countBelow: db
+      .prepare<[number, number], number>(
+        `WITH RECURSIVE below(id) AS (
+           SELECT id FROM nodes WHERE parent_id = ?
+           UNION ALL SELECT n.id FROM below JOIN nodes n ON n.parent_id = below.id)
+         SELECT count(*) FROM (SELECT 1 FROM below LIMIT ?)`,
+      )
+      .pluck(),
     propertiesOfOne: db
       .prepare<[number], PropertyRow>('SELECT node_id, ns, name, xml FROM properties WHERE node_id = ?')
       .raw(),
@@ -188,6 +196,10 @@ export class SqliteRead implements MetadataRead {
 
   async hasChildren(parentId: NodeId): Promise<boolean> {
     return this.sql.anyChild.get(parentId) !== undefined;
+  }
+
+  async countBelow(id: NodeId, limit: number): Promise<number> {
+    return this.sql.countBelow.get(id, limit) ?? 0;
   }
 
   async properties(ids: readonly NodeId[]): Promise<ReadonlyMap<NodeId, readonly DeadProperty[]>> {

@@ -1,0 +1,45 @@
+// Request bodies that are XML or must be empty. Whatever the Content-Type says (clients send none, or a wrong one).
+
+import type { IncomingMessage } from 'node:http';
+import { CloudError } from '../../errors.js';
+import { parseXml, type XmlElement, type XmlLimits } from '../../remote/wire/xml.js';
+
+/** A whole small body. Throws `too_large` beyond `maxBytes`, `network` when it is cut short. */
+export async function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const declared = Number(req.headers['content-length'] ?? 0);
+  if (declared > maxBytes) throw tooLarge(maxBytes);
+  const chunks: Buffer[] = [];
+  let size_bytes = 0;
+  for await (const chunk of bodyOf(req)) {
+    size_bytes += chunk.length;
+    if (size_bytes > maxBytes) throw tooLarge(maxBytes);
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+}
+
+/** The body as it arrives. Rejects with `network` when the client breaks off. */
+export async function* bodyOf(req: IncomingMessage): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of req) yield chunk as Buffer;
+  } catch (error) {
+    throw new CloudError('network', 'receiving the request body: the client broke off', { cause: error });
+  }
+  if (!req.complete) throw new CloudError('network', 'receiving the request body: it ended early');
+}
+
+/** Root element of the body, null when there is none (white space counts as none). */
+export async function readXml(req: IncomingMessage, limits: XmlLimits): Promise<XmlElement | null> {
+  const body = await readBody(req, limits.maxBytes);
+  if (body.length === 0 || body.toString('latin1').trim() === '') return null;
+  return parseXml(body, limits);
+}
+
+export function hasBody(req: IncomingMessage): boolean {
+  const { 'content-length': length, 'transfer-encoding': encoding } = req.headers;
+  return encoding !== undefined || (length !== undefined && length !== '0');
+}
+
+function tooLarge(maxBytes: number): CloudError {
+  return new CloudError('too_large', `reading the request body: at most ${maxBytes} bytes are allowed, found more`);
+}

@@ -1,0 +1,88 @@
+// Locks as a listing shows them: for a page of nodes at once, with what is inherited from collections above.
+
+import { formatTimeout } from '../../remote/wire/timeout.js';
+import { escapeText } from '../../remote/wire/xml.js';
+import type { LockRecord, MetadataRead, NodeId, NodeRecord } from '../storage/metadata/metadata_store.js';
+import { lockRootHref } from './lock_rules.js';
+
+const NONE: readonly LockRecord[] = [];
+
+export class LockView {
+  readonly #tx: MetadataRead;
+  readonly #basePath: string;
+  readonly #now_ms: number;
+  #own = new Map<NodeId, LockRecord[]>();
+  /** Collection -> locks with depth infinity at or above it. */
+  readonly #inherited = new Map<NodeId, readonly LockRecord[]>();
+  readonly #hrefs = new Map<NodeId, string>();
+  #any: boolean | null = null;
+
+  constructor(tx: MetadataRead, basePath: string, now_ms: number) {
+    this.#tx = tx;
+    this.#basePath = basePath;
+    this.#now_ms = now_ms;
+  }
+
+  /** Makes `of` answer for these nodes (and no longer for those before them). */
+  async load(nodes: readonly NodeRecord[]): Promise<void> {
+    const [first] = nodes;
+    this.#own = new Map();
+    if (first === undefined) return;
+    this.#any ??= await this.#tx.anyLock(first.rootId, this.#now_ms);
+    if (!this.#any) return;
+    for (const lock of await this.#tx.locksOn(
+      nodes.map((node) => node.id),
+      this.#now_ms,
+    )) {
+      const list = this.#own.get(lock.nodeId);
+      if (list === undefined) this.#own.set(lock.nodeId, [lock]);
+      else list.push(lock);
+      await this.#learnHref(lock);
+    }
+    for (const { parentId } of nodes) if (parentId !== null) await this.#inherit(parentId);
+  }
+
+  of(node: NodeRecord): readonly LockRecord[] {
+    if (this.#any !== true) return NONE;
+    const own = this.#own.get(node.id) ?? NONE;
+    const inherited = (node.parentId === null ? undefined : this.#inherited.get(node.parentId)) ?? NONE;
+    return inherited.length === 0 ? own : [...own, ...inherited];
+  }
+
+  activeLocks(locks: readonly LockRecord[]): string {
+    let out = '';
+    for (const lock of locks) out += activeLock(lock, this.#hrefs.get(lock.nodeId) ?? this.#basePath, this.#now_ms);
+    return out;
+  }
+
+  async #inherit(id: NodeId): Promise<readonly LockRecord[]> {
+    const known = this.#inherited.get(id);
+    if (known !== undefined) return known;
+    const lineage = await this.#tx.lineage(id);
+    const locks = await this.#tx.locksOn(
+      lineage.map((node) => node.id),
+      this.#now_ms,
+    );
+    const deep = locks.filter((lock) => lock.depth === 'infinity');
+    for (const lock of deep) await this.#learnHref(lock);
+    this.#inherited.set(id, deep);
+    return deep;
+  }
+
+  async #learnHref(lock: LockRecord): Promise<void> {
+    if (!this.#hrefs.has(lock.nodeId)) {
+      this.#hrefs.set(lock.nodeId, await lockRootHref(this.#tx, this.#basePath, lock));
+    }
+  }
+}
+
+/** RFC 4918 section 14.1. */
+export function activeLock(lock: LockRecord, rootHref: string, now_ms: number): string {
+  const left_s = Math.max(0, Math.round((lock.expires_ms - now_ms) / 1000));
+  return (
+    `<d:activelock><d:locktype><d:write/></d:locktype><d:lockscope><d:${lock.scope}/></d:lockscope>` +
+    `<d:depth>${lock.depth}</d:depth>${lock.ownerXml}<d:timeout>${formatTimeout(left_s)}</d:timeout>` +
+    `<d:locktoken><d:href>${escapeText(lock.token)}</d:href></d:locktoken>` +
+    `<d:lockroot><d:href>${escapeText(rootHref)}</d:href></d:lockroot></d:activelock>`
+  );
+}

@@ -1,0 +1,145 @@
+// COPY and MOVE (RFC 4918 sections 9.8 and 9.9), each one transaction: at no moment are both names, or neither, there.
+// A file that replaces a file by COPY keeps the identity of what it replaces; by MOVE its own. Locks on a replaced target
+// stay with the address, as whoever holds the token expects (Apache does the same).
+
+import { CloudError } from '../../../errors.js';
+import { parseDepth, parseOverwrite } from '../../../remote/wire/depth.js';
+import type {
+  ContentRecord,
+  LockRecord,
+  MetadataWrite,
+  NewNode,
+  NodeRecord,
+  Resolved,
+} from '../../storage/metadata/metadata_store.js';
+import { noParent } from '../commit_upload.js';
+import type { DavRequest } from '../context.js';
+import { mayChangeMembers, mayRemove } from '../lock_rules.js';
+import { ocId } from '../properties.js';
+import { sendEmpty } from '../reply.js';
+import { isAtOrBelow, newName, parseResourcePath, type ResourcePath } from '../resource_path.js';
+import { DavFailure } from '../status.js';
+import { existing, holderOf, resolveChecked } from '../write_access.js';
+
+interface Outcome {
+  readonly node: NodeRecord;
+  readonly created: boolean;
+}
+
+export async function copy(request: DavRequest): Promise<void> {
+  const depth = parseDepth(request.header('depth'), 'infinity');
+  if (depth === 1) throw new CloudError('invalid', 'copying: Depth must be 0 or infinity, found 1');
+  await transfer(request, async (tx, source, target, destination) => {
+    const { node } = target;
+    if (node !== null && node.kind !== 'dir' && source.kind !== 'dir') return overwrite(tx, source, node);
+    if (node !== null) await tx.remove(node);
+    const parent = await freshParent(tx, request, destination);
+    return tx.copy(source, parent, newName(destination), depth === 'infinity');
+  });
+}
+
+export async function move(request: DavRequest): Promise<void> {
+  if (parseDepth(request.header('depth'), 'infinity') !== 'infinity') {
+    throw new CloudError('invalid', 'moving: Depth must be infinity or absent');
+  }
+  await transfer(request, async (tx, source, target, destination, at) => {
+    await mayRemove(tx, holderOf(request), at);
+    const kept: readonly LockRecord[] = target.node === null ? [] : await tx.locksOn([target.node.id], request.now_ms);
+    if (target.node !== null) await tx.remove(target.node);
+    const parent = await freshParent(tx, request, destination);
+    const moved = await tx.move(source, parent, newName(destination));
+    for (const lock of kept) await tx.addLock({ ...lock, nodeId: moved.id });
+    return kept.length === 0 ? moved : ((await tx.node(moved.id)) ?? moved);
+  });
+}
+
+type Act = (
+  tx: MetadataWrite,
+  source: NodeRecord,
+  target: Resolved,
+  destination: ResourcePath,
+  at: Resolved,
+) => Promise<NodeRecord>;
+
+async function transfer(request: DavRequest, act: Act): Promise<void> {
+  const { services, ctx, path, res } = request;
+  const destination = destinationOf(request);
+  const mayOverwrite = parseOverwrite(request.header('overwrite'));
+  const outcome = await services.metadata.write(async (tx): Promise<Outcome> => {
+    const at = await resolveChecked(request, tx);
+    const source = existing(at, path.slash);
+    if (source.parentId === null) {
+      throw new DavFailure(403, 'no_access', 'copying or moving: the root of the tree stays where it is');
+    }
+    checkPlaces(path, destination);
+    const target = await tx.resolve(ctx.rootId, destination.names);
+    if (target.node === null && target.parent === null) throw noParent();
+    if (target.node !== null && !mayOverwrite) {
+      throw new DavFailure(412, 'precondition', 'copying or moving: the destination exists and Overwrite is F');
+    }
+    const holder = holderOf(request);
+    if (target.node === null) await mayChangeMembers(tx, holder, target);
+    else await mayRemove(tx, holder, target);
+    return { node: await act(tx, source, target, destination, at), created: target.node === null };
+  });
+  sendEmpty(res, outcome.created ? 201 : 204, {
+    'OC-ETag': outcome.node.etag,
+    'OC-FileId': ocId(outcome.node.id),
+  });
+}
+
+function destinationOf(request: DavRequest): ResourcePath {
+  const { ctx } = request;
+  const header = request.header('destination');
+  if (header === undefined) throw new CloudError('invalid', 'copying or moving: a Destination header is required');
+  const destination = parseResourcePath([ctx.basePath, ...(ctx.aliases ?? [])], header);
+  if (destination === null) {
+    throw new DavFailure(502, 'not_permitted', 'copying or moving: the destination is outside of this tree');
+  }
+  if (destination.names.length === 0) {
+    throw new DavFailure(403, 'no_access', 'copying or moving: the root of the tree cannot be replaced');
+  }
+  newName(destination);
+  return destination;
+}
+
+/** Neither into itself nor over what it is in. */
+function checkPlaces(source: ResourcePath, destination: ResourcePath): void {
+  const same = source.names.length === destination.names.length;
+  if (isAtOrBelow(destination, source)) {
+    throw same
+      ? new DavFailure(403, 'not_permitted', 'copying or moving: source and destination are the same')
+      : new DavFailure(409, 'not_permitted', 'copying or moving: the destination is inside the source');
+  }
+  if (isAtOrBelow(source, destination)) {
+    throw new DavFailure(409, 'not_permitted', 'copying or moving: the source is inside the destination');
+  }
+}
+
+/** The destination's collection as it is after the target was taken away. */
+async function freshParent(tx: MetadataWrite, request: DavRequest, destination: ResourcePath): Promise<NodeRecord> {
+  const { parent } = await tx.resolve(request.ctx.rootId, destination.names);
+  if (parent === null) throw noParent();
+  return parent;
+}
+
+/** COPY of a file over a file: new content for the same resource, with the source's dead properties in place of its own. */
+async function overwrite(tx: MetadataWrite, source: NodeRecord, target: NodeRecord): Promise<NodeRecord> {
+  const { mtime, mode, uid, gid } = source;
+  const attributes = { mtime, mode: mode ?? undefined, uid: uid ?? undefined, gid: gid ?? undefined };
+  const replaced = await tx.replace(target, { ...attributes, ...(await contentOf(tx, source)) });
+  const properties = await tx.properties([source.id, target.id]);
+  const removed = (properties.get(target.id) ?? []).map(({ ns, name }) => ({ kind: 'remove' as const, ns, name }));
+  const set = (properties.get(source.id) ?? []).map((property) => ({ kind: 'set' as const, ...property }));
+  return removed.length + set.length === 0 ? replaced : tx.setProperties(replaced, [...removed, ...set]);
+}
+
+async function contentOf(tx: MetadataWrite, source: NodeRecord): Promise<Exclude<NewNode, { kind: 'dir' }>> {
+  if (source.kind === 'symlink') return { kind: 'symlink', target: source.target ?? '' };
+  const content: ContentRecord | null = source.contentId === null ? null : await tx.content(source.contentId);
+  if (content === null) throw new CloudError('corrupt', 'copying: the content of the source is not recorded');
+  const { data, sha256, size_bytes } = content;
+  return data === null
+    ? { kind: 'file', content: { kind: 'blob', sha256, size_bytes } }
+    : { kind: 'file', content: { kind: 'inline', data, sha256, size_bytes } };
+}

@@ -1,0 +1,196 @@
+// GET and HEAD (RFC 9110): whole, one range, several ranges (multipart/byteranges), conditions. Small contents come out of
+// the database with their row, others out of the blob store. On a collection a plain page that names its members.
+
+import { randomBytes } from 'node:crypto';
+import { CloudError } from '../../../errors.js';
+import { encodeName, encodeSegment } from '../../../names.js';
+import { evaluateConditions, ifRangeHolds, parseConditions } from '../../../remote/wire/conditional.js';
+import { formatHttpDate } from '../../../remote/wire/http_date.js';
+import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../../../remote/wire/range.js';
+import { escapeText } from '../../../remote/wire/xml.js';
+import type { OpenBlob } from '../../storage/blobs/blob_store.js';
+import type { ContentRecord, NodeRecord } from '../../storage/metadata/metadata_store.js';
+import { checkIf, ifScopeOf, selectedOf } from '../conditional.js';
+import { contentTypeOf } from '../content_type.js';
+import type { DavRequest } from '../context.js';
+import { ocId } from '../properties.js';
+import { drained, sendBody } from '../reply.js';
+import { DavFailure } from '../status.js';
+
+/** Members named on the page of a collection; who wants all asks PROPFIND. */
+const PAGE_MEMBERS = 1000;
+
+interface Found {
+  readonly node: NodeRecord;
+  readonly content: ContentRecord | null;
+  readonly members: readonly NodeRecord[];
+}
+
+export async function get(request: DavRequest): Promise<void> {
+  const { services, ctx, req, res, path } = request;
+  const isHead = req.method === 'HEAD';
+  const { node, content, members } = await services.metadata.read(async (tx): Promise<Found> => {
+    const at = await tx.resolve(ctx.rootId, path.names);
+    await checkIf(tx, request.ifLists, ifScopeOf(request), path, at);
+    const { node } = at;
+    if (node === null || (path.slash && node.kind !== 'dir')) {
+      throw new CloudError('not_found', 'reading: nothing is stored at this address');
+    }
+    const content = node.contentId === null ? null : await tx.content(node.contentId);
+    const members = node.kind === 'dir' && !isHead ? await tx.children(node.id, null, PAGE_MEMBERS + 1) : [];
+    return { node, content, members };
+  });
+
+  const verdict = evaluateConditions(parseConditions(req.headers), selectedOf(node), req.method ?? 'GET');
+  if (verdict === 'failed') {
+    throw new DavFailure(412, 'precondition', `judging the preconditions: the current version is ${node.etag}`, {
+      headers: { ETag: node.etag },
+    });
+  }
+  if (verdict === 'not_modified') {
+    res.writeHead(304, { ETag: node.etag, 'Last-Modified': formatHttpDate(node.mtime.s) });
+    res.end();
+    return;
+  }
+  if (node.kind === 'dir') sendPage(request, node, members);
+  else await sendContent(request, node, content);
+}
+
+function headersOf(node: NodeRecord): Record<string, string | number> {
+  const headers: Record<string, string | number> = {
+    'Content-Type': contentTypeOf(node),
+    ETag: node.etag,
+    'OC-ETag': node.etag,
+    'OC-FileId': ocId(node.id),
+    'Last-Modified': formatHttpDate(node.mtime.s),
+    'Accept-Ranges': 'bytes',
+    'Cache-Control': 'private, no-cache',
+    // What users store is never to act as a page of this server.
+    'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    'X-Content-Type-Options': 'nosniff',
+  };
+  if (node.sha256 !== null && node.kind === 'file') headers['OC-Checksum'] = `SHA256:${node.sha256}`;
+  return headers;
+}
+
+async function sendContent(request: DavRequest, node: NodeRecord, content: ContentRecord | null): Promise<void> {
+  const { req, res } = request;
+  const isHead = req.method === 'HEAD';
+  const size = node.size_bytes;
+  const headers = headersOf(node);
+  // Range counts for GET alone (RFC 9110 section 14.2), and only for the version If-Range names.
+  const rangeHeader =
+    isHead || !ifRangeHolds(request.header('if-range'), node.etag, node.mtime.s) ? undefined : req.headers.range;
+  const asked = parseRange(rangeHeader, size);
+  if (asked.kind === 'unsatisfiable') {
+    throw new DavFailure(416, 'range', `reading: the content has ${size} bytes, the range begins behind them`, {
+      headers: { 'Content-Range': formatUnsatisfied(size), ETag: node.etag },
+    });
+  }
+  if (asked.kind === 'whole') {
+    headers['Content-Length'] = size;
+    if (isHead) {
+      res.writeHead(200, headers);
+      res.end();
+      return;
+    }
+    await sendBytes(request, node, content, 200, headers, [{ range: { start: 0, end: size }, before: '' }], '');
+    return;
+  }
+  const [first] = asked.ranges;
+  if (asked.ranges.length === 1 && first !== undefined) {
+    headers['Content-Length'] = first.end - first.start;
+    headers['Content-Range'] = formatContentRange(first, size);
+    await sendBytes(request, node, content, 206, headers, [{ range: first, before: '' }], '');
+    return;
+  }
+  const boundary = randomBytes(12).toString('hex');
+  const type = headers['Content-Type'];
+  const parts = asked.ranges.map((range, i) => ({
+    range,
+    before: `${i === 0 ? '' : '\r\n'}--${boundary}\r\nContent-Type: ${type}\r\nContent-Range: ${formatContentRange(range, size)}\r\n\r\n`,
+  }));
+  const end = `\r\n--${boundary}--\r\n`;
+  headers['Content-Type'] = `multipart/byteranges; boundary=${boundary}`;
+  headers['Content-Length'] = parts.reduce(
+    (sum, part) => sum + part.before.length + part.range.end - part.range.start,
+    end.length,
+  );
+  await sendBytes(request, node, content, 206, headers, parts, end);
+}
+
+interface Part {
+  readonly range: ByteRange;
+  /** ASCII text in front of the bytes. */
+  readonly before: string;
+}
+
+async function sendBytes(
+  request: DavRequest,
+  node: NodeRecord,
+  content: ContentRecord | null,
+  status: number,
+  headers: Record<string, string | number>,
+  parts: readonly Part[],
+  end: string,
+): Promise<void> {
+  const { res, services } = request;
+  const data = content === null ? encodeName(node.target ?? '') : content.data;
+  if (data !== null) {
+    res.writeHead(status, headers);
+    const [only] = parts;
+    if (parts.length === 1 && only !== undefined) {
+      res.end(data.subarray(only.range.start, only.range.end));
+      return;
+    }
+    const pieces = parts.flatMap(({ range, before }) => [Buffer.from(before), data.subarray(range.start, range.end)]);
+    res.end(Buffer.concat([...pieces, Buffer.from(end)]));
+    return;
+  }
+  // Opened before the first header goes out: a content that is missing must not look like a short one.
+  const blob = await services.blobs.open(content?.sha256 ?? '');
+  try {
+    if (blob.size_bytes !== node.size_bytes) {
+      throw new CloudError('corrupt', `reading: ${node.size_bytes} bytes are recorded, ${blob.size_bytes} are stored`);
+    }
+    res.writeHead(status, headers);
+    for (const { range, before } of parts) {
+      if (before !== '') res.write(before);
+      await pump(request, blob, range);
+    }
+    res.end(end);
+  } finally {
+    await blob.close();
+  }
+}
+
+async function pump(request: DavRequest, blob: OpenBlob, range: ByteRange): Promise<void> {
+  const { res, services } = request;
+  for await (const chunk of blob.stream(range.start, range.end)) {
+    if (!res.write(chunk)) await drained(res, res, services.limits.stall_ms);
+  }
+}
+
+function sendPage(request: DavRequest, node: NodeRecord, members: readonly NodeRecord[]): void {
+  const title = escapeText(`/${request.path.names.join('/')}`);
+  let list = request.path.names.length === 0 ? '' : '<li><a href="../">..</a></li>';
+  for (const member of members.slice(0, PAGE_MEMBERS)) {
+    const slash = member.kind === 'dir' ? '/' : '';
+    list += `<li><a href="./${encodeSegment(member.name)}${slash}">${escapeText(member.name)}${slash}</a></li>`;
+  }
+  if (members.length > PAGE_MEMBERS) list += `<li>… (more than ${PAGE_MEMBERS})</li>`;
+  sendBody(
+    request.res,
+    200,
+    'text/html; charset=utf-8',
+    `<!doctype html><html lang="en"><meta charset="utf-8"><title>${title}</title><h1>${title}</h1><ul>${list}</ul></html>\n`,
+    {
+      ETag: node.etag,
+      'OC-FileId': ocId(node.id),
+      'Last-Modified': formatHttpDate(node.mtime.s),
+      'Cache-Control': 'private, no-cache',
+      'Content-Security-Policy': "default-src 'none'; sandbox",
+      'X-Content-Type-Options': 'nosniff',
+    },
+  );
+}

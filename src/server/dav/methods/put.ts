@@ -1,0 +1,157 @@
+// PUT (RFC 9110 section 9.3.4): preconditions and locks are judged before the body is asked for, the body is taken whole
+// (small ones in memory, others into the blob store), then committed in one transaction. Until that commit nobody sees
+// anything of it, and whatever goes wrong before leaves nothing behind.
+
+import { createHash } from 'node:crypto';
+import { CloudError } from '../../../errors.js';
+import { decodeName } from '../../../names.js';
+import type { NewContent } from '../../storage/metadata/metadata_store.js';
+import { attributesOf } from '../attributes.js';
+import { bodyOf, readBody } from '../body.js';
+import { ChecksumVerifier, parseChecksums } from '../checksum.js';
+import { commitUpload, mayUpload, type UploadBody } from '../commit_upload.js';
+import { preconditionsOf } from '../conditional.js';
+import type { DavRequest } from '../context.js';
+import { ocId } from '../properties.js';
+import { sendEmpty } from '../reply.js';
+import { newName } from '../resource_path.js';
+
+/** PATH_MAX of Linux less the NUL. */
+const MAX_TARGET_BYTES = 4095;
+
+interface Received {
+  readonly body: UploadBody;
+  readonly release: () => void;
+}
+
+export async function put(request: DavRequest): Promise<void> {
+  const { services, ctx, req, res, path, now_ms } = request;
+  if (req.headers['content-range'] !== undefined) {
+    throw new CloudError('invalid', 'storing content: Content-Range is not allowed in PUT (RFC 9110 section 14.5)');
+  }
+  if (req.headers['oc-chunked'] !== undefined) {
+    throw new CloudError(
+      'unsupported',
+      'storing content: chunks of the old protocol are not supported, use chunking 1.0',
+    );
+  }
+  newName(path);
+  const attributes = attributesOf(request);
+  const verifier = new ChecksumVerifier(parseChecksums(request.header('oc-checksum')));
+  const upload = { ctx, path, preconditions: preconditionsOf(request), attributes };
+  const declared_bytes = declaredLength(request);
+  await services.metadata.read(async (tx) => {
+    const at = await tx.resolve(ctx.rootId, path.names);
+    await mayUpload(upload, tx, at, now_ms);
+    if (declared_bytes === null) return;
+    const { used_bytes, quota_bytes } = await tx.usage(ctx.rootId);
+    const more_bytes = declared_bytes - (at.node?.size_bytes ?? 0);
+    if (quota_bytes !== null && more_bytes > 0 && used_bytes + more_bytes > quota_bytes) {
+      throw new CloudError(
+        'quota',
+        `storing ${declared_bytes} bytes: the quota is ${quota_bytes} bytes and ${used_bytes} are used`,
+      );
+    }
+  });
+
+  const isSymlink = /^inode\/symlink\s*(;|$)/i.test(req.headers['content-type'] ?? '');
+  const received = isSymlink ? await receiveTarget(request) : await receiveContent(request, verifier, declared_bytes);
+  try {
+    const { node, created } = await commitUpload(services, { ...upload, body: received.body });
+    const headers: Record<string, string> = { ETag: node.etag, 'OC-ETag': node.etag, 'OC-FileId': ocId(node.id) };
+    if (attributes.mtime !== undefined) headers['X-OC-MTime'] = 'accepted';
+    sendEmpty(res, created ? 201 : 204, headers);
+  } finally {
+    received.release();
+  }
+}
+
+/** What the client says the whole will have; null = it does not say. */
+function declaredLength(request: DavRequest): number | null {
+  const { headers } = request.req;
+  const length = headers['content-length'] ?? headers['x-expected-entity-length'];
+  return typeof length === 'string' && /^\d{1,15}$/.test(length) ? Number(length) : null;
+}
+
+async function receiveTarget(request: DavRequest): Promise<Received> {
+  const bytes = await readBody(request.req, MAX_TARGET_BYTES);
+  if (bytes.length === 0 || bytes.includes(0)) {
+    throw new CloudError(
+      'invalid',
+      `storing a symlink: a target of 1 to ${MAX_TARGET_BYTES} bytes without NUL is required, found ${bytes.length} bytes`,
+    );
+  }
+  return { body: { kind: 'symlink', target: decodeName(bytes) }, release: () => undefined };
+}
+
+async function receiveContent(
+  request: DavRequest,
+  verifier: ChecksumVerifier,
+  declared_bytes: number | null,
+): Promise<Received> {
+  const { req, services, ctx } = request;
+  const { inline_bytes } = services.limits;
+  const head: Buffer[] = [];
+  let head_bytes = 0;
+  let release = () => {};
+  try {
+    let content: NewContent | null = null;
+    if (declared_bytes === null || declared_bytes <= inline_bytes) {
+      // Small, or of unknown length: gather until it ends or turns out to be big.
+      const source = bodyOf(req);
+      for (;;) {
+        const { value, done } = await source.next();
+        if (done === true) {
+          content = inlineContent(Buffer.concat(head, head_bytes), verifier);
+          break;
+        }
+        head.push(value);
+        head_bytes += value.length;
+        if (head_bytes > inline_bytes) {
+          const blob = await services.blobs.put(joined(head, source), blobOptions(verifier, ctx.signal));
+          release = blob.release;
+          content = { kind: 'blob', sha256: blob.sha256, size_bytes: blob.size_bytes };
+          break;
+        }
+      }
+    } else {
+      const blob = await services.blobs.put(bodyOf(req), blobOptions(verifier, ctx.signal));
+      release = blob.release;
+      content = { kind: 'blob', sha256: blob.sha256, size_bytes: blob.size_bytes };
+    }
+    verifier.verify(content.sha256);
+    checkTotal(request, content.size_bytes);
+    return { body: { kind: 'file', content }, release };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+function blobOptions(verifier: ChecksumVerifier, signal: AbortSignal | undefined) {
+  return { signal, ...(verifier.isNeeded ? { tap: (chunk: Buffer) => verifier.update(chunk) } : {}) };
+}
+
+function inlineContent(data: Buffer, verifier: ChecksumVerifier): NewContent {
+  if (verifier.isNeeded) verifier.update(data);
+  return {
+    kind: 'inline',
+    data,
+    sha256: createHash('sha256').update(data).digest('hex'),
+    size_bytes: data.length,
+  };
+}
+
+async function* joined(head: readonly Buffer[], rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield* head;
+  yield* rest;
+}
+
+function checkTotal(request: DavRequest, size_bytes: number): void {
+  for (const name of ['oc-total-length', 'x-expected-entity-length']) {
+    const value = request.req.headers[name];
+    if (typeof value === 'string' && /^\d+$/.test(value) && Number(value) !== size_bytes) {
+      throw new CloudError('invalid', `storing content: ${name} says ${value} bytes, received were ${size_bytes}`);
+    }
+  }
+}

@@ -1,0 +1,342 @@
+// Live properties: for each name how its value is written, whether `allprop` has it, and what PROPPATCH may do with it.
+// A listing asks for the same names on every node, so the request is turned into a plan once and the plan run per node.
+// Everything a value needs is loaded per page beforehand (`PropertyPage`): writing one node does no query and no await.
+
+import { CloudError } from '../../errors.js';
+import { encodeSegment } from '../../names.js';
+import {
+  formatMode,
+  formatPermissions,
+  formatTimestamp,
+  formatXattrs,
+  localNameToXattr,
+} from '../../remote/wire/cloudmount_props.js';
+import { formatCreationDate, formatHttpDate } from '../../remote/wire/http_date.js';
+import { emptyProperty, type PropstatOut, propResponse } from '../../remote/wire/multistatus.js';
+import { CM, CM_XATTR, clark, DAV, NC, OC, type XmlName } from '../../remote/wire/ns.js';
+import { escapeText, parseXml, textOf } from '../../remote/wire/xml.js';
+import type {
+  DeadProperty,
+  LockRecord,
+  MetadataRead,
+  NodeId,
+  NodeRecord,
+  Usage,
+} from '../storage/metadata/metadata_store.js';
+import { contentTypeOf } from './content_type.js';
+import type { DavContext } from './context.js';
+import { LockView } from './lock_view.js';
+import { formatSyncToken } from './sync_token.js';
+
+/** What a property needs beyond the node's own row. */
+type Need = 'dead' | 'locks' | 'usage' | 'head';
+
+interface LiveProperty extends XmlName {
+  /** The value's inside as written XML; null = this node does not have the property. */
+  readonly value: (node: NodeRecord, page: PropertyPage) => string | null;
+  readonly allprop?: boolean;
+  readonly needs?: Need;
+  /** A dead property of the same name, if set, is the value. */
+  readonly overridable?: boolean;
+}
+
+const FILE_RIGHTS = formatPermissions(rights({ createFile: false, createDir: false }));
+const DIR_RIGHTS = formatPermissions(rights({ write: false }));
+
+function rights(less: object) {
+  const all = { read: true, write: true, createFile: true, createDir: true, remove: true };
+  return { ...all, rename: true, move: true, share: true, ...less };
+}
+
+const LOCK_ENTRY = (scope: string) =>
+  `<d:lockentry><d:lockscope><d:${scope}/></d:lockscope><d:locktype><d:write/></d:locktype></d:lockentry>`;
+const SUPPORTED_LOCK = LOCK_ENTRY('exclusive') + LOCK_ENTRY('shared');
+const REPORTS = '<d:supported-report><d:report><d:sync-collection/></d:report></d:supported-report>';
+const PRIVILEGES = ['read', 'write', 'write-properties', 'write-content', 'unlock', 'bind', 'unbind', 'read-acl']
+  .concat('read-current-user-privilege-set')
+  .map((name) => `<d:privilege><d:${name}/></d:privilege>`)
+  .join('');
+
+const PROPERTIES: readonly LiveProperty[] = [
+  dav('creationdate', (node) => formatCreationDate(node.created_ms / 1000), { allprop: true }),
+  dav('displayname', (node, page) => escapeText(page.displayName(node)), { allprop: true, overridable: true }),
+  dav('getcontentlength', (node) => (node.kind === 'dir' ? null : String(node.size_bytes)), { allprop: true }),
+  dav('getcontenttype', (node) => (node.kind === 'dir' ? null : contentTypeOf(node)), { allprop: true }),
+  dav('getetag', (node) => escapeText(node.etag), { allprop: true }),
+  dav('getlastmodified', (node) => httpDate(node.mtime.s), { allprop: true }),
+  dav('resourcetype', (node) => (node.kind === 'dir' ? '<d:collection/>' : ''), { allprop: true }),
+  dav('lockdiscovery', (node, page) => page.locks.activeLocks(page.locks.of(node)), { allprop: true, needs: 'locks' }),
+  dav('supportedlock', () => SUPPORTED_LOCK, { allprop: true }),
+  dav('supported-report-set', (node) => (node.kind === 'dir' ? REPORTS : '')),
+  dav('sync-token', (node, page) => (node.kind === 'dir' ? escapeText(page.syncToken(node)) : null), { needs: 'head' }),
+  dav('quota-available-bytes', (node, page) => page.available(node), { needs: 'usage' }),
+  dav('quota-used-bytes', (node) => (node.kind === 'dir' ? String(node.size_bytes) : null)),
+  dav('current-user-privilege-set', () => PRIVILEGES),
+  dav('current-user-principal', (_, page) => page.principal),
+  dav('owner', (_, page) => page.principal),
+
+  oc('id', (node) => ocId(node.id)),
+  oc('fileid', (node) => String(node.id)),
+  oc('permissions', (node) => (node.kind === 'dir' ? DIR_RIGHTS : FILE_RIGHTS)),
+  oc('size', (node) => String(node.size_bytes)),
+  oc('checksums', (node) => {
+    return node.kind === 'file' && node.sha256 !== null ? `<oc:checksum>SHA256:${node.sha256}</oc:checksum>` : null;
+  }),
+  oc('favorite', () => '0', { overridable: true }),
+  oc('owner-id', (_, page) => page.userId),
+  oc('owner-display-name', (_, page) => page.userName),
+  oc('share-types', () => ''),
+  oc('downloadURL', () => ''),
+  oc('dDC', () => ''),
+  oc('data-fingerprint', () => ''),
+
+  nc('has-preview', () => 'false'),
+  nc('lock', (node, page) => (page.userLock(node) === null ? '0' : '1'), { needs: 'locks' }),
+  lockDetail('lock-owner', (lock) => escapeText(lock.userId)),
+  lockDetail('lock-owner-displayname', (lock) => escapeText(lock.displayName)),
+  // 0 a person, 1 an app, 2 a program holding a WebDAV token.
+  lockDetail('lock-owner-type', () => '2'),
+  lockDetail('lock-owner-editor', () => ''),
+  lockDetail('lock-time', (lock) => String(Math.floor(lock.created_ms / 1000))),
+  lockDetail('lock-timeout', (lock) => String(lock.timeout_s)),
+  lockDetail('lock-token', (lock, page) => (lock.userId === page.ownUserId ? escapeText(lock.token) : '')),
+
+  cm('mode', (node) => (node.mode === null ? null : formatMode(node.mode))),
+  cm('uid', (node) => (node.uid === null ? null : String(node.uid))),
+  cm('gid', (node) => (node.gid === null ? null : String(node.gid))),
+  cm('mtime', (node) => formatTimestamp(node.mtime)),
+  cm('symlink', (node) => (node.target === null ? null : encodeSegment(node.target))),
+  cm('xattrs', (node, page) => page.xattrs(node), { needs: 'dead' }),
+];
+
+type Value = LiveProperty['value'];
+type Extras = Partial<Pick<LiveProperty, 'allprop' | 'needs' | 'overridable'>>;
+
+function dav(local: string, value: Value, extras: Extras = {}): LiveProperty {
+  return { ns: DAV, local, value, ...extras };
+}
+function oc(local: string, value: Value, extras: Extras = {}): LiveProperty {
+  return { ns: OC, local, value, ...extras };
+}
+function nc(local: string, value: Value, extras: Extras = {}): LiveProperty {
+  return { ns: NC, local, value, ...extras };
+}
+function cm(local: string, value: Value, extras: Extras = {}): LiveProperty {
+  return { ns: CM, local, value, ...extras };
+}
+function lockDetail(local: string, value: (lock: LockRecord, page: PropertyPage) => string): LiveProperty {
+  return nc(
+    local,
+    (node, page) => {
+      const lock = page.userLock(node);
+      return lock === null ? null : value(lock, page);
+    },
+    { needs: 'locks' },
+  );
+}
+
+const LIVE: ReadonlyMap<string, LiveProperty> = new Map(PROPERTIES.map((live) => [clark(live), live]));
+
+/** Names PROPPATCH must not touch. Those that may be set are in `methods/proppatch.ts`; overridable ones are dead. */
+export function isLive(name: XmlName): boolean {
+  return LIVE.has(clark(name)) && LIVE.get(clark(name))?.overridable !== true;
+}
+
+/** Identity as Nextcloud and ownCloud clients expect it: digits, then the instance. */
+export function ocId(id: NodeId): string {
+  return `${String(id).padStart(8, '0')}cloudmount`;
+}
+
+let lastDate = { s: Number.NaN, text: '' };
+/** Listings repeat the same second often. */
+function httpDate(s: number): string {
+  if (lastDate.s !== s) lastDate = { s, text: formatHttpDate(s) };
+  return lastDate.text;
+}
+
+/** What is asked of each node. */
+export type PropertyRequest =
+  | { readonly kind: 'prop'; readonly names: readonly XmlName[] }
+  | { readonly kind: 'allprop'; readonly include: readonly XmlName[] }
+  | { readonly kind: 'propname' };
+
+interface Step {
+  readonly name: XmlName;
+  readonly live: LiveProperty | null;
+  readonly open: string;
+  readonly close: string;
+  readonly empty: string;
+  readonly deadKey: string;
+}
+
+export class PropertyPlan {
+  readonly #steps: readonly Step[];
+  readonly #kind: PropertyRequest['kind'];
+  readonly #minimal: boolean;
+  readonly needs: ReadonlySet<Need>;
+
+  /** `minimal`: leave out what a node does not have (RFC 8144 section 2.1). */
+  constructor(request: PropertyRequest, minimal = false) {
+    this.#kind = request.kind;
+    this.#minimal = minimal;
+    const names = new Map<string, XmlName>();
+    if (request.kind === 'prop') for (const name of request.names) names.set(clark(name), name);
+    else for (const live of PROPERTIES) if (request.kind === 'propname' || live.allprop) names.set(clark(live), live);
+    if (request.kind === 'allprop') for (const name of request.include) names.set(clark(name), name);
+    this.#steps = [...names.values()].map(stepFor);
+    const needs = new Set<Need>();
+    for (const { live } of this.#steps) {
+      if (live === null || live.overridable === true) needs.add('dead');
+      if (live?.needs !== undefined) needs.add(live.needs);
+    }
+    if (request.kind !== 'prop') needs.add('dead');
+    this.needs = needs;
+  }
+
+  /** One `<d:response>`. */
+  response(href: string, node: NodeRecord, page: PropertyPage): string {
+    if (this.#kind === 'propname') return this.#names(href, node, page);
+    const found: string[] = [];
+    const missing: string[] = [];
+    const dead = page.dead(node);
+    for (const step of this.#steps) {
+      const text = writeValue(step, node, page, dead);
+      if (text !== null) found.push(text);
+      else if (this.#kind === 'prop' && !this.#minimal) missing.push(step.empty);
+    }
+    if (this.#kind === 'allprop') {
+      for (const property of dead) if (!this.#has(property)) found.push(property.xml);
+    }
+    const propstats: PropstatOut[] = [{ status: 200, props: found }];
+    if (missing.length > 0) propstats.push({ status: 404, props: missing });
+    return propResponse(href, propstats);
+  }
+
+  #names(href: string, node: NodeRecord, page: PropertyPage): string {
+    const dead = page.dead(node);
+    const props: string[] = [];
+    for (const step of this.#steps) if (writeValue(step, node, page, dead) !== null) props.push(step.empty);
+    for (const property of dead) {
+      if (!this.#has(property)) props.push(emptyProperty({ ns: property.ns, local: property.name }));
+    }
+    return propResponse(href, [{ status: 200, props }]);
+  }
+
+  #has(property: DeadProperty): boolean {
+    const key = clark({ ns: property.ns, local: property.name });
+    return this.#steps.some((step) => step.deadKey === key);
+  }
+}
+
+function stepFor(name: XmlName): Step {
+  const empty = emptyProperty(name);
+  const tag = /^<([^\s/>]+)/.exec(empty)?.[1] ?? '';
+  return {
+    name,
+    live: LIVE.get(clark(name)) ?? null,
+    open: `${empty.slice(0, -2)}>`,
+    close: `</${tag}>`,
+    empty,
+    deadKey: clark(name),
+  };
+}
+
+function writeValue(step: Step, node: NodeRecord, page: PropertyPage, dead: readonly DeadProperty[]): string | null {
+  const { live } = step;
+  if (live === null || live.overridable === true) {
+    for (const property of dead) {
+      if (property.name === step.name.local && property.ns === step.name.ns) return property.xml;
+    }
+    if (live === null) return null;
+  }
+  const value = live.value(node, page);
+  if (value === null) return null;
+  return value === '' ? step.empty : step.open + value + step.close;
+}
+
+const NO_DEAD: readonly DeadProperty[] = [];
+
+/** What the plan needs for the nodes of one page. */
+export class PropertyPage {
+  readonly locks: LockView;
+  readonly userId: string;
+  readonly userName: string;
+  readonly ownUserId: string;
+  readonly principal: string;
+  readonly #tx: MetadataRead;
+  readonly #plan: PropertyPlan;
+  readonly #free_bytes: number | null;
+  #dead: ReadonlyMap<NodeId, readonly DeadProperty[]> = new Map();
+  #usage: Usage | null = null;
+  #head: { readonly seq: number; readonly epoch: string } | null = null;
+
+  /** `free_bytes`: what the disk still takes, null = unknown or without end. */
+  constructor(tx: MetadataRead, plan: PropertyPlan, ctx: DavContext, now_ms: number, free_bytes: number | null = null) {
+    this.#free_bytes = free_bytes;
+    const { userId, displayName, href } = ctx.principal;
+    this.#tx = tx;
+    this.#plan = plan;
+    this.locks = new LockView(tx, ctx.basePath, now_ms);
+    this.ownUserId = userId;
+    this.userId = escapeText(userId);
+    this.userName = escapeText(displayName);
+    this.principal = `<d:href>${escapeText(href ?? `/dav/principals/users/${encodeSegment(userId)}/`)}</d:href>`;
+  }
+
+  async load(nodes: readonly NodeRecord[]): Promise<void> {
+    const { needs } = this.#plan;
+    if (needs.has('dead')) {
+      const ids = nodes.filter((node) => node.hasProperties).map((node) => node.id);
+      this.#dead = ids.length === 0 ? new Map() : await this.#tx.properties(ids);
+    }
+    if (needs.has('locks')) await this.locks.load(nodes);
+    const [first] = nodes;
+    if (needs.has('usage') && this.#usage === null && first !== undefined) {
+      this.#usage = await this.#tx.usage(first.rootId);
+    }
+    if (needs.has('head') && this.#head === null) this.#head = await this.#tx.head();
+  }
+
+  dead(node: NodeRecord): readonly DeadProperty[] {
+    return node.hasProperties ? (this.#dead.get(node.id) ?? NO_DEAD) : NO_DEAD;
+  }
+
+  displayName(node: NodeRecord): string {
+    return node.parentId === null ? this.ownUserId : node.name;
+  }
+
+  /** RFC 4331: what is left of the quota, and never more than the disk takes. Without either limit it is -3, which is
+   * how Nextcloud says "unlimited". */
+  available(node: NodeRecord): string | null {
+    if (node.kind !== 'dir' || this.#usage === null) return null;
+    const { used_bytes, quota_bytes } = this.#usage;
+    const left = quota_bytes === null ? Number.POSITIVE_INFINITY : Math.max(0, quota_bytes - used_bytes);
+    const available = Math.min(left, this.#free_bytes ?? Number.POSITIVE_INFINITY);
+    return available === Number.POSITIVE_INFINITY ? '-3' : String(available);
+  }
+
+  syncToken(node: NodeRecord): string {
+    return formatSyncToken(this.#head?.epoch ?? '', node.id, { seq: this.#head?.seq ?? 0, listedFrom: null });
+  }
+
+  /** The lock a client shows as "locked": an exclusive one. */
+  userLock(node: NodeRecord): LockRecord | null {
+    for (const lock of this.locks.of(node)) if (lock.scope === 'exclusive') return lock;
+    return null;
+  }
+
+  /** Extended attributes are dead properties of one namespace, told together as JSON. */
+  xattrs(node: NodeRecord): string | null {
+    const out = new Map<string, Buffer>();
+    for (const property of this.dead(node)) {
+      if (property.ns !== CM_XATTR) continue;
+      try {
+        out.set(localNameToXattr(property.name), Buffer.from(textOf(parseXml(property.xml)), 'base64'));
+      } catch (error) {
+        // A foreign client may have put something else under this namespace: it is no xattr.
+        if (!(error instanceof CloudError)) throw error;
+      }
+    }
+    return out.size === 0 ? null : escapeText(formatXattrs(out));
+  }
+}

@@ -1,0 +1,132 @@
+// Answers: small ones whole with their length, listings streamed with back-pressure, compressed when the client takes it.
+
+import type { ServerResponse } from 'node:http';
+import { constants, createGzip, type Gzip } from 'node:zlib';
+import { CloudError } from '../../errors.js';
+import type { DavRequest } from './context.js';
+
+type Headers = Readonly<Record<string, string | number>>;
+
+export function sendEmpty(res: ServerResponse, status: number, headers: Headers = {}): void {
+  res.writeHead(status, status === 204 || status === 304 ? headers : { ...headers, 'Content-Length': 0 });
+  res.end();
+}
+
+export function sendBody(res: ServerResponse, status: number, type: string, body: string, headers: Headers = {}): void {
+  const bytes = Buffer.from(body);
+  res.writeHead(status, { ...headers, 'Content-Type': type, 'Content-Length': bytes.length });
+  res.end(res.req.method === 'HEAD' ? undefined : bytes);
+}
+
+/** Smaller answers are not worth compressing. */
+const GZIP_BYTES = 2048;
+/** Text gathered before it is handed on. */
+const FLUSH_CHARS = 128 * 1024;
+
+/** A long answer. Nothing is sent before the first `FLUSH_CHARS`, so short ones still go out whole with their length and
+ * a failure before that is still answered properly. */
+export class TextStream {
+  readonly #res: ServerResponse;
+  readonly #headers: Headers;
+  readonly #status: number;
+  readonly #stall_ms: number;
+  readonly #gzips: boolean;
+  #gathered = '';
+  #out: ServerResponse | Gzip | null = null;
+
+  constructor(request: DavRequest, status: number, headers: Headers) {
+    this.#res = request.res;
+    this.#status = status;
+    this.#headers = headers;
+    this.#stall_ms = request.services.limits.stall_ms;
+    this.#gzips = takesGzip(request.req.headers['accept-encoding']);
+  }
+
+  /** Appends; returns true when `flush` should be awaited before going on. */
+  write(text: string): boolean {
+    this.#gathered += text;
+    return this.#gathered.length >= FLUSH_CHARS;
+  }
+
+  async flush(): Promise<void> {
+    const out = this.#start();
+    const text = this.#gathered;
+    this.#gathered = '';
+    if (!out.write(text)) await this.#drained(out);
+  }
+
+  end(): void {
+    if (this.#out !== null) {
+      this.#out.end(this.#gathered);
+      return;
+    }
+    if (this.#gzips && this.#gathered.length >= GZIP_BYTES) {
+      this.#start().end(this.#gathered);
+      return;
+    }
+    const bytes = Buffer.from(this.#gathered);
+    this.#res.writeHead(this.#status, { ...this.#headers, 'Content-Length': bytes.length });
+    this.#res.end(bytes);
+  }
+
+  /** Cuts an answer that is under way. */
+  destroy(): void {
+    if (this.#out !== this.#res) this.#out?.destroy();
+  }
+
+  #start(): ServerResponse | Gzip {
+    if (this.#out !== null) return this.#out;
+    if (!this.#gzips) {
+      this.#res.writeHead(this.#status, this.#headers);
+      this.#out = this.#res;
+      return this.#res;
+    }
+    this.#res.writeHead(this.#status, { ...this.#headers, 'Content-Encoding': 'gzip', Vary: 'Accept-Encoding' });
+    const gzip = createGzip({ level: constants.Z_BEST_SPEED });
+    gzip.pipe(this.#res);
+    this.#res.once('close', () => gzip.destroy());
+    this.#out = gzip;
+    return gzip;
+  }
+
+  #drained(out: ServerResponse | Gzip): Promise<void> {
+    return drained(out, this.#res, this.#stall_ms);
+  }
+}
+
+function takesGzip(accept: string | string[] | undefined): boolean {
+  return typeof accept === 'string' && /(^|,)\s*(gzip|\*)\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[^,]*)?\s*(,|$)/i.test(accept);
+}
+
+/** Waits until more can be written. Rejects when the client is gone, or has read nothing for `stall_ms`. */
+export function drained(
+  out: { once(event: 'drain', listener: () => void): unknown; off(event: 'drain', listener: () => void): unknown },
+  res: ServerResponse,
+  stall_ms: number,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (res.destroyed || res.closed) {
+      reject(gone());
+      return;
+    }
+    const finish = (error?: CloudError) => {
+      clearTimeout(timer);
+      out.off('drain', onDrain);
+      res.off('close', onClose);
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    const onDrain = () => finish();
+    const onClose = () => finish(gone());
+    const timer = setTimeout(() => {
+      finish(new CloudError('timeout', `sending the answer: the client has read nothing for ${stall_ms} ms`));
+    }, stall_ms);
+    timer.unref();
+    out.once('drain', onDrain);
+    res.once('close', onClose);
+  });
+}
+
+function gone(): CloudError {
+  return new CloudError('interrupted', 'sending the answer: the client is gone');
+}
