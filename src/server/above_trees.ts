@@ -12,13 +12,22 @@ import {
   textProperty,
 } from '../remote/wire/multistatus.js';
 import { DAV } from '../remote/wire/ns.js';
+import { DAV_CLASSES } from './dav/methods/options.js';
 import type { RequestContext, UserContext } from './http_context.js';
 import { sendEmpty, sendMethodNotAllowed, sendText } from './respond.js';
 
-export const ABOVE_METHODS = 'OPTIONS, GET, HEAD, PROPFIND';
+/** What the server says of itself, wherever it is asked (RFC 4918 section 10.1). */
+export const DAV_OPTIONS_HEADERS: Readonly<Record<string, string>> = {
+  DAV: DAV_CLASSES,
+  'MS-Author-Via': 'DAV',
+  'X-Cloudmount': '1',
+  'Accept-Ranges': 'bytes',
+};
 
-export function sendAboveOptions(context: RequestContext, davHeaders: Readonly<Record<string, string>>): void {
-  sendEmpty(context, 200, { ...davHeaders, Allow: ABOVE_METHODS });
+const ABOVE_METHODS = 'OPTIONS, GET, HEAD, PROPFIND';
+
+export function sendAboveOptions(context: RequestContext): void {
+  sendEmpty(context, 200, { ...DAV_OPTIONS_HEADERS, Allow: ABOVE_METHODS });
 }
 
 export function answerAbove(context: UserContext, members: readonly string[] | 'self'): void {

@@ -25,7 +25,7 @@ export interface HttpFrontOptions {
   readonly log: Log;
   /** Must answer; a rejection is a bug and becomes a 500 if nothing was sent yet. */
   readonly onRequest: (context: RequestContext) => Promise<void>;
-  readonly onUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer, origin: string, address: string) => void;
+  readonly onUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer, address: string) => void;
   /** Once per request, when its answer is out or its connection gone. */
   readonly onDone: (done: RequestDone) => void;
 }
@@ -73,7 +73,7 @@ export class HttpFront {
     server.on('clientError', (error, socket) => answerBroken(error, socket));
     server.on('upgrade', (request, socket, head) => {
       const { trustProxy } = options;
-      options.onUpgrade(request, socket, head, clientOrigin(request, trustProxy), clientAddress(request, trustProxy));
+      options.onUpgrade(request, socket, head, clientAddress(request, trustProxy));
     });
   }
 

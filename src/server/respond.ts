@@ -1,31 +1,38 @@
 // Small whole answers. `Content-Length` always, so that keep-alive works and HEAD says what GET would.
 
-import type { ServerResponse } from 'node:http';
 import type { RequestContext } from './http_context.js';
 
 type Headers = Readonly<Record<string, string>>;
 
-function send(response: ServerResponse, status: number, type: string, body: string, headers: Headers): void {
+/** `type` is the Content-Type. */
+export function sendBody(
+  context: RequestContext,
+  status: number,
+  type: string,
+  body: string,
+  headers: Headers = {},
+): void {
+  const { response } = context;
   const bytes = Buffer.from(body);
   response.writeHead(status, { ...headers, 'Content-Type': type, 'Content-Length': bytes.length });
   response.end(response.req.method === 'HEAD' ? undefined : bytes);
 }
 
 export function sendText(context: RequestContext, status: number, text: string, headers: Headers = {}): void {
-  send(context.response, status, 'text/plain; charset=utf-8', text, headers);
+  sendBody(context, status, 'text/plain; charset=utf-8', text, headers);
 }
 
 export function sendJson(context: RequestContext, status: number, value: unknown, headers: Headers = {}): void {
-  send(context.response, status, 'application/json; charset=utf-8', JSON.stringify(value), headers);
+  sendBody(context, status, 'application/json; charset=utf-8', JSON.stringify(value), headers);
 }
 
 export function sendXml(context: RequestContext, status: number, xml: string, headers: Headers = {}): void {
-  send(context.response, status, 'application/xml; charset=utf-8', xml, headers);
+  sendBody(context, status, 'application/xml; charset=utf-8', xml, headers);
 }
 
 /** A page without scripts, that nobody may frame. */
 export function sendHtml(context: RequestContext, status: number, html: string): void {
-  send(context.response, status, 'text/html; charset=utf-8', html, {
+  sendBody(context, status, 'text/html; charset=utf-8', html, {
     'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     'X-Content-Type-Options': 'nosniff',
     'Referrer-Policy': 'no-referrer',

@@ -3,9 +3,10 @@
 // When the upload is committed the chunks go and `committed.json` stays: a client that lost the answer asks again.
 
 import { createHash, randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
+import type { NodeId } from '../storage/metadata/metadata_store.js';
 import { type ChunkName, compareChunks, parseChunkName } from './chunk_name.js';
 
 export interface Chunk extends ChunkName {
@@ -20,7 +21,7 @@ export interface Committed {
   /** Decoded path below the user's root. */
   readonly destination: string;
   readonly etag: string;
-  readonly fileId: number;
+  readonly fileId: NodeId;
   readonly created: boolean;
 }
 
@@ -66,19 +67,10 @@ export class UploadFolder {
     const chunks: Chunk[] = [];
     for (const name of await this.#names()) {
       if (TEMPORARY.test(name) || name === COMMITTED_FILE) continue;
-      const info = await stat(join(this.path, name), { bigint: true });
-      chunks.push({
-        ...parseChunkName(name),
-        size_bytes: Number(info.size),
-        modified_ms: Number(info.mtimeMs),
-        version: `${info.ino}:${info.mtimeNs}`,
-      });
+      const chunk = await this.#stat(name);
+      if (chunk !== null) chunks.push(chunk);
     }
     return chunks.sort(compareChunks);
-  }
-
-  async chunk(name: string): Promise<Chunk | null> {
-    return (await this.chunks()).find((chunk) => chunk.name === name) ?? null;
   }
 
   /** Takes the stream to its end; the chunk is there afterwards, whole, or as it was before. Rejects with `too_large`
@@ -87,7 +79,7 @@ export class UploadFolder {
     name: string,
     source: AsyncIterable<Buffer>,
     limits: { readonly expected_bytes: number | null; readonly max_bytes: number; readonly signal?: AbortSignal },
-  ): Promise<{ readonly size_bytes: number; readonly replaced: boolean; readonly etag: string }> {
+  ): Promise<{ readonly chunk: Chunk; readonly replaced: boolean; readonly etag: string }> {
     parseChunkName(name);
     const temporary = join(this.path, `receiving-${randomBytes(8).toString('hex')}`);
     const target = join(this.path, name);
@@ -113,9 +105,11 @@ export class UploadFolder {
       await file.datasync();
       await file.close();
       file = null;
-      const replaced = (await this.#names()).includes(name);
+      const replaced = (await this.#stat(name)) !== null;
       await rename(temporary, target);
-      return { size_bytes, replaced, etag: `"${hash.digest('hex')}"` };
+      const chunk = await this.#stat(name);
+      if (chunk === null) throw noUpload(null);
+      return { chunk, replaced, etag: `"${hash.digest('hex')}"` };
     } catch (error) {
       await file?.close().catch(() => undefined);
       await rm(temporary, { force: true }).catch(() => undefined);
@@ -158,14 +152,23 @@ export class UploadFolder {
     }
   }
 
-  /** Keeps the upload from being swept while something is done with it. */
-  async touch(): Promise<void> {
-    const now = new Date();
-    await utimes(this.path, now, now).catch(() => undefined);
-  }
-
   async remove(): Promise<void> {
     await rm(this.path, { recursive: true, force: true });
+  }
+
+  async #stat(name: string): Promise<Chunk | null> {
+    try {
+      const info = await stat(join(this.path, name), { bigint: true });
+      return {
+        ...parseChunkName(name),
+        size_bytes: Number(info.size),
+        modified_ms: Number(info.mtimeMs),
+        version: `${info.ino}:${info.mtimeNs}`,
+      };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw toCloudError(error, `looking at chunk ${name}`);
+    }
   }
 
   async #names(): Promise<readonly string[]> {

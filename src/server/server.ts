@@ -1,0 +1,195 @@
+// The server put together: one data folder, one listener. `startServer` is all that the CLI and tests need.
+
+import { stat } from 'node:fs/promises';
+import { isIPv6 } from 'node:net';
+import { systemClock } from '../clock.js';
+import type { AccountStore } from './accounts/account_store.js';
+import { SERVER_SCHEMA } from './accounts/open_accounts.js';
+import { SqliteAccounts } from './accounts/sqlite_accounts.js';
+import { storedUserFiles } from './accounts/user_files.js';
+import { Authenticator, type Principal } from './auth/authenticator.js';
+import { ChangeBus } from './changes/change_bus.js';
+import { checkOptions, type ServerLimits, type ServerOptions } from './config.js';
+import { type DataDir, prepareDataDir } from './data_dir.js';
+import { DEFAULT_DAV_LIMITS } from './dav/context.js';
+import { createDavHandler } from './dav/handler.js';
+import { Guard } from './guard.js';
+import { Housekeeping } from './housekeeping.js';
+import { HttpFront, type RequestDone } from './http.js';
+import { Metrics } from './metrics/metrics.js';
+import { PUSH_PATH, PushServer } from './push/push_server.js';
+import { Router } from './router.js';
+import { ServerLock } from './server_lock.js';
+import { LocalBlobStore } from './storage/blobs/local_blob_store.js';
+import { SqliteDatabase } from './storage/metadata/sqlite/database.js';
+import { SqliteMetadataStore } from './storage/metadata/sqlite/sqlite_metadata_store.js';
+import { ChunkedUploads } from './uploads/chunked_uploads.js';
+import { UploadHandler } from './uploads/upload_handler.js';
+
+export type { AccountStore } from './accounts/account_store.js';
+export { openAccounts } from './accounts/open_accounts.js';
+export { backup } from './backup/backup.js';
+export { restore } from './backup/restore.js';
+export type { ServerOptions } from './config.js';
+
+export interface RunningServer {
+  /** Base URL to give to clients, without a slash at the end. */
+  readonly url: string;
+  readonly address: { readonly host: string; readonly port: number };
+  readonly accounts: AccountStore;
+  /** Takes no new requests, lets running ones end for `graceful_ms` (default 10 s), then aborts them. Idempotent. */
+  close(options?: { readonly graceful_ms?: number }): Promise<void>;
+}
+
+const GRACEFUL_MS = 10_000;
+
+/** Resolves when the server answers. Rejects with `invalid` (options), `busy` (another process serves the folder, its
+ * pid in the message), `io` (port taken, certificate unreadable, …); nothing is left open then. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const limits = checkOptions(options);
+  const closers: (() => Promise<void> | void)[] = [];
+  const closeAll = async () => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  try {
+    return await start(options, limits, closers, closeAll);
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+async function start(
+  options: ServerOptions,
+  limits: ServerLimits,
+  closers: (() => Promise<void> | void)[],
+  closeAll: () => Promise<void>,
+): Promise<RunningServer> {
+  const { log } = options;
+  const clock = options.clock ?? systemClock;
+  const dir = await prepareDataDir(options.dataDir);
+  const lock = await ServerLock.acquire(dir);
+  closers.push(() => lock.release());
+
+  const database = SqliteDatabase.open(dir.database, SERVER_SCHEMA);
+  closers.push(() => database.close());
+  const metadata = new SqliteMetadataStore(database, { clock });
+  closers.push(() => metadata.close());
+  const blobs = await LocalBlobStore.open(dir.blobs);
+  closers.push(() => blobs.close());
+  const accounts = new SqliteAccounts(database, storedUserFiles(metadata), { clock });
+  await accounts.reconcile();
+
+  const authenticator = new Authenticator(
+    accounts,
+    options.throttle === undefined ? {} : { throttle: options.throttle },
+  );
+  const changes = new ChangeBus(metadata, {
+    onError: (error) => log.error({ err: error }, 'a change listener failed'),
+  });
+  closers.push(() => changes.close());
+  const push = new PushServer({ authenticator, changes, limits });
+  const uploads = new ChunkedUploads(dir.uploads, blobs, log);
+  closers.push(() => uploads.close());
+  const davServices = { metadata, blobs, clock, limits: DEFAULT_DAV_LIMITS };
+  const housekeeping = new Housekeeping({
+    dir,
+    metadata,
+    blobs,
+    uploads,
+    clock,
+    log,
+    uploadAge_ms: limits.uploadAge_ms,
+  });
+  closers.push(() => housekeeping.close());
+
+  const metrics = new Metrics({
+    activeRequests: () => front.activeRequests,
+    pushSessions: () => push.sessions,
+    databaseBytes: () => databaseBytes(dir),
+    passwordChecks: () => authenticator.verifications,
+  });
+  const router = new Router({
+    guard: new Guard(authenticator, metrics),
+    metadata,
+    dav: createDavHandler(davServices),
+    uploads: new UploadHandler(davServices, uploads),
+    push,
+    metrics,
+  });
+  const principals = new WeakMap<object, Principal>();
+  const front = await HttpFront.create({
+    tls: options.tls ?? null,
+    limits,
+    trustProxy: options.trustProxy ?? false,
+    log,
+    onRequest: (context) => router.handle(context, (principal) => principals.set(context, principal)),
+    onUpgrade: (request, socket, head, address) => {
+      if (request.url?.split('?')[0] === PUSH_PATH) push.upgrade(request, socket, head, address);
+      else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+    },
+    onDone: (done) => {
+      metrics.request({ ...done, method: done.context.request.method ?? '', status: done.context.response.statusCode });
+      logAccess(done, principals.get(done.context)?.user.name ?? null);
+    },
+  });
+
+  const bound = await front.listen(options.listen.host, options.listen.port);
+  const url = urlOf(options, bound.address, bound.port);
+  await lock.publish(url);
+  log.info({ url, dataDir: dir.root, pid: process.pid }, 'the server answers');
+
+  let closing: Promise<void> | null = null;
+  return {
+    url,
+    address: { host: bound.address, port: bound.port },
+    accounts,
+    close: ({ graceful_ms = GRACEFUL_MS } = {}) => {
+      closing ??= (async () => {
+        push.close();
+        await front.close(graceful_ms);
+        await closeAll();
+        log.info({ url }, 'the server has stopped');
+      })();
+      return closing;
+    },
+  };
+}
+
+/** One line per request: what, how it ended, how long, how much, who. Never headers, queries or bodies. */
+function logAccess(done: RequestDone, user: string | null): void {
+  const { context, duration_ms, received_bytes, sent_bytes, aborted } = done;
+  const { request, response, id, path, address } = context;
+  const fields = {
+    id,
+    method: request.method,
+    path,
+    status: response.statusCode,
+    duration_ms: Math.round(duration_ms * 10) / 10,
+    received_bytes,
+    sent_bytes,
+    user,
+    address,
+    ...(aborted ? { aborted } : {}),
+  };
+  if (path === '/healthz' || path === '/metrics') context.log.debug(fields, 'request');
+  else context.log.info(fields, 'request');
+}
+
+async function databaseBytes(dir: DataDir): Promise<number> {
+  let sum = 0;
+  for (const file of [dir.database, `${dir.database}-wal`]) {
+    sum += await stat(file).then(
+      ({ size }) => size,
+      () => 0,
+    );
+  }
+  return sum;
+}
+
+/** The address to show: a wildcard is no address to connect to. */
+function urlOf(options: ServerOptions, address: string, port: number): string {
+  const host =
+    address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '[::1]' : isIPv6(address) ? `[${address}]` : address;
+  return `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
+}

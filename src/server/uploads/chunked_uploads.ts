@@ -1,0 +1,249 @@
+// All chunked uploads of the server: DIR/uploads/USER/ID. The folders are the truth and survive a restart; what is kept
+// in memory (which chunks there are, what of them is assembled already) only saves work.
+
+import { mkdir, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LRUCache } from 'lru-cache';
+import { CloudError } from '../../errors.js';
+import type { Log } from '../../log.js';
+import type { parseChecksums } from '../dav/checksum.js';
+import type { BlobPin, BlobStore } from '../storage/blobs/blob_store.js';
+import { Assembly } from './assembly.js';
+import { compareChunks, contiguousCount } from './chunk_name.js';
+import { type Chunk, type Committed, UploadFolder } from './upload_folder.js';
+
+export interface UploadKey {
+  readonly userId: string;
+  /** As the client named it. */
+  readonly upload: string;
+}
+
+interface ActiveUpload {
+  readonly chunks: Map<string, Chunk>;
+  readonly assembly: Assembly;
+}
+
+export interface ReceivedChunk {
+  readonly replaced: boolean;
+  readonly etag: string;
+}
+
+/** Uploads that are assembled ahead; further ones are assembled at their end. */
+const ACTIVE_MAX = 256;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._~-]{0,127}$/;
+
+export class ChunkedUploads {
+  readonly #root: string;
+  readonly #blobs: BlobStore;
+  readonly #log: Log;
+  readonly #active: LRUCache<string, ActiveUpload>;
+  readonly #finishing = new Map<string, Promise<Committed>>();
+
+  /** `root`: DIR/uploads, which exists. */
+  constructor(root: string, blobs: BlobStore, log: Log) {
+    this.#root = root;
+    this.#blobs = blobs;
+    this.#log = log;
+    this.#active = new LRUCache({ max: ACTIVE_MAX, dispose: ({ assembly }) => this.#drop(assembly) });
+  }
+
+  /** Rejects with `exists` if there is one of this name, `invalid` for a name that is not allowed. */
+  async create(key: UploadKey): Promise<void> {
+    const folder = this.#folder(key);
+    await mkdir(join(this.#root, key.userId), { recursive: true, mode: 0o700 });
+    this.#active.delete(keyText(key));
+    await folder.create();
+  }
+
+  async exists(key: UploadKey): Promise<boolean> {
+    return this.#folder(key).isOpen();
+  }
+
+  /** Names of the user's open uploads. */
+  async list(userId: string): Promise<readonly string[]> {
+    const names = await namesIn(join(this.#root, userId));
+    const open = await Promise.all(names.map((upload) => this.exists({ userId, upload })));
+    return names.filter((_, i) => open[i]);
+  }
+
+  /** In order. Rejects with `not_found`. */
+  async chunks(key: UploadKey): Promise<readonly Chunk[]> {
+    const folder = this.#folder(key);
+    if (!(await folder.isOpen())) throw noSuchUpload();
+    return folder.chunks();
+  }
+
+  async size_bytes(key: UploadKey): Promise<number> {
+    const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
+    let sum = 0;
+    for (const { size_bytes } of active.chunks.values()) sum += size_bytes;
+    return sum;
+  }
+
+  async receive(
+    key: UploadKey,
+    name: string,
+    source: AsyncIterable<Buffer>,
+    limits: { readonly expected_bytes: number | null; readonly max_bytes: number; readonly signal: AbortSignal },
+  ): Promise<ReceivedChunk> {
+    const folder = this.#folder(key);
+    if (!(await folder.isOpen())) throw noSuchUpload();
+    if (this.#finishing.has(keyText(key))) {
+      throw new CloudError('busy', 'chunked upload: it is being put together, no chunk can be added');
+    }
+    const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
+    const { chunk, replaced, etag } = await folder.receive(name, source, limits);
+    active.chunks.set(name, chunk);
+    this.#workAhead(key, active);
+    return { replaced, etag };
+  }
+
+  async removeChunk(key: UploadKey, name: string): Promise<boolean> {
+    this.#active.get(keyText(key))?.chunks.delete(name);
+    return this.#folder(key).removeChunk(name);
+  }
+
+  /** False if there was none. */
+  async remove(key: UploadKey): Promise<boolean> {
+    await this.#finishing.get(keyText(key))?.catch(() => undefined);
+    const folder = this.#folder(key);
+    const existed = await folder.isOpen();
+    this.#active.delete(keyText(key));
+    await folder.remove();
+    return existed;
+  }
+
+  /** Puts the upload together and hands it to `commit`, once: who asks meanwhile, or again later, gets the same answer.
+   * When it fails nothing has changed and the chunks are still there. */
+  finish(
+    key: UploadKey,
+    wanted: {
+      /** Rejects when the commit would be refused whatever the content. */
+      readonly judge: () => Promise<void>;
+      readonly total_bytes: number | null;
+      readonly checksums: ReturnType<typeof parseChecksums>;
+      readonly destination: string;
+    },
+    commit: (blob: BlobPin) => Promise<Committed>,
+  ): Promise<Committed> {
+    const text = keyText(key);
+    const running = this.#finishing.get(text);
+    if (running !== undefined) return running.then((done) => sameDestination(done, wanted.destination));
+    const run = this.#finish(key, wanted, commit).finally(() => this.#finishing.delete(text));
+    this.#finishing.set(text, run);
+    return run;
+  }
+
+  async #finish(
+    key: UploadKey,
+    wanted: Parameters<ChunkedUploads['finish']>[1],
+    commit: (blob: BlobPin) => Promise<Committed>,
+  ): Promise<Committed> {
+    const folder = this.#folder(key);
+    const before = await folder.committed();
+    if (before !== null) return sameDestination(before, wanted.destination);
+    const chunks = await folder.chunks();
+    const total_bytes = chunks.reduce((sum, { size_bytes }) => sum + size_bytes, 0);
+    if (wanted.total_bytes !== null && total_bytes !== wanted.total_bytes) {
+      throw new CloudError(
+        'invalid',
+        `chunked upload: ${wanted.total_bytes} bytes are announced, the ${chunks.length} chunks here have ${total_bytes}`,
+      );
+    }
+    await wanted.judge();
+    const { assembly } = this.#active.get(keyText(key)) ?? (await this.#load(key));
+    try {
+      const { path, sha256, size_bytes } = await assembly.finish(chunks, wanted.checksums);
+      const blob = await this.#blobs.adopt(path, { sha256, size_bytes });
+      try {
+        const committed = await commit(blob);
+        await folder.markCommitted(committed);
+        return committed;
+      } finally {
+        blob.release();
+      }
+    } finally {
+      this.#active.delete(keyText(key));
+    }
+  }
+
+  /** Removes uploads nobody touched since `before_ms`. */
+  async sweep(before_ms: number): Promise<number> {
+    let removed = 0;
+    for (const userId of await namesIn(this.#root)) {
+      for (const upload of await namesIn(join(this.#root, userId))) {
+        const key = { userId, upload };
+        const folder = new UploadFolder(join(this.#root, userId, upload));
+        if (this.#finishing.has(keyText(key)) || (await folder.modified_ms()) >= before_ms) continue;
+        this.#active.delete(keyText(key));
+        await folder.remove();
+        removed += 1;
+      }
+    }
+    return removed;
+  }
+
+  /** Waits for what is being committed. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#finishing.values());
+    this.#active.clear();
+  }
+
+  #folder({ userId, upload }: UploadKey): UploadFolder {
+    if (!NAME.test(upload)) {
+      throw new CloudError(
+        'invalid',
+        `chunked upload ${JSON.stringify(upload.slice(0, 60))}: its name must be 1 to 128 letters, digits, ".", "_", "~", "-"`,
+      );
+    }
+    return new UploadFolder(join(this.#root, userId, upload));
+  }
+
+  async #load(key: UploadKey): Promise<ActiveUpload> {
+    const folder = this.#folder(key);
+    const chunks = await folder.chunks();
+    // Somebody else may have loaded it while this one read the folder.
+    const known = this.#active.get(keyText(key));
+    if (known !== undefined) return known;
+    const active = {
+      chunks: new Map(chunks.map((chunk) => [chunk.name, chunk])),
+      assembly: new Assembly(folder, this.#blobs.temporaryPath()),
+    };
+    this.#active.set(keyText(key), active);
+    return active;
+  }
+
+  #workAhead(key: UploadKey, active: ActiveUpload): void {
+    const chunks = [...active.chunks.values()].sort(compareChunks);
+    active.assembly.advance(chunks.slice(0, contiguousCount(chunks))).catch((error: unknown) => {
+      // The end of the upload does it again, and answers with what is wrong.
+      this.#log.debug({ err: error, upload: key.upload }, 'assembling ahead failed');
+    });
+  }
+
+  #drop(assembly: Assembly): void {
+    assembly.discard().catch((error: unknown) => this.#log.warn({ err: error }, 'an assembly could not be removed'));
+  }
+}
+
+function keyText({ userId, upload }: UploadKey): string {
+  return `${userId}/${upload}`;
+}
+
+function sameDestination(committed: Committed, destination: string): Committed {
+  if (committed.destination === destination) return committed;
+  throw new CloudError('not_found', 'chunked upload: it has been committed to another place already');
+}
+
+function noSuchUpload(): CloudError {
+  return new CloudError('not_found', 'chunked upload: there is none of this name, start it with MKCOL');
+}
+
+async function namesIn(dir: string): Promise<readonly string[]> {
+  try {
+    return await readdir(dir);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
