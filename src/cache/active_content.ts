@@ -26,6 +26,8 @@ export class ActiveContent implements Hydratable {
   /** Moves with every local change of the bytes; an upload that sees it move has sent a mixture. */
   writeSeq = 0;
   lastWrite_ms = 0;
+  /** Somebody waits for the server to have it (write-through): send although it is still open. */
+  sendNow = false;
   /** Extents or size changed since the row was written. */
   unsaved = false;
   /** Bytes this content has in the space budget. */
@@ -33,7 +35,8 @@ export class ActiveContent implements Hydratable {
   /** Where handles read last, for partial eviction. */
   readonly positions = new Map<object, number>();
   /** The content file as it was when a passing-through writer came. */
-  passthroughStart: { readonly size_bytes: number; readonly mtime_ns: bigint; readonly untouched: boolean } | null = null;
+  passthroughStart: { readonly size_bytes: number; readonly mtime_ns: bigint; readonly untouched: boolean } | null =
+    null;
 
   constructor(
     node: NodeRecord,

@@ -63,7 +63,8 @@ export class Connection {
       this.#set('unauthorized', error.message);
       return;
     }
-    if (!isCloudError(error, 'network', 'timeout', 'protocol', 'server', 'busy_server') || this.#state !== 'online') return;
+    if (!isCloudError(error, 'network', 'timeout', 'protocol', 'server', 'busy_server') || this.#state !== 'online')
+      return;
     void this.#probe(false);
   }
 

@@ -18,7 +18,7 @@ import type { Hydratable, Hydrator } from './hydrator.js';
 import type { NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
-import { farFrom, type SpaceBudget, type Victim } from './space.js';
+import { farFrom, type ShrinkSides, type SpaceBudget, type Victim } from './space.js';
 import type { Tree } from './tree.js';
 
 const SAVE_EVERY_MS = 500;
@@ -118,7 +118,9 @@ export class Contents {
   scheduleSave(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
-      this.saveAll().catch((error: unknown) => this.#o.log.error({ err: error }, 'writing the records of contents failed'));
+      this.saveAll().catch((error: unknown) =>
+        this.#o.log.error({ err: error }, 'writing the records of contents failed'),
+      );
     }, SAVE_EVERY_MS);
   }
 
@@ -184,12 +186,18 @@ export class Contents {
   }
 
   /** Gives back about `bytes` of clean files that are open, far from where they are being read. */
-  shrinkOpen(bytes: number): number {
+  shrinkOpen(bytes: number, sides: ShrinkSides): number {
     let freed = 0;
     for (const content of this.#active.values()) {
       if (freed >= bytes) break;
       if (content.node.contentDirty || content.access === 'passthrough' || this.#o.isPinned(content.node)) continue;
-      for (const range of farFrom(content.extents, [...content.positions.values()], bytes - freed, KEEP_NEAR_BYTES)) {
+      for (const range of farFrom(
+        content.extents,
+        [...content.positions.values()],
+        bytes - freed,
+        KEEP_NEAR_BYTES,
+        sides,
+      )) {
         content.extents.remove(range.start, range.end);
         content.sums.forget(range.start, range.end);
         content.file.punchHole(range.start, range.end);
@@ -275,7 +283,10 @@ export class Contents {
         throw error;
       }
     }
-    this.#o.log.warn({ ino: node.ino, name: node.name }, 'cached content is gone or cut short; it will be fetched again');
+    this.#o.log.warn(
+      { ino: node.ino, name: node.name },
+      'cached content is gone or cut short; it will be fetched again',
+    );
     extents.clear();
     this.#dropFile(node, node.gen);
     return this.#o.files.open(node.ino, node.gen, { create: true, size_bytes: node.size_bytes });
@@ -348,7 +359,9 @@ export class Contents {
   #retire(content: ActiveContent): void {
     if (this.#active.get(content.ino) !== content) return;
     this.#active.delete(content.ino);
-    this.#o.hydrator().cancel(content, new CloudError('stale', `"${content.node.name}": its cached content was dropped`));
+    this.#o
+      .hydrator()
+      .cancel(content, new CloudError('stale', `"${content.node.name}": its cached content was dropped`));
     content.file.close();
   }
 

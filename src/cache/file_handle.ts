@@ -7,10 +7,10 @@
 import type { Clock } from '../clock.js';
 import { CloudError } from '../errors.js';
 import type { Ino } from '../ids.js';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../libc.js';
 import { andThen, type MaybePromise } from '../maybe_promise.js';
 import type { ActiveContent } from './active_content.js';
 import type { Caller, OpenFile, Seek } from './cache_api.js';
-import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from '../libc.js';
 import type { Contents } from './contents.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
@@ -84,7 +84,8 @@ export class FileHandle implements OpenFile {
   flush(caller: Caller): MaybePromise<void> {
     const { content } = this;
     this.#notePassthroughWrites();
-    if (content.node.errorCode === 'corrupt') throw new CloudError('corrupt', content.node.error ?? 'content is damaged');
+    if (content.node.errorCode === 'corrupt')
+      throw new CloudError('corrupt', content.node.error ?? 'content is damaged');
     if (!this.#writable || !content.node.contentDirty) return;
     content.unsaved = true;
     this.#s.contents.scheduleSave();
@@ -102,7 +103,8 @@ export class FileHandle implements OpenFile {
     const known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
     if ((mode & ~known) !== 0) throw new CloudError('unsupported', `fallocate: mode ${mode} is not supported`);
     const end = offset + length;
-    if (end > MAX_FILE_BYTES) throw new CloudError('too_large', `fallocate: a file has at most ${MAX_FILE_BYTES} bytes`);
+    if (end > MAX_FILE_BYTES)
+      throw new CloudError('too_large', `fallocate: a file has at most ${MAX_FILE_BYTES} bytes`);
     const keepSize = (mode & FALLOC_FL_KEEP_SIZE) !== 0;
     if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) !== 0) {
       return andThen(markDirty(content, this.#s), () => this.#zero(offset, end, keepSize));
@@ -121,7 +123,8 @@ export class FileHandle implements OpenFile {
   seek(offset: number, whence: Seek, _caller: Caller): number {
     const { content } = this;
     const size = content.size_bytes;
-    if (offset >= size || offset < 0) throw new CloudError('past_end', `seeking ${whence} at ${offset}: the file has ${size} bytes`);
+    if (offset >= size || offset < 0)
+      throw new CloudError('past_end', `seeking ${whence} at ${offset}: the file has ${size} bytes`);
     let at = offset;
     while (at < size) {
       const gap = content.extents.firstMissing(at, size);
@@ -162,6 +165,7 @@ export class FileHandle implements OpenFile {
     if (this.#writable) {
       content.writers -= 1;
       if (content.writers === 0) {
+        content.sendNow = false;
         settlePassthrough(content);
         this.#s.tree.changed(content.node);
       }
@@ -177,7 +181,9 @@ export class FileHandle implements OpenFile {
     // Bytes read from the disk on another thread may have been evicted meanwhile: the hydrator's loop looks again.
     const { removals } = content.extents;
     return buffer.then((bytes) =>
-      removals === content.extents.removals ? bytes : this.#s.hydrator.read(content, offset, end - offset, caller.signal),
+      removals === content.extents.removals
+        ? bytes
+        : this.#s.hydrator.read(content, offset, end - offset, caller.signal),
     );
   }
 
@@ -222,7 +228,10 @@ export class FileHandle implements OpenFile {
 }
 
 /** Records durably that the file is about to differ from the version it is based on. Once per clean file. */
-export function markDirty(content: ActiveContent, services: Pick<FileServices, 'store' | 'tree' | 'onDirty'>): MaybePromise<void> {
+export function markDirty(
+  content: ActiveContent,
+  services: Pick<FileServices, 'store' | 'tree' | 'onDirty'>,
+): MaybePromise<void> {
   const { node } = content;
   if (node.contentDirty) {
     if (node.fingerprint !== null) {
@@ -251,7 +260,10 @@ export function resize(
   services: Pick<FileServices, 'clock' | 'contents' | 'space'>,
 ): void {
   if (size_bytes > MAX_FILE_BYTES) {
-    throw new CloudError('too_large', `truncating: a file has at most ${MAX_FILE_BYTES} bytes, asked for ${size_bytes}`);
+    throw new CloudError(
+      'too_large',
+      `truncating: a file has at most ${MAX_FILE_BYTES} bytes, asked for ${size_bytes}`,
+    );
   }
   const { node } = content;
   const old = node.size_bytes;
@@ -273,7 +285,10 @@ export function resize(
 }
 
 /** Looks at a passed-through content file and takes over what the kernel wrote. */
-export function notePassthroughWrites(content: ActiveContent, services: Pick<FileServices, 'clock' | 'contents'>): void {
+export function notePassthroughWrites(
+  content: ActiveContent,
+  services: Pick<FileServices, 'clock' | 'contents'>,
+): void {
   const start = content.passthroughStart;
   if (start === null) return;
   const now = content.file.stat();

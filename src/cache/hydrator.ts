@@ -7,6 +7,7 @@
 // extent are one step of the event loop, so a fetched byte can never land on one that was written here. A waiter is
 // released as soon as its own bytes are there, not when the whole request is.
 
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError, toCloudError } from '../errors.js';
 import type { Ino, RemotePath } from '../ids.js';
@@ -173,6 +174,7 @@ export class Hydrator {
     this.#space = options.space ?? null;
     this.#link = options.link ?? new LinkMeter();
     this.#onProgress = options.onProgress ?? null;
+    setMaxListeners(0, this.#closing.signal); // one per waiter that pauses: not a leak
   }
 
   /** Resolves when [start, end) (cut at the file's size) is here; at once (no promise) when it already is. Throws or
@@ -226,6 +228,7 @@ export class Hydrator {
 
   /** Starts a fetch that nobody waits for; failures are only logged. Ends when `signal` aborts. */
   ahead(node: Hydratable, start: number, end: number, signal: AbortSignal): void {
+    setMaxListeners(0, signal); // one per piece of the window: not a leak
     try {
       const pending = this.need(node, start, end, { priority: 'ahead', signal });
       if (isPromise(pending)) pending.catch((error: unknown) => this.#aheadFailed(node, error));

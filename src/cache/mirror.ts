@@ -24,6 +24,8 @@ export interface MirrorOptions {
   readonly recent: RecentOperations;
   readonly log: Log;
   readonly invalidate: (event: Invalidation) => void;
+  /** Does the server keep the times we give it? If not, ours count for the versions we made. */
+  readonly keepsTimes: () => boolean;
   readonly isBusy: (node: NodeRecord) => boolean;
   readonly isOpen: (node: NodeRecord) => boolean;
   /** All bytes are here. */
@@ -292,6 +294,8 @@ export class Mirror {
       this.#takeVersion(node, entry);
       return;
     }
+    const ours = !newVersion && !this.#o.keepsTimes() && node.checksum !== null;
+    const { mtime, checksum } = node;
     if (!newVersion) this.#applyIdentity(node, entry);
     else {
       // Dirty here and changed there: the base ETag stays, the upload's precondition will fail, both are kept.
@@ -299,7 +303,12 @@ export class Mirror {
       node.lockInfo = entry.lock;
       this.#o.tree.changed(node, 0);
     }
-    if (this.#applyMeta(node, entry)) this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
+    const visible = this.#applyMeta(node, entry);
+    if (ours) {
+      node.mtime = mtime;
+      node.checksum ??= checksum;
+    }
+    if (visible) this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
     this.#o.tree.changed(node, Math.max(0, node.notBefore_ms - this.#o.clock.monotonic_ms()));
   }
 

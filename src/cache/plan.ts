@@ -85,7 +85,13 @@ function planMove(node: NodeRecord, parent: NodeRecord, occupant: NodeRecord | n
 
 function planDelete(node: NodeRecord, context: PlanContext): Step {
   const above = node.base === null ? null : context.store.get(node.base.parent);
-  if (above !== null && above.parent === null && above.ino !== 1 && above.base !== null && context.deletesTrees(above)) {
+  if (
+    above !== null &&
+    above.parent === null &&
+    above.ino !== 1 &&
+    above.base !== null &&
+    context.deletesTrees(above)
+  ) {
     // The collection above goes as a whole and takes this with it.
     return { do: 'wait', on: above.ino };
   }

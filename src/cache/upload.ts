@@ -75,7 +75,10 @@ export async function upload(
         },
         progress: onProgress,
       },
-      { signal, ...(node.lockInfo?.mine === true && node.lockInfo.token !== null ? { lockToken: node.lockInfo.token } : {}) },
+      {
+        signal,
+        ...(node.lockInfo?.mine === true && node.lockInfo.token !== null ? { lockToken: node.lockInfo.token } : {}),
+      },
     );
     crashPoint('writeback.after_put');
     const unchanged = stillSame();

@@ -14,7 +14,7 @@ import type { Connection } from './connection.js';
 import type { Contents } from './contents.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
-import { Dirty, DIRTY_META, type NodeRecord } from './metadata/node.js';
+import { DIRTY_META, Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
 import { type PlanContext, plan, type Step } from './plan.js';
@@ -262,7 +262,7 @@ export class Writeback {
     }
     if (step.do === 'upload') {
       const content = this.#o.contents.peek(node.ino);
-      if (content !== null && content.writers > 0) {
+      if (content !== null && content.writers > 0 && !content.sendNow) {
         const idle = this.#o.clock.monotonic_ms() - content.lastWrite_ms;
         if (content.passthroughStart !== null || idle < OPEN_IDLE_MS) {
           this.#sleep(node.ino, content.passthroughStart !== null ? OPEN_IDLE_MS : OPEN_IDLE_MS - idle);
@@ -282,7 +282,9 @@ export class Writeback {
     content.users += 1;
     const fetched = this.#o.hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal: this.#stop.signal });
     Promise.resolve(fetched)
-      .catch((error: unknown) => this.#o.log.debug({ err: error, ino: node.ino }, 'fetching a deleted file that is open'))
+      .catch((error: unknown) =>
+        this.#o.log.debug({ err: error, ino: node.ino }, 'fetching a deleted file that is open'),
+      )
       .finally(() => this.#o.contents.release(content));
     this.#sleep(node.ino, 2 * BLOCKED_RETRY_MS);
     return true;
@@ -392,7 +394,11 @@ export class Writeback {
   async #run(node: NodeRecord, step: Step, aside: Name | null, running: Running, signal: AbortSignal): Promise<void> {
     switch (step.do) {
       case 'make_dir':
-        return this.#create(node, (path) => this.#o.remote.mkdir(path, metaOf(node), { signal }), DIRTY_META & ~Dirty.xattrs);
+        return this.#create(
+          node,
+          (path) => this.#o.remote.mkdir(path, metaOf(node), { signal }),
+          DIRTY_META & ~Dirty.xattrs,
+        );
       case 'make_link':
         return this.#create(
           node,
@@ -417,7 +423,8 @@ export class Writeback {
   #newPath(node: NodeRecord): { path: RemotePath; parent: Ino; name: Name } {
     const parent = node.parent === null ? null : this.#o.store.get(node.parent);
     const above = parent === null ? null : this.#o.mirror.remotePath(parent);
-    if (parent === null || above === null) throw new CloudError('again', `sending "${node.name}": its folder is not there yet`);
+    if (parent === null || above === null)
+      throw new CloudError('again', `sending "${node.name}": its folder is not there yet`);
     return { path: joinPath(above, node.name), parent: parent.ino, name: node.name };
   }
 
@@ -439,7 +446,8 @@ export class Writeback {
 
   async #upload(node: NodeRecord, running: Running, signal: AbortSignal): Promise<void> {
     const existing = node.base === null ? null : this.#o.mirror.remotePath(node);
-    if (node.base !== null && existing === null) throw new CloudError('again', `sending "${node.name}": its folder moves`);
+    if (node.base !== null && existing === null)
+      throw new CloudError('again', `sending "${node.name}": its folder moves`);
     const target = existing === null ? this.#newPath(node) : null;
     const path = target?.path ?? existing ?? ('' as RemotePath);
     const done = await upload(node, path, this.#o, signal, (sent) => {
@@ -465,7 +473,8 @@ export class Writeback {
   async #move(node: NodeRecord, over: NodeRecord | null, aside: Name | null, signal: AbortSignal): Promise<void> {
     const from = this.#o.mirror.remotePath(node);
     if (from === null || node.base === null) throw new CloudError('again', `moving "${node.name}": its folder moves`);
-    const slot = aside === null ? this.#newPath(node) : { parent: node.base.parent, name: aside, path: sibling(from, aside) };
+    const slot =
+      aside === null ? this.#newPath(node) : { parent: node.base.parent, name: aside, path: sibling(from, aside) };
     if (over !== null && !isStrongEtag(over.baseEtag)) {
       // No way to say which version may be replaced: remove it under its own rules first.
       await this.#o.remote.remove(slot.path, over.baseEtag, { signal }).catch((error: unknown) => {
@@ -474,7 +483,12 @@ export class Writeback {
     }
     const overwrite = over !== null && isStrongEtag(over.baseEtag) ? { etag: over.baseEtag } : null;
     const token = node.lockInfo?.mine === true ? node.lockInfo.token : null;
-    await this.#o.remote.move(from, slot.path, { overwrite, sourceEtag: null }, { signal, ...(token === null ? {} : { lockToken: token }) });
+    await this.#o.remote.move(
+      from,
+      slot.path,
+      { overwrite, sourceEtag: null },
+      { signal, ...(token === null ? {} : { lockToken: token }) },
+    );
     crashPoint('writeback.after_move');
     this.#o.recent.note(from);
     this.#o.recent.note(slot.path);
@@ -565,7 +579,8 @@ export class Writeback {
       if (node.mtime === mtime) node.dirty &= ~Dirty.mtime;
       if (node.mode === mode) node.dirty &= ~Dirty.mode;
       if (node.uid === uid && node.gid === gid) node.dirty &= ~Dirty.owner;
-      for (const name of names) if ((node.xattrs?.get(name) ?? null) === xattrs.get(name)) node.xattrDirty?.delete(name);
+      for (const name of names)
+        if ((node.xattrs?.get(name) ?? null) === xattrs.get(name)) node.xattrDirty?.delete(name);
       if (node.xattrDirty === null || node.xattrDirty.size === 0) {
         node.xattrDirty = null;
         node.dirty &= ~Dirty.xattrs;
@@ -658,7 +673,10 @@ export class Writeback {
     const wait_ms = retry === undefined ? BACKOFF_MAX_MS : (retry ?? Number.MAX_SAFE_INTEGER);
     node.notBefore_ms = this.#o.clock.monotonic_ms() + Math.min(wait_ms, 2 ** 31 - 1);
     this.#o.store.save(node);
-    this.#o.log.warn({ ino: node.ino, name: node.name, code: error.code, reason: error.message }, 'not sent; the change is kept');
+    this.#o.log.warn(
+      { ino: node.ino, name: node.name, code: error.code, reason: error.message },
+      'not sent; the change is kept',
+    );
   }
 
   /** The server has something else than we thought: look, then keep both, join, or send again. */
@@ -712,7 +730,8 @@ export class Writeback {
         this.#o.store.transaction(() => {
           const occupant = node.parent === null ? null : this.#o.store.atBase(node.parent, node.name);
           if (occupant !== null && occupant.parent === null) this.#o.mirror.present(entry, asked_ms, 0);
-          else if (occupant === null && node.parent !== null) this.#o.mirror.setAside(node, 'the server has something else under this name');
+          else if (occupant === null && node.parent !== null)
+            this.#o.mirror.setAside(node, 'the server has something else under this name');
         });
         return;
       }
@@ -734,13 +753,22 @@ export class Writeback {
     }
   }
 
-  async #reconcileUpload(node: NodeRecord, entry: RemoteEntry | null, error: CloudError, signal: AbortSignal): Promise<void> {
+  async #reconcileUpload(
+    node: NodeRecord,
+    entry: RemoteEntry | null,
+    error: CloudError,
+    signal: AbortSignal,
+  ): Promise<void> {
     if (entry === null) {
       if (node.base === null) return this.#checkParent(node, signal);
       if (!this.#o.contents.isComplete(node)) {
         this.#keep(
           node,
-          new CloudError('stale', `sending "${node.name}": it was removed on the server while only a part of it was here`, { cause: error }),
+          new CloudError(
+            'stale',
+            `sending "${node.name}": it was removed on the server while only a part of it was here`,
+            { cause: error },
+          ),
         );
         return;
       }
@@ -770,7 +798,8 @@ export class Writeback {
     let reason = 'changed on the server and here';
     if (entry.kind === 'file' && !this.#o.contents.isComplete(node)) {
       await completeFrom(node, entry, this.#o, signal);
-      reason = 'changed on the server while only a part was here: what was not changed here is from the server’s version';
+      reason =
+        'changed on the server while only a part was here: what was not changed here is from the server’s version';
     }
     this.#o.store.transaction(() => {
       this.#o.mirror.conflictWith(node, entry, reason);

@@ -264,6 +264,10 @@ export class NodeStore {
     return this.#load('SELECT * FROM node WHERE conflict IS NOT NULL ORDER BY ino');
   }
 
+  locked(): NodeRecord[] {
+    return this.#load('SELECT * FROM node WHERE lock IS NOT NULL');
+  }
+
   unlinkedWithoutBase(): NodeRecord[] {
     return this.#load('SELECT * FROM node WHERE parent IS NULL AND base_parent IS NULL AND ino > 1 AND limbo = 0');
   }

@@ -1,0 +1,343 @@
+// Follows the server. With a change feed the whole tree is mirrored: one full listing at the first start, then deltas,
+// asked for whenever the server pushes (and now and then in any case). Without a feed a directory is listed when it is
+// needed and what we know is older than `dirCacheTime_ms`.
+
+import type { Clock } from '../clock.js';
+import { CloudError, isCloudError } from '../errors.js';
+import { type Name, splitPath } from '../ids.js';
+import type { Log } from '../log.js';
+import type { MaybePromise } from '../maybe_promise.js';
+import type { Remote, RemoteEntry } from '../remote/remote.js';
+import type { Invalidation } from './cache_api.js';
+import type { Connection } from './connection.js';
+import { crashPoint } from './crash_points.js';
+import type { NodeRecord } from './metadata/node.js';
+import type { NodeStore } from './metadata/node_store.js';
+import type { Mirror } from './mirror.js';
+import type { RecentOperations } from './recent_operations.js';
+
+/** Without a push channel the feed is polled. */
+const POLL_MS = 5_000;
+/** With one, it is still asked now and then: a lost message must not be for ever. */
+const POLL_PUSHED_MS = 60_000;
+/** Rows applied in one go, so that the kernel's requests are not kept waiting. */
+const APPLY_BATCH = 500;
+
+export interface FollowerOptions {
+  readonly remote: Remote;
+  readonly store: NodeStore;
+  readonly mirror: Mirror;
+  readonly connection: Connection;
+  readonly recent: RecentOperations;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly dirCacheTime_ms: number;
+  readonly invalidate: (event: Invalidation) => void;
+  /** After each batch that was applied (pins look for new members, deferred paths are looked up). */
+  readonly onApplied: () => void;
+  readonly onPush: (connected: boolean) => void;
+}
+
+export class Follower {
+  readonly #o: FollowerOptions;
+  readonly #stop = new AbortController();
+  readonly #listing = new Map<number, Promise<void>>();
+  #watching: AbortController | null = null;
+  #pushed = false;
+  #wanted = false;
+  #catching: Promise<void> | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #mirrored: boolean;
+
+  constructor(options: FollowerOptions) {
+    this.#o = options;
+    this.#mirrored = options.store.setting('mirrored') === '1';
+  }
+
+  get pushed(): boolean {
+    return this.#pushed;
+  }
+
+  /** Is the whole tree here, as of the last contact? */
+  get mirrored(): boolean {
+    return this.#mirrored && (this.#o.remote.capabilities.changeFeed || !this.#o.connection.online);
+  }
+
+  /** Is there a tree of an earlier run to show? */
+  get hasTree(): boolean {
+    return this.#mirrored || this.#o.store.must(1 as NodeRecord['ino']).listed_ms > 0;
+  }
+
+  /** The connection is up (again). */
+  online(): void {
+    if (!this.#o.remote.capabilities.changeFeed) return;
+    this.#watch();
+    this.catchUp();
+  }
+
+  offline(): void {
+    this.#watching?.abort();
+    this.#watching = null;
+    this.#setPushed(false);
+  }
+
+  /** Asks the feed for what is new; calls during a running one make it run once more. */
+  catchUp(): void {
+    if (!this.#o.remote.capabilities.changeFeed || this.#stop.signal.aborted) return;
+    this.#wanted = true;
+    this.#catching ??= this.#catchUpLoop().finally(() => {
+      this.#catching = null;
+      this.#schedule();
+    });
+  }
+
+  /** Resolves when everything the server had at the time of the call is applied. */
+  async settled(): Promise<void> {
+    this.catchUp();
+    while (this.#catching !== null) await this.#catching;
+  }
+
+  /** Makes sure that the members of `dir` are here and fresh enough. */
+  ensureListed(dir: NodeRecord, signal: () => AbortSignal): MaybePromise<void> {
+    if (this.#isFresh(dir)) return;
+    if (!this.#o.connection.online) {
+      if (dir.listed_ms > 0 || this.#mirrored) return;
+      this.#o.connection.require(`listing "${dir.name}"`);
+    }
+    const work = this.#refresh(dir).catch((error: unknown) => {
+      // What we had is better than nothing when the network goes away; a listing that was never had is an error.
+      this.#o.connection.suspect(error);
+      if (
+        dir.listed_ms > 0 &&
+        isCloudError(error, 'offline', 'network', 'timeout', 'server', 'busy_server', 'protocol')
+      )
+        return;
+      if (isCloudError(error, 'not_found')) return;
+      throw error;
+    });
+    return raceAbort(work, signal());
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#watching?.abort();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#catching?.catch(() => undefined);
+    await Promise.allSettled(this.#listing.values());
+  }
+
+  #isFresh(dir: NodeRecord): boolean {
+    if (this.mirrored) return true;
+    if (dir.base === null && dir.ino !== 1) return true; // made here, not on the server yet
+    if (dir.listed_ms === 0) return false;
+    if (this.#o.remote.capabilities.changeFeed) return true; // the first full listing is on its way
+    return this.#o.clock.now_ms() - dir.listed_ms < this.#o.dirCacheTime_ms;
+  }
+
+  /** Lists one directory; callers that come meanwhile share it. */
+  #refresh(dir: NodeRecord): Promise<void> {
+    const running = this.#listing.get(dir.ino);
+    if (running !== undefined) return running;
+    const work = this.#list(dir).finally(() => this.#listing.delete(dir.ino));
+    this.#listing.set(dir.ino, work);
+    return work;
+  }
+
+  async #list(dir: NodeRecord): Promise<void> {
+    const { remote, mirror, store, recent } = this.#o;
+    const path = mirror.remotePath(dir);
+    if (path === null) return;
+    const asked_ms = recent.now_ms();
+    const seen = new Set<string>();
+    const entries: RemoteEntry[] = [];
+    let own: RemoteEntry | null = null;
+    try {
+      for await (const batch of remote.list(path, { signal: this.#stop.signal })) {
+        for (const entry of batch) {
+          if (entry.path === path) own = entry;
+          else {
+            seen.add(entry.path);
+            entries.push(entry);
+          }
+        }
+      }
+    } catch (error) {
+      if (isCloudError(error, 'not_found') && dir.ino !== 1) {
+        store.transaction(() => mirror.gonePath(path, asked_ms));
+        this.#o.onApplied();
+      }
+      throw error;
+    }
+    // Only a listing that arrived whole says what is not there.
+    for (let at = 0; at < entries.length || at === 0; at += APPLY_BATCH) {
+      store.transaction(() => {
+        for (const entry of entries.slice(at, at + APPLY_BATCH)) {
+          mirror.presentIn(dir, splitPath(entry.path).name, entry, asked_ms, 0);
+        }
+        if (at + APPLY_BATCH < entries.length) return;
+        for (const member of store.baseMembers(dir.ino)) {
+          if (member.base === null) continue;
+          const memberPath = path === '' ? member.base.name : `${path}/${member.base.name}`;
+          if (!seen.has(memberPath)) mirror.gonePath(memberPath as typeof path, asked_ms);
+        }
+        mirror.endOfFeed();
+        if (own !== null) {
+          dir.baseEtag = own.etag;
+          dir.listedEtag = own.etag;
+          dir.rights = own.rights;
+        }
+        dir.listed_ms = this.#o.clock.now_ms();
+        store.save(dir);
+        crashPoint('apply.before_commit');
+      });
+      await breathe();
+    }
+    this.#o.onApplied();
+  }
+
+  // ---- the feed ---------------------------------------------------------------------------------------------------------
+
+  #watch(): void {
+    if (this.#watching !== null || !this.#o.remote.capabilities.push) return;
+    this.#watching = new AbortController();
+    this.#o.remote.watch(
+      {
+        onChange: () => this.catchUp(),
+        onConnection: (connected) => {
+          this.#setPushed(connected);
+          if (connected) this.catchUp();
+        },
+      },
+      this.#watching.signal,
+    );
+  }
+
+  #setPushed(pushed: boolean): void {
+    if (pushed === this.#pushed) return;
+    this.#pushed = pushed;
+    this.#o.onPush(pushed);
+  }
+
+  #schedule(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    if (this.#stop.signal.aborted) return;
+    this.#timer = setTimeout(() => this.catchUp(), this.#pushed ? POLL_PUSHED_MS : POLL_MS);
+  }
+
+  async #catchUpLoop(): Promise<void> {
+    while (this.#wanted && !this.#stop.signal.aborted && this.#o.connection.online) {
+      this.#wanted = false;
+      try {
+        await this.#catchUpOnce();
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        this.#o.connection.suspect(error);
+        this.#o.log.warn({ err: error }, 'following the server failed; it is tried again');
+        return;
+      }
+    }
+  }
+
+  async #catchUpOnce(): Promise<void> {
+    const { remote, store, mirror, recent } = this.#o;
+    let epoch = Number(store.setting('epoch') ?? '0');
+    let fullRunning = false;
+    for (;;) {
+      const cursor = store.setting('cursor');
+      const asked_ms = recent.now_ms();
+      const page = await remote.changes(cursor, { signal: this.#stop.signal });
+      if (page.full && !fullRunning) {
+        fullRunning = true;
+        // A listing that was interrupted goes on under its own epoch; a new one gets a new epoch.
+        if (cursor === null || store.setting('full_running') !== '1') epoch += 1;
+        store.setSetting('epoch', String(epoch));
+        store.setSetting('full_running', '1');
+      }
+      await this.#applyPage(page.changes, asked_ms, epoch);
+      store.transaction(() => {
+        if (!page.more) {
+          if (page.full || store.setting('full_running') === '1') this.#sweep(epoch, asked_ms);
+          mirror.endOfFeed();
+        }
+        store.setSetting('cursor', page.next);
+        crashPoint('apply.before_commit');
+      });
+      crashPoint('apply.after_page');
+      if (!page.more) {
+        store.transaction(() => {
+          store.setSetting('full_running', null);
+          if (!this.#mirrored) store.setSetting('mirrored', '1');
+        });
+        this.#mirrored = true;
+        if (page.changes.length > 0 || fullRunning) this.#o.onApplied();
+        return;
+      }
+    }
+  }
+
+  async #applyPage(
+    changes: readonly ({ kind: 'present'; entry: RemoteEntry } | { kind: 'gone'; path: RemoteEntry['path'] })[],
+    asked_ms: number,
+    epoch: number,
+  ): Promise<void> {
+    const { store, mirror } = this.#o;
+    // One parent serves many entries in a row: it is looked up once.
+    let parent: NodeRecord | null = null;
+    let parentPath: string | null = null;
+    for (let at = 0; at < changes.length; at += APPLY_BATCH) {
+      store.transaction(() => {
+        for (const change of changes.slice(at, at + APPLY_BATCH)) {
+          if (change.kind === 'gone') {
+            mirror.gonePath(change.path, asked_ms);
+            parentPath = null;
+            continue;
+          }
+          const { entry } = change;
+          const place = entry.path === '' ? null : splitPath(entry.path);
+          if (place === null) {
+            mirror.present(entry, asked_ms, epoch);
+            continue;
+          }
+          if (place.parent !== parentPath) {
+            parent = mirror.atPath(place.parent);
+            parentPath = place.parent;
+          }
+          if (parent === null || (parent.base === null && parent.ino !== 1)) mirror.present(entry, asked_ms, epoch);
+          else mirror.presentIn(parent, place.name as Name, entry, asked_ms, epoch);
+        }
+      });
+      await breathe();
+    }
+  }
+
+  /** A full listing has ended: what it did not name is gone. */
+  #sweep(epoch: number, asked_ms: number): void {
+    const { store, mirror } = this.#o;
+    for (const ino of store.unseen(epoch)) {
+      const node = store.get(ino);
+      if (node === null || node.base === null || node.seen >= epoch) continue;
+      const path = mirror.remotePath(node);
+      if (path === null) mirror.gone(node);
+      else if (node.seen === 0 || this.#o.recent.touchedSince(path, 0)) mirror.defer(path);
+      else mirror.gonePath(path, asked_ms);
+    }
+  }
+}
+
+/** Lets the kernel's requests in between batches. */
+function breathe(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** `work`, or `interrupted` as soon as the signal aborts; the work itself goes on for others. */
+export function raceAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const aborted = () => reject(new CloudError('interrupted', 'interrupted'));
+    if (signal.aborted) {
+      aborted();
+      return;
+    }
+    signal.addEventListener('abort', aborted, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
+  });
+}

@@ -1,0 +1,123 @@
+// Locks we hold on the server: taken, refreshed before they run out, released, remembered across restarts.
+
+import type { Clock } from '../clock.js';
+import { CloudError, isCloudError } from '../errors.js';
+import type { Ino } from '../ids.js';
+import type { Log } from '../log.js';
+import type { LockInfo, Remote } from '../remote/remote.js';
+import type { Invalidation } from './cache_api.js';
+import type { Connection } from './connection.js';
+import type { NodeRecord } from './metadata/node.js';
+import type { NodeStore } from './metadata/node_store.js';
+import type { Mirror } from './mirror.js';
+
+const LOCK_TIMEOUT_S = 600;
+const REFRESH_EVERY_MS = 120_000;
+
+export interface LocksOptions {
+  readonly store: NodeStore;
+  readonly mirror: Mirror;
+  readonly remote: Remote;
+  readonly connection: Connection;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly invalidate: (event: Invalidation) => void;
+}
+
+export class Locks {
+  readonly #o: LocksOptions;
+  readonly #mine = new Set<Ino>();
+  readonly #stop = new AbortController();
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: LocksOptions) {
+    this.#o = options;
+  }
+
+  start(): void {
+    for (const node of this.#o.store.locked()) if (node.lockInfo?.mine === true) this.#mine.add(node.ino);
+    this.#timer = setInterval(() => {
+      this.refresh().catch((error: unknown) => this.#o.log.warn({ err: error }, 'refreshing locks failed'));
+    }, REFRESH_EVERY_MS);
+  }
+
+  async lock(node: NodeRecord): Promise<LockInfo> {
+    if (node.lockInfo?.mine === true) return node.lockInfo;
+    if (node.lockInfo !== null) throw heldByOther(node, node.lockInfo);
+    const path = this.#path(node);
+    try {
+      const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal: this.#stop.signal });
+      this.#remember(node, { ...info, mine: true });
+      return info;
+    } catch (error) {
+      this.#o.connection.suspect(error);
+      throw error;
+    }
+  }
+
+  async unlock(node: NodeRecord): Promise<void> {
+    const info = node.lockInfo;
+    if (info === null) return;
+    if (!info.mine || info.token === null) throw heldByOther(node, info);
+    try {
+      await this.#o.remote.unlock(this.#path(node), info.token, { signal: this.#stop.signal });
+    } catch (error) {
+      this.#o.connection.suspect(error);
+      // Already free (expired, broken by an administrator): what was wanted is so.
+      if (!isCloudError(error, 'not_found', 'precondition')) throw error;
+    }
+    this.#remember(node, null);
+  }
+
+  /** Keeps our locks alive; also right after coming back online. */
+  async refresh(): Promise<void> {
+    if (!this.#o.connection.online) return;
+    for (const ino of [...this.#mine]) {
+      const node = this.#o.store.get(ino);
+      const info = node?.lockInfo ?? null;
+      if (node === null || info === null || !info.mine || info.token === null) {
+        this.#mine.delete(ino);
+        continue;
+      }
+      const path = this.#o.mirror.remotePath(node);
+      if (path === null) continue;
+      try {
+        const fresh = await this.#o.remote.refreshLock(path, info.token, { signal: this.#stop.signal });
+        this.#remember(node, { ...fresh, token: info.token, mine: true });
+      } catch (error) {
+        this.#o.connection.suspect(error);
+        if (!isCloudError(error, 'precondition', 'not_found', 'locked')) continue;
+        this.#o.log.warn({ ino, name: node.name }, 'a lock of ours is gone on the server');
+        this.#remember(node, null);
+      }
+    }
+  }
+
+  close(): void {
+    this.#stop.abort();
+    if (this.#timer !== null) clearInterval(this.#timer);
+  }
+
+  #path(node: NodeRecord): NonNullable<ReturnType<Mirror['remotePath']>> {
+    this.#o.connection.require(`locking "${node.name}"`);
+    if (!this.#o.remote.capabilities.locks) {
+      throw new CloudError('unsupported', `locking "${node.name}": this server has no locks`);
+    }
+    const path = this.#o.mirror.remotePath(node);
+    if (path === null) throw new CloudError('busy', `locking "${node.name}": it is not on the server yet`);
+    return path;
+  }
+
+  #remember(node: NodeRecord, info: LockInfo | null): void {
+    node.lockInfo = info;
+    if (info === null) this.#mine.delete(node.ino);
+    else this.#mine.add(node.ino);
+    this.#o.store.save(node);
+    this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
+  }
+}
+
+export function heldByOther(node: NodeRecord, info: LockInfo): CloudError {
+  const since = info.sinceEpoch_s === null ? '' : ` since ${new Date(info.sinceEpoch_s * 1000).toISOString()}`;
+  return new CloudError('locked', `"${node.name}" is locked by ${info.owner}${since}`, { lockOwner: info.owner });
+}

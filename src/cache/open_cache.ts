@@ -1,0 +1,362 @@
+// Opens a cache folder and joins its parts. DIR/metadata.db, DIR/content/, DIR/lock. One daemon at a time; a cache
+// belongs to one account on one server and says so when asked to serve another.
+
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import lockfile from 'proper-lockfile';
+import type { Clock } from '../clock.js';
+import { CloudError, isCloudError, toCloudError } from '../errors.js';
+import type { Log } from '../log.js';
+import type { Remote } from '../remote/remote.js';
+import type { ActiveContent } from './active_content.js';
+import { Cache } from './cache.js';
+import type { CacheControl, DriveCache, Invalidation } from './cache_api.js';
+import { Connection } from './connection.js';
+import { ContentStore } from './content/content_store.js';
+import { Contents } from './contents.js';
+import { Follower } from './follower.js';
+import { Hydrator } from './hydrator.js';
+import { Locks } from './locks.js';
+import { Database } from './metadata/database.js';
+import type { NodeRecord } from './metadata/node.js';
+import { NodeStore } from './metadata/node_store.js';
+import { Mirror } from './mirror.js';
+import { Pins } from './pins.js';
+import { LinkMeter } from './read_ahead.js';
+import { RecentOperations } from './recent_operations.js';
+import { diskFree, SpaceBudget } from './space.js';
+import { Tree } from './tree.js';
+import { Writeback } from './writeback.js';
+import { Xattrs } from './xattrs.js';
+
+export interface OpenCacheOptions {
+  /** Created if missing, mode 0700. */
+  readonly dir: string;
+  readonly remote: Remote;
+  readonly account: { readonly name: string; readonly user: string; readonly host: string };
+  readonly sizeLimit_bytes: number;
+  readonly minFree_bytes: number;
+  /** How long a listing is believed where the server does not tell of changes. */
+  readonly dirCacheTime_ms: number;
+  readonly timeout_ms: number;
+  /** How long writeback leaves a changed file alone. */
+  readonly quiet_ms: number;
+  readonly readOnly: boolean;
+  readonly writeThrough: boolean;
+  readonly log: Log;
+  readonly clock: Clock;
+}
+
+/** How long the start waits for the server before it goes on without. */
+const FIRST_CONNECT_MS = 1_500;
+const CLOSE_BOUND_MS = 3_000;
+
+export async function openCache(options: OpenCacheOptions): Promise<DriveCache & CacheControl> {
+  const { dir, remote, clock, log } = options;
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw toCloudError(error, `creating the cache folder ${dir}`);
+  }
+  const unlock = await lockFolder(dir, log);
+  let db: Database;
+  try {
+    db = await openDatabase(join(dir, 'metadata.db'), log);
+  } catch (error) {
+    await unlock();
+    throw error;
+  }
+  try {
+    return await assemble(options, db, unlock);
+  } catch (error) {
+    await db.close().catch(() => undefined);
+    await unlock();
+    throw error;
+  }
+
+  async function assemble(
+    o: OpenCacheOptions,
+    database: Database,
+    release: () => Promise<void>,
+  ): Promise<DriveCache & CacheControl> {
+    const store = new NodeStore(database);
+    claim(store, o, clock);
+    const listeners = new Set<(event: Invalidation) => void>();
+    const invalidate = (event: Invalidation) => {
+      for (const listener of listeners) listener(event);
+    };
+    const recent = new RecentOperations(clock);
+    const files = new ContentStore({ dir: join(o.dir, 'content'), log });
+    const link = new LinkMeter();
+
+    const contents: Contents = new Contents({
+      store,
+      files,
+      clock,
+      log,
+      mirror: () => mirror,
+      hydrator: () => hydrator,
+      space: () => space,
+      tree: () => tree,
+      isPinned: (node) => pins.isPinned(node),
+    });
+    const space: SpaceBudget = new SpaceBudget({
+      limit_bytes: o.sizeLimit_bytes,
+      minFree_bytes: o.minFree_bytes,
+      used_bytes: store.cachedBytes(),
+      clock,
+      log,
+      freeBytes: () => diskFree(o.dir),
+      candidates: (limit) => contents.candidates(limit),
+      evict: (victim) => contents.evict(victim),
+      shrinkOpen: (bytes, sides) => contents.shrinkOpen(bytes, sides),
+    });
+    const tree: Tree = new Tree({
+      store,
+      clock,
+      quiet_ms: o.quiet_ms,
+      onPending: (node) => writeback.enqueue(node),
+      isBusy: (node) => writeback.isBusy(node),
+      isOpen: (node) => contents.isOpen(node),
+      onUnlinked: (node) => contents.unlinked(node),
+    });
+    const mirror: Mirror = new Mirror({
+      store,
+      tree,
+      clock,
+      author: { user: o.account.user, host: o.account.host },
+      recent,
+      log,
+      invalidate,
+      keepsTimes: () => remote.capabilities.setMtime,
+      isBusy: (node) => writeback.isBusy(node),
+      isOpen: (node) => contents.isOpen(node),
+      isComplete: (node) => contents.isComplete(node),
+      dropContent: (node) => contents.drop(node),
+      onUnlinked: (node) => contents.unlinked(node),
+    });
+    const connection: Connection = new Connection({
+      remote,
+      clock,
+      log,
+      onState: (state) => {
+        if (state === 'online') {
+          follower.online();
+          writeback.resume();
+          pins.kick();
+          locks.refresh().catch((error: unknown) => log.warn({ err: error }, 'refreshing locks failed'));
+        } else follower.offline();
+      },
+    });
+    const hydrator: Hydrator = new Hydrator({
+      remoteRead: async (path, range, etag, sink, call) => {
+        connection.require('reading');
+        try {
+          await remote.read(path, range, etag, sink, call);
+        } catch (error) {
+          connection.suspect(error);
+          throw error;
+        }
+      },
+      clock,
+      log,
+      limits: { timeout_ms: o.timeout_ms },
+      space,
+      link,
+      onProgress: (node, start, end) => contents.fetched(node, start, end),
+    });
+    const writeback: Writeback = new Writeback({
+      remote,
+      store,
+      contents,
+      hydrator,
+      clock,
+      tree,
+      mirror,
+      connection,
+      space,
+      recent,
+      log,
+      onSettled: (node: NodeRecord) => {
+        if (node.parent !== null) pins.kick();
+      },
+    });
+    const follower: Follower = new Follower({
+      remote,
+      store,
+      mirror,
+      connection,
+      recent,
+      clock,
+      log,
+      dirCacheTime_ms: o.dirCacheTime_ms,
+      invalidate,
+      onApplied: () => {
+        writeback.lookUpDeferred();
+        pins.refresh();
+        space.changed();
+      },
+      onPush: (connected) => log.info({ connected }, 'push channel'),
+    });
+    const pins: Pins = new Pins({ store, contents, hydrator, follower, connection, log });
+    const locks: Locks = new Locks({ store, mirror, remote, connection, clock, log, invalidate });
+    const xattrs = new Xattrs({
+      store,
+      tree,
+      status: (node) => cache.nodeStatus(node),
+      pinState: (node) => pins.state(node),
+      setPin: (node, pinned) => pins.set(node, pinned),
+      lock: async (node) => {
+        await locks.lock(node);
+      },
+      unlock: (node) => locks.unlock(node),
+      holdsXattrs: () => remote.capabilities.xattrs,
+    });
+
+    const cache: Cache = new Cache({
+      store,
+      tree,
+      mirror,
+      contents,
+      hydrator,
+      space,
+      follower,
+      connection,
+      writeback,
+      xattrs,
+      remote,
+      clock,
+      log,
+      readOnly: o.readOnly,
+      listeners,
+      writeThrough: o.writeThrough
+        ? (content, caller) => waitSent(content, caller.signal, writeback, connection)
+        : null,
+      pins,
+      locks,
+      files,
+      recent,
+      limit_bytes: o.sizeLimit_bytes,
+      minFree_bytes: o.minFree_bytes,
+      shutdown: async () => {
+        connection.close();
+        locks.close();
+        await bounded(Promise.all([writeback.close(), follower.close(), pins.close()]), log, 'ending requests');
+        await bounded(hydrator.close(), log, 'ending fetches');
+        space.close();
+        await contents.close();
+        store.setSetting('clean', '1');
+        await database.durable();
+        await database.close();
+        await release();
+      },
+    });
+
+    recover(store, tree, contents, log);
+    writeback.start();
+    locks.start();
+    // With a mirror from last time the drive comes up at once and the server is asked meanwhile.
+    const connecting = connection.start();
+    const haveTree = follower.hasTree;
+    await Promise.race([connecting, clock.sleep(haveTree ? FIRST_CONNECT_MS : o.timeout_ms)]);
+    if (!haveTree && connection.state !== 'online') {
+      await cache.close();
+      throw new CloudError(
+        connection.state === 'unauthorized' ? 'unauthorized' : 'offline',
+        `mounting ${remote.displayUrl} for the first time needs the server: ${connection.error ?? 'no answer'}`,
+      );
+    }
+    contents
+      .collectOrphans()
+      .catch((error: unknown) => log.warn({ err: error }, 'collecting left-over content files failed'));
+    return cache;
+  }
+}
+
+async function lockFolder(dir: string, log: Log): Promise<() => Promise<void>> {
+  try {
+    return await lockfile.lock(dir, {
+      lockfilePath: join(dir, 'lock'),
+      stale: 15_000,
+      update: 5_000,
+      onCompromised: (error) => log.error({ err: error }, 'the lock of the cache folder was taken away'),
+    });
+  } catch (error) {
+    throw new CloudError(
+      'busy',
+      `opening the cache folder ${dir}: another process uses it (its lock is ${join(dir, 'lock')})`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** A damaged database was moved aside: contents without records are worth nothing, the tree comes from the server. */
+async function openDatabase(path: string, log: Log): Promise<Database> {
+  try {
+    return await Database.open(path, log);
+  } catch (error) {
+    if (!isCloudError(error, 'corrupt')) throw error;
+    log.error(
+      { err: error },
+      'starting with an empty cache; unsent changes are in the damaged file and the content folder',
+    );
+    return Database.open(path, log);
+  }
+}
+
+function claim(store: NodeStore, options: OpenCacheOptions, clock: Clock): void {
+  const identity = `${options.account.name}@${options.remote.displayUrl}`;
+  const known = store.setting('account');
+  if (known !== null && known !== identity) {
+    throw new CloudError(
+      'invalid',
+      `opening the cache folder ${options.dir}: it belongs to ${known}, asked for ${identity}; use another --cache-dir`,
+    );
+  }
+  store.transaction(() => {
+    store.setSetting('account', identity);
+    if (store.get(1 as NodeRecord['ino']) === null) store.insertRoot(clock.timestamp());
+  });
+}
+
+/** What a crash may have left: files that were unlinked while open. */
+function recover(store: NodeStore, tree: Tree, contents: Contents, log: Log): void {
+  const clean = store.setting('clean') === '1';
+  store.transaction(() => {
+    store.setSetting('clean', '0');
+    for (const node of store.unlinkedWithoutBase()) {
+      contents.unlinked(node);
+      tree.purgeIfGone(node);
+    }
+  });
+  if (!clean) log.info({}, 'the last run did not end in good order; the journal was replayed');
+}
+
+async function waitSent(
+  content: ActiveContent,
+  signal: AbortSignal,
+  writeback: Writeback,
+  connection: Connection,
+): Promise<void> {
+  const { node } = content;
+  content.sendNow = true;
+  node.notBefore_ms = 0;
+  writeback.enqueue(node);
+  while (node.pending !== null && node.contentDirty) {
+    connection.require(`writing "${node.name}" through to the server`);
+    if (node.errorCode !== null) throw new CloudError('io', node.error ?? `"${node.name}" could not be sent`);
+    await writeback.changed(signal);
+  }
+}
+
+async function bounded(work: Promise<unknown>, log: Log, doing: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const bound = new Promise<'late'>((resolve) => {
+    timer = setTimeout(() => resolve('late'), CLOSE_BOUND_MS);
+  });
+  const result = await Promise.race([work.catch((error: unknown) => log.warn({ err: error }, doing)), bound]);
+  clearTimeout(timer);
+  if (result === 'late') log.warn({}, `${doing} took too long; going on`);
+}

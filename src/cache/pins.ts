@@ -1,0 +1,206 @@
+// Folders and files that stay here completely. A pin is a mark on one node; what is below inherits it. One worker walks
+// the pinned trees whenever something changed and fetches what is missing.
+
+import { CloudError, isCloudError } from '../errors.js';
+import type { Ino } from '../ids.js';
+import type { Log } from '../log.js';
+import type { Connection } from './connection.js';
+import type { Contents } from './contents.js';
+import type { Follower } from './follower.js';
+import type { Hydrator } from './hydrator.js';
+import type { NodeRecord } from './metadata/node.js';
+import type { NodeStore } from './metadata/node_store.js';
+
+const PARALLEL = 4;
+const SETTLE_MS = 300;
+const RETRY_MS = 30_000;
+const PAGE = 500;
+
+export interface PinsOptions {
+  readonly store: NodeStore;
+  readonly contents: Contents;
+  readonly hydrator: Hydrator;
+  readonly follower: Follower;
+  readonly connection: Connection;
+  readonly log: Log;
+}
+
+export interface PinTotals {
+  readonly files: number;
+  readonly size_bytes: number;
+  readonly cached_bytes: number;
+  readonly complete: boolean;
+}
+
+export class Pins {
+  readonly #o: PinsOptions;
+  readonly #stop = new AbortController();
+  readonly #listeners = new Set<() => void>();
+  #roots: Set<Ino>;
+  #timer: NodeJS.Timeout | null = null;
+  #running: Promise<void> | null = null;
+  #again = false;
+
+  constructor(options: PinsOptions) {
+    this.#o = options;
+    this.#roots = new Set(options.store.pinned().map((node) => node.ino));
+  }
+
+  get count(): number {
+    return this.#roots.size;
+  }
+
+  isPinned(node: NodeRecord): boolean {
+    return this.#roots.size > 0 && this.state(node) !== 'none';
+  }
+
+  state(node: NodeRecord): 'none' | 'pinned' | 'inherited' {
+    if (node.pin) return 'pinned';
+    let at = node.parent === null ? null : this.#o.store.get(node.parent);
+    while (at !== null) {
+      if (at.pin) return 'inherited';
+      at = at.parent === null ? null : this.#o.store.get(at.parent);
+    }
+    return 'none';
+  }
+
+  set(node: NodeRecord, pinned: boolean): void {
+    if (node.kind === 'symlink')
+      throw new CloudError('invalid', `pinning "${node.name}": a symbolic link has no content`);
+    node.pin = pinned;
+    this.#o.store.save(node);
+    this.refresh();
+  }
+
+  /** Rows changed that may carry a pin; fetches what is missing. */
+  refresh(): void {
+    this.#roots = new Set(this.#o.store.pinned().map((node) => node.ino));
+    this.kick();
+  }
+
+  /** Something changed below a pin, perhaps. */
+  kick(): void {
+    if (this.#roots.size === 0 || this.#stop.signal.aborted) return;
+    if (this.#running !== null) {
+      this.#again = true;
+      return;
+    }
+    this.#arm(SETTLE_MS);
+  }
+
+  totals(root: NodeRecord): PinTotals {
+    const totals = { files: 0, size_bytes: 0, cached_bytes: 0, complete: true };
+    for (const node of this.#walk(root)) {
+      if (node.isDir) {
+        if (node.listed_ms === 0 && !this.#o.follower.mirrored && node.base !== null) totals.complete = false;
+        continue;
+      }
+      if (node.kind !== 'file') continue;
+      totals.files += 1;
+      totals.size_bytes += node.size_bytes;
+      totals.cached_bytes += Math.min(this.#o.contents.cachedBytes(node), node.size_bytes);
+      if (!this.#o.contents.isComplete(node)) totals.complete = false;
+    }
+    return totals;
+  }
+
+  /** Resolves when everything below `root` is here; rejects with what stands in the way once a round has failed. */
+  async wait(root: NodeRecord, signal: AbortSignal): Promise<void> {
+    while (!this.totals(root).complete) {
+      if (signal.aborted) throw new CloudError('interrupted', 'waiting for a pin: interrupted');
+      this.#o.connection.require(`fetching "${root.name}"`);
+      this.kick();
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          signal.removeEventListener('abort', done);
+          this.#listeners.delete(done);
+          resolve();
+        };
+        this.#listeners.add(done);
+        signal.addEventListener('abort', done, { once: true });
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#running?.catch(() => undefined);
+  }
+
+  #arm(delay_ms: number): void {
+    if (this.#timer !== null || this.#stop.signal.aborted) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.#running = this.#round()
+        .catch((error: unknown) => {
+          this.#o.log.debug({ err: error }, 'fetching pinned content was interrupted');
+          this.#arm(RETRY_MS);
+        })
+        .finally(() => {
+          this.#running = null;
+          for (const listener of [...this.#listeners]) listener();
+          if (this.#again) {
+            this.#again = false;
+            this.#arm(SETTLE_MS);
+          }
+        });
+    }, delay_ms);
+  }
+
+  async #round(): Promise<void> {
+    if (!this.#o.connection.online) return;
+    for (const ino of this.#roots) {
+      const root = this.#o.store.get(ino);
+      if (root !== null) await this.#fetchTree(root);
+    }
+  }
+
+  async #fetchTree(root: NodeRecord): Promise<void> {
+    await this.#listTree(root);
+    const work = this.#walk(root);
+    const lane = async () => {
+      for (const node of work) {
+        if (this.#stop.signal.aborted) return;
+        if (node.kind === 'file' && !this.#o.contents.isComplete(node)) await this.#fetch(node);
+      }
+    };
+    await Promise.all(Array.from({ length: PARALLEL }, lane));
+  }
+
+  async #listTree(root: NodeRecord): Promise<void> {
+    if (this.#o.follower.mirrored) return;
+    for (const node of this.#walk(root)) {
+      if (node.isDir) await this.#o.follower.ensureListed(node, () => this.#stop.signal);
+    }
+  }
+
+  async #fetch(node: NodeRecord): Promise<void> {
+    try {
+      const content = await this.#o.contents.acquire(node);
+      try {
+        await this.#o.hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal: this.#stop.signal });
+      } finally {
+        this.#o.contents.release(content);
+      }
+    } catch (error) {
+      this.#o.connection.suspect(error);
+      if (isCloudError(error, 'stale', 'not_found', 'corrupt', 'no_access')) {
+        this.#o.log.debug({ err: error, ino: node.ino }, 'a pinned file could not be fetched');
+        return;
+      }
+      throw error;
+    }
+  }
+
+  *#walk(root: NodeRecord): Generator<NodeRecord> {
+    yield root;
+    if (!root.isDir) return;
+    for (let after = 0; ; ) {
+      const page = this.#o.store.members(root.ino, after, PAGE);
+      for (const node of page) yield* this.#walk(node);
+      if (page.length < PAGE) return;
+      after = page.at(-1)?.ino ?? after;
+    }
+  }
+}

@@ -1,0 +1,155 @@
+// Extended attributes. `user.cloudmount.*` is the drive's own face (two of them writable), every other `user.*` is the
+// user's and travels to a server that can hold it.
+
+import { CloudError, isCloudError } from '../errors.js';
+import type { NodeStatus, XattrMode } from './cache_api.js';
+import { Dirty, type NodeRecord } from './metadata/node.js';
+import type { NodeStore } from './metadata/node_store.js';
+import type { Tree } from './tree.js';
+
+export const OWN_PREFIX = 'user.cloudmount.';
+/** XATTR_SIZE_MAX of Linux; a server property of this size is still one header's worth of XML. */
+const VALUE_MAX_BYTES = 65_536;
+const TOTAL_MAX_BYTES = 262_144;
+
+export interface XattrServices {
+  readonly store: NodeStore;
+  readonly tree: Tree;
+  readonly status: (node: NodeRecord) => NodeStatus;
+  readonly pinState: (node: NodeRecord) => 'none' | 'pinned' | 'inherited';
+  readonly setPin: (node: NodeRecord, pinned: boolean) => void;
+  readonly lock: (node: NodeRecord) => Promise<void>;
+  readonly unlock: (node: NodeRecord) => Promise<void>;
+  readonly holdsXattrs: () => boolean;
+}
+
+export class Xattrs {
+  readonly #s: XattrServices;
+
+  constructor(services: XattrServices) {
+    this.#s = services;
+  }
+
+  get(node: NodeRecord, name: string): Buffer {
+    const value = name.startsWith(OWN_PREFIX) ? this.#own(node).get(name) : node.xattrs?.get(name);
+    if (value === undefined) throw new CloudError('no_attribute', `reading ${name}: there is no such attribute`);
+    return value;
+  }
+
+  list(node: NodeRecord): string[] {
+    return [...this.#own(node).keys(), ...(node.xattrs?.keys() ?? [])];
+  }
+
+  async set(node: NodeRecord, name: string, value: Buffer, mode: XattrMode): Promise<void> {
+    if (name.startsWith(OWN_PREFIX)) return this.#setOwn(node, name, value.toString('utf8').trim());
+    this.#check(node, name, value);
+    const has = node.xattrs?.has(name) ?? false;
+    if (mode === 'create' && has) throw new CloudError('exists', `creating ${name}: the attribute is there already`);
+    if (mode === 'replace' && !has)
+      throw new CloudError('no_attribute', `replacing ${name}: there is no such attribute`);
+    this.#change(node, name, Buffer.from(value));
+  }
+
+  async remove(node: NodeRecord, name: string): Promise<void> {
+    if (name.startsWith(OWN_PREFIX)) {
+      if (this.#own(node).get(name) === undefined)
+        throw new CloudError('no_attribute', `removing ${name}: it is not set`);
+      return this.#setOwn(node, name, '0');
+    }
+    if (node.xattrs?.has(name) !== true)
+      throw new CloudError('no_attribute', `removing ${name}: there is no such attribute`);
+    this.#change(node, name, null);
+  }
+
+  #change(node: NodeRecord, name: string, value: Buffer | null): void {
+    this.#s.store.transaction(() => {
+      const xattrs = new Map(node.xattrs ?? []);
+      if (value === null) xattrs.delete(name);
+      else xattrs.set(name, value);
+      node.xattrs = xattrs.size === 0 ? null : xattrs;
+      if (this.#s.holdsXattrs()) {
+        node.xattrDirty = new Set(node.xattrDirty ?? []).add(name);
+        node.dirty |= Dirty.xattrs;
+      }
+      this.#s.tree.changed(node);
+    });
+  }
+
+  #check(node: NodeRecord, name: string, value: Buffer): void {
+    if (!name.startsWith('user.') || name.length === 5) {
+      throw new CloudError('unsupported', `setting ${name}: only user.* attributes are kept`);
+    }
+    if (node.kind === 'symlink')
+      throw new CloudError('not_permitted', `setting ${name}: a symbolic link holds no user attributes`);
+    let total = name.length + value.length;
+    for (const [other, held] of node.xattrs ?? []) if (other !== name) total += other.length + held.length;
+    if (value.length > VALUE_MAX_BYTES) {
+      throw new CloudError('too_big', `setting ${name}: at most ${VALUE_MAX_BYTES} bytes, found ${value.length}`);
+    }
+    if (total > TOTAL_MAX_BYTES) {
+      throw new CloudError(
+        'no_space',
+        `setting ${name}: all attributes of one file have at most ${TOTAL_MAX_BYTES} bytes`,
+      );
+    }
+  }
+
+  async #setOwn(node: NodeRecord, name: string, text: string): Promise<void> {
+    const key = name.slice(OWN_PREFIX.length);
+    if (key !== 'pin' && key !== 'lock') {
+      throw new CloudError('not_permitted', `setting ${name}: it shows a state and cannot be written`);
+    }
+    const on = text === '1' || text === 'true' || text === 'mine';
+    if (!on && text !== '0' && text !== 'false' && text !== '') {
+      throw new CloudError('invalid', `setting ${name}: required 1 or 0, found "${text.slice(0, 40)}"`);
+    }
+    if (key === 'pin') this.#s.setPin(node, on);
+    else {
+      try {
+        await (on ? this.#s.lock(node) : this.#s.unlock(node));
+      } catch (error) {
+        if (isCloudError(error, 'locked')) throw new CloudError('busy', error.message, { cause: error });
+        throw error;
+      }
+    }
+  }
+
+  #own(node: NodeRecord): Map<string, Buffer> {
+    const values = new Map<string, Buffer>();
+    const put = (key: string, value: string | null | undefined) => {
+      if (value !== null && value !== undefined) values.set(OWN_PREFIX + key, Buffer.from(value));
+    };
+    put('status', this.#s.status(node));
+    const pin = this.#s.pinState(node);
+    put('pin', pin === 'none' ? null : pin === 'pinned' ? '1' : 'inherited');
+    if (node.lockInfo !== null) {
+      put('lock', node.lock);
+      put('lock.owner', node.lockInfo.owner);
+      if (node.lockInfo.sinceEpoch_s !== null)
+        put('lock.since', new Date(node.lockInfo.sinceEpoch_s * 1000).toISOString());
+    }
+    put('etag', node.baseEtag);
+    put('fileid', node.fileid);
+    put('rights', rightsText(node));
+    put('shared', node.shared);
+    put('checksum', node.checksum);
+    put('error', node.error);
+    return values;
+  }
+}
+
+/** The letters of `oc:permissions`, as far as the drive knows them. */
+function rightsText(node: NodeRecord): string {
+  const { rights } = node;
+  const letters: string[] = [];
+  if (rights.share) letters.push('R');
+  if (rights.read) letters.push('G');
+  if (rights.remove) letters.push('D');
+  if (rights.rename) letters.push('N');
+  if (rights.move) letters.push('V');
+  if (node.isDir) {
+    if (rights.createFile) letters.push('C');
+    if (rights.createDir) letters.push('K');
+  } else if (rights.write) letters.push('W');
+  return letters.join('');
+}
