@@ -41,9 +41,10 @@ export function parseResourcePath(bases: readonly string[], href: string): Resou
   return null;
 }
 
-/** Path part of a request target. */
+/** Path part of a request target. A fragment does not belong there (RFC 9112 section 3.2) and is left in, to be refused:
+ * `DELETE /a#b` must not delete `/a`. */
 export function targetPath(url: string): string {
-  const cut = url.search(/[?#]/);
+  const cut = url.indexOf('?');
   return cut < 0 ? url : url.slice(0, cut);
 }
 
