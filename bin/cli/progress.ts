@@ -32,7 +32,7 @@ export function startProgress(
       const now_ms = performance.now();
       if (now_ms - last_ms < MIN_INTERVAL_MS) return;
       last_ms = now_ms;
-      stream.write(`\r\x1b[K${fit(formatProgress(label, state), stream.columns ?? 80)}`);
+      stream.write(`\r\x1b[K${shorten(formatProgress(label, state), stream.columns ?? 80)}`);
     },
     end() {
       stream.write('\r\x1b[K');
@@ -40,7 +40,7 @@ export function startProgress(
   };
 }
 
-function fit(line: string, columns: number): string {
+function shorten(line: string, columns: number): string {
   const characters = [...line];
   return characters.length < columns ? line : characters.slice(0, Math.max(0, columns - 1)).join('');
 }

@@ -10,7 +10,7 @@ export interface ControlCallOptions {
   /** Called for every progress message of this request. */
   readonly onProgress?: (value: unknown) => void;
   /** Longest silence: neither progress nor result. Default 30 s; null = wait for as long as the connection lives. */
-  readonly silence_ms?: number | null;
+  readonly silence_ms?: number | null | undefined;
 }
 
 interface Pending {

@@ -1,0 +1,82 @@
+// Daemon answers in words.
+
+import { join } from 'node:path';
+import type { PathStatus, QueueItem } from '../../src/cache/cache_api.js';
+import type { DriveStatus } from '../../src/daemon/drive_methods.js';
+import type { PendingWork } from '../../src/daemon/pending_work.js';
+import { printable } from './output.js';
+import { formatAge, formatSize, plural } from './sizes.js';
+
+const QUEUE_SHOWN = 10;
+
+export function describePending(pending: PendingWork): string {
+  if (pending.changes === 0) return 'everything is on the server';
+  const bytes = pending.size_bytes > 0 ? ` (${formatSize(pending.size_bytes - pending.sent_bytes)})` : '';
+  const failed = pending.failed > 0 ? `, ${pending.failed} of them failed` : '';
+  return `${plural(pending.changes, 'change')}${bytes} not on the server yet${failed}`;
+}
+
+export function describeDrive(status: DriveStatus, now_ms: number): string {
+  const { cache } = status;
+  const connection =
+    cache.connectionError === null ? cache.connection : `${cache.connection}: ${printable(cache.connectionError)}`;
+  const lines = [
+    printable(status.mountPoint),
+    `  account     ${status.account}, ${status.url} (${status.dialect})${status.readOnly ? ', read-only' : ''}`,
+    `  connection  ${connection}${cache.connection === 'online' ? (cache.pushed ? ', changes are pushed' : ', changes are polled') : ''}`,
+    `  queue       ${describePending(status.pending)}`,
+    ...status.queue.slice(0, QUEUE_SHOWN).map((item) => `    ${describeItem(item, now_ms)}`),
+    ...(status.pending.changes > QUEUE_SHOWN ? [`    … and ${status.pending.changes - QUEUE_SHOWN} more`] : []),
+    `  cache       ${formatSize(cache.cacheUsed_bytes)} of ${formatSize(cache.cacheLimit_bytes)} in ${printable(status.cacheDir)}`,
+    `  tree        ${plural(cache.nodes, 'entry', 'entries')}, ${cache.pinned} pinned`,
+  ];
+  if (cache.quota !== null) {
+    const free = cache.quota.available_bytes === null ? '' : `, ${formatSize(cache.quota.available_bytes)} free`;
+    lines.push(`  server      ${formatSize(cache.quota.used_bytes)} used${free}`);
+  }
+  if (cache.conflicts > 0) lines.push(`  conflicts   ${cache.conflicts}: cloudmount conflicts`);
+  lines.push(`  log         ${printable(status.logFile)}`);
+  return lines.join('\n');
+}
+
+function describeItem(item: QueueItem, now_ms: number): string {
+  const share =
+    item.state === 'running' && item.size_bytes > 0
+      ? ` ${Math.floor((100 * item.sent_bytes) / item.size_bytes)} %`
+      : '';
+  const error = item.error === null ? '' : `: ${printable(item.error)} (${plural(item.attempts, 'attempt')})`;
+  return `${item.operation} ${printable(item.path)}, ${item.state}${share}, ${formatAge(item.sinceEpoch_ms, now_ms)}${error}`;
+}
+
+const STATUS_WORDS: Readonly<Record<PathStatus['status'], string>> = {
+  cloud: 'on the server only',
+  partial: 'partly here',
+  cached: 'here and on the server',
+  dirty: 'changed here, not on the server yet',
+  uploading: 'being uploaded',
+  failed: 'changed here, the upload failed',
+  conflict: 'in conflict with the version on the server',
+};
+
+export function describePath(mountPoint: string, status: PathStatus): string {
+  const lines = [
+    printable(join(mountPoint, status.path)),
+    `  status  ${STATUS_WORDS[status.status]}`,
+    `  here    ${formatSize(status.cached_bytes)} of ${formatSize(status.size_bytes)}`,
+  ];
+  if (status.pin !== 'none') lines.push(`  pin     ${status.pin === 'pinned' ? 'pinned' : 'by a folder above'}`);
+  if (status.lock !== null) lines.push(`  lock    ${describeLock(status.lock)}`);
+  if (status.error !== null) lines.push(`  error   ${printable(status.error)}`);
+  return lines.join('\n');
+}
+
+export function describeLock(lock: {
+  readonly mine: boolean;
+  readonly owner: string;
+  readonly sinceEpoch_s: number | null;
+  readonly expiresEpoch_s: number | null;
+}): string {
+  const since = lock.sinceEpoch_s === null ? '' : ` since ${new Date(lock.sinceEpoch_s * 1000).toLocaleString()}`;
+  const until = lock.expiresEpoch_s === null ? '' : ` until ${new Date(lock.expiresEpoch_s * 1000).toLocaleString()}`;
+  return `${lock.mine ? 'yours' : `held by ${printable(lock.owner)}`}${since}${lock.mine ? '' : until}`;
+}

@@ -1,0 +1,104 @@
+#!/usr/bin/env node
+// The program: reads the command line, runs one command, prints what went wrong, ends with its exit code
+// (docs/exit-codes.md). The only place that composes everything, prints errors and ends the process.
+
+import yargs, { type Argv, type CommandModule } from 'yargs';
+import { CloudError } from '../src/errors.js';
+import { type Command, type Report, toModule } from './cli/command.js';
+import { completeValues } from './cli/complete.js';
+import { CommandError, EXIT, type ExitCode, exitCodeOf } from './cli/exit_codes.js';
+import { note, printJson } from './cli/output.js';
+import { packageVersion } from './cli/version.js';
+
+type Loader = (report: Report) => Promise<CommandModule>;
+
+/** A command is loaded when it is named, so that none pays for what the others need. */
+const command =
+  // biome-ignore lint/suspicious/noExplicitAny: each has options of its own
+    (load: () => Promise<Command<any>>): Loader =>
+    async (report) =>
+      toModule(await load(), report);
+
+/** In the order of the help. */
+const COMMANDS: Readonly<Record<string, Loader>> = {
+  up: command(async () => (await import('./commands/up.js')).up),
+  login: command(async () => (await import('./commands/login.js')).login),
+  logout: command(async () => (await import('./commands/login.js')).logout),
+  accounts: command(async () => (await import('./commands/login.js')).accounts),
+  mount: command(async () => (await import('./commands/mount.js')).mount),
+  unmount: command(async () => (await import('./commands/unmount.js')).unmount),
+  status: command(async () => (await import('./commands/status.js')).status),
+  pin: command(async () => (await import('./commands/pin.js')).pin),
+  unpin: command(async () => (await import('./commands/pin.js')).unpin),
+  pins: command(async () => (await import('./commands/pin.js')).pins),
+  free: command(async () => (await import('./commands/pin.js')).free),
+  flush: command(async () => (await import('./commands/flush.js')).flush),
+  lock: command(async () => (await import('./commands/lock.js')).lock),
+  unlock: command(async () => (await import('./commands/lock.js')).unlock),
+  conflicts: command(async () => (await import('./commands/conflicts.js')).conflicts),
+  resolve: command(async () => (await import('./commands/conflicts.js')).resolve),
+  discard: command(async () => (await import('./commands/conflicts.js')).discard),
+  check: command(async () => (await import('./commands/check.js')).check),
+  doctor: command(async () => (await import('./commands/doctor.js')).doctor),
+  serve: command(async () => (await import('./commands/serve.js')).serve),
+  user: async (report) => (await import('./commands/user.js')).userModule(report),
+  token: async (report) => (await import('./commands/token.js')).tokenModule(report),
+  backup: command(async () => (await import('./commands/backup.js')).backup),
+  restore: command(async () => (await import('./commands/backup.js')).restore),
+  completion: command(async () => (await import('./commands/completion.js')).completion),
+  'drive-process': command(async () => (await import('./commands/mount.js')).driveProcess),
+};
+const ALIASES: Readonly<Record<string, string>> = { umount: 'unmount' };
+
+async function build(args: readonly string[], report: Report): Promise<Argv> {
+  const program = yargs([...args])
+    .scriptName('cloudmount')
+    .usage(
+      '$0 COMMAND\n\nA cloud as a drive: on-demand files, offline pins, locks and rights, and the server behind it.',
+    )
+    .version(packageVersion())
+    .help()
+    .alias('h', 'help')
+    .strict()
+    .recommendCommands()
+    .demandCommand(1, 'Say what to do; all commands: cloudmount --help')
+    .completion('complete-values', false, completeValues)
+    .wrap(Math.min(110, process.stdout.columns ?? 110))
+    .exitProcess(false)
+    .showHelpOnFail(false)
+    .epilogue(
+      'Exit codes: 0 done, 1 failed, 2 usage, 3 not mounted, 4 offline, 5 login refused, 6 conflict, 7 busy or locked, 8 unfinished, 9 problems found.',
+    )
+    .fail((message, error) => {
+      throw error ?? new CommandError(EXIT.usage, message);
+    });
+  const named = args[0] === undefined ? undefined : (ALIASES[args[0]] ?? args[0]);
+  const only = named !== undefined && Object.hasOwn(COMMANDS, named) ? COMMANDS[named] : undefined;
+  for (const load of only === undefined ? Object.values(COMMANDS) : [only]) program.command(await load(report));
+  return program;
+}
+
+async function main(args: readonly string[]): Promise<ExitCode> {
+  let code: ExitCode = EXIT.ok;
+  try {
+    const program = await build(args, (reported) => {
+      code = reported;
+    });
+    await program.parseAsync();
+    return code;
+  } catch (error) {
+    return fail(error, args.includes('--json'));
+  }
+}
+
+function fail(error: unknown, json: boolean): ExitCode {
+  const exitCode = exitCodeOf(error);
+  // Expected failures explain themselves; anything else is a defect whose place helps.
+  const known = error instanceof CommandError || error instanceof CloudError;
+  const message = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
+  note(`cloudmount: ${message}`);
+  if (json) printJson({ error: { exitCode, ...(error instanceof CloudError ? { code: error.code } : {}), message } });
+  return exitCode;
+}
+
+process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,86 @@
+import { join } from 'node:path';
+import type { ConflictInfo } from '../../src/cache/cache_api.js';
+import type { Listed } from '../../src/daemon/drive_methods.js';
+import { type Command, jsonOption } from '../cli/command.js';
+import { commandContext } from '../cli/context.js';
+import { CommandError, EXIT } from '../cli/exit_codes.js';
+import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
+import { printable, printJson, printLine } from '../cli/output.js';
+import { confirm } from '../cli/prompt.js';
+import { formatAge } from '../cli/sizes.js';
+
+export const conflicts: Command<{ readonly drive?: string | undefined; readonly json: boolean }> = {
+  command: 'conflicts [drive]',
+  describe: 'Show files of which both your version and the server’s were kept',
+  builder: (yargs) =>
+    yargs
+      .positional('drive', { type: 'string', describe: 'A mount point or an account [default: all drives]' })
+      .options(jsonOption)
+      .example('$0 conflicts', ''),
+  handler: async ({ drive, json }) => {
+    const { dirs } = commandContext();
+    const found: (ConflictInfo & { mountPoint: string })[] = [];
+    for (const mount of await drivesFor(dirs, drive)) {
+      const { items } = (await withDrive(dirs, mount, (client) => client.call('conflicts'))) as Listed<ConflictInfo>;
+      found.push(...items.map((item) => ({ mountPoint: mount.mountPoint, ...item })));
+    }
+    if (json) printJson(found);
+    else if (found.length === 0) printLine('No conflicts.');
+    else {
+      for (const item of found) {
+        printLine(printable(join(item.mountPoint, item.path)));
+        printLine(`  beside  ${printable(join(item.mountPoint, item.original))}`);
+        printLine(`  why     ${printable(item.reason)}, ${formatAge(item.atEpoch_ms, Date.now())}`);
+      }
+      printLine('\nResolve each with: cloudmount resolve PATH --keep mine|theirs|both');
+    }
+    return EXIT.ok;
+  },
+};
+
+interface ResolveOptions {
+  readonly path: string;
+  readonly keep: 'mine' | 'theirs' | 'both';
+}
+
+export const resolve: Command<ResolveOptions> = {
+  command: 'resolve <path>',
+  describe: 'Settle a conflict',
+  builder: (yargs) =>
+    yargs
+      .positional('path', {
+        type: 'string',
+        demandOption: true,
+        describe: 'The conflict copy, or the file it competes with',
+      })
+      .option('keep', {
+        choices: ['mine', 'theirs', 'both'] as const,
+        demandOption: true,
+        describe: 'mine: my version takes the name; theirs: my copy is removed; both: leave two files',
+      })
+      .example('$0 resolve ~/Cloud/report.odt --keep mine', ''),
+  handler: async ({ path, keep }) => {
+    const { dirs } = commandContext();
+    const place = await placeInDrive(dirs, path);
+    await withDrive(dirs, place.mount, (client) => client.call('resolve', { path: place.path, keep }));
+    printLine(`${printable(path)}: resolved, kept ${keep}.`);
+  },
+};
+
+export const discard: Command<{ readonly path: string; readonly yes: boolean }> = {
+  command: 'discard <path>',
+  describe: 'Throw away local changes that are not on the server; the server’s version comes back',
+  builder: (yargs) =>
+    yargs
+      .positional('path', { type: 'string', demandOption: true, describe: 'A file or folder in a drive' })
+      .option('yes', { alias: 'y', type: 'boolean', default: false, describe: 'Do not ask' })
+      .example('$0 discard ~/Cloud/draft.txt', ''),
+  handler: async ({ path, yes }) => {
+    const { dirs } = commandContext();
+    const place = await placeInDrive(dirs, path);
+    const question = `Throw away the changes to ${printable(path)} that are only on this computer?`;
+    if (!yes && !(await confirm(question, 'say --yes'))) throw new CommandError(EXIT.failed, 'Nothing was discarded.');
+    await withDrive(dirs, place.mount, (client) => client.call('discard', { path: place.path }));
+    printLine(`${printable(path)}: local changes discarded.`);
+  },
+};

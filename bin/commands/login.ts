@@ -1,0 +1,196 @@
+import { type Account, checkAccountName, suggestAccountName } from '../../src/daemon/accounts/account_book.js';
+import { requestAppToken, revokeAppToken } from '../../src/daemon/accounts/app_password.js';
+import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
+import { runningMounts } from '../../src/daemon/mount_registry.js';
+import { isCloudError } from '../../src/errors.js';
+import { silentLog } from '../../src/log.js';
+import { createRemote } from '../../src/remote/connect.js';
+import type { RemoteCapabilities } from '../../src/remote/remote.js';
+import { parseAccountUrl, plainTextWarning } from '../cli/account_url.js';
+import { type Command, jsonOption } from '../cli/command.js';
+import { type Context, commandContext } from '../cli/context.js';
+import { givenPassword, type Login, type LoginOptions, tlsOf } from '../cli/drive_plan.js';
+import { CommandError, EXIT } from '../cli/exit_codes.js';
+import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
+import { ask, askSecret } from '../cli/prompt.js';
+import { userAgent } from '../cli/version.js';
+import { loginOptions } from './mount.js';
+
+interface Options {
+  readonly url: string;
+  readonly name?: string | undefined;
+  readonly user?: string | undefined;
+  readonly passwordFile?: string | undefined;
+  readonly passwordStdin: boolean;
+  readonly cacert?: string | undefined;
+  readonly clientCert?: string | undefined;
+  readonly clientKey?: string | undefined;
+  readonly store: 'auto' | 'keyring' | 'file';
+  readonly json: boolean;
+}
+
+const CONNECT_TIMEOUT_MS = 20_000;
+
+export const login: Command<Options> = {
+  command: 'login <url>',
+  describe: 'Add an account: finds out what the server is, checks the password and keeps it safe',
+  builder: (yargs) =>
+    yargs
+      .positional('url', { type: 'string', demandOption: true, describe: 'Address of the server, https://…' })
+      .options({
+        ...loginOptions,
+        name: { type: 'string', requiresArg: true, describe: 'What to call the account [default: USER@HOST]' },
+        store: {
+          choices: ['auto', 'keyring', 'file'] as const,
+          default: 'auto' as const,
+          describe: 'Where the password is kept. A system service (fstab) can only read "file"',
+        },
+        ...jsonOption,
+      })
+      .example('$0 login https://cloud.example.org', 'Asks for name and password')
+      .example('pass cloud | $0 login https://cloud.example.org --user anna --password-stdin --name work', ''),
+  handler: async (options) => {
+    const context = commandContext();
+    const typed = parseAccountUrl(options.url);
+    const warning = plainTextWarning(typed.url);
+    if (warning !== null) note(warning);
+    const given: LoginOptions = {
+      passwordStdin: options.passwordStdin,
+      ...(options.passwordFile === undefined ? {} : { passwordFile: options.passwordFile }),
+      ...(options.cacert === undefined ? {} : { caFile: options.cacert }),
+      ...(options.clientCert === undefined ? {} : { clientCert: options.clientCert }),
+      ...(options.clientKey === undefined ? {} : { clientKey: options.clientKey }),
+    };
+    const user = options.user ?? typed.user ?? (await ask(`User name at ${typed.url}:`, 'use --user'));
+    const name = await chooseName(context, options.name, typed.url, user);
+    const password = (await givenPassword(given)) ?? (await askSecret(`Password of ${user}:`, 'use --password-stdin'));
+    const tls = tlsOf(given);
+    const attempt: Login = { account: name, url: typed.url, user, password, tls };
+    const capabilities = await verify(attempt);
+    const token = await tradeForToken(attempt, capabilities);
+    const credential = await context.credentials.set(name, token ?? password, options.store);
+    const account: Account = {
+      name,
+      url: typed.url,
+      user,
+      credential,
+      appToken: token !== null,
+      tls,
+      addedAt: new Date().toISOString(),
+    };
+    await context.accounts.put(account);
+    if (options.json) {
+      printJson({ ...account, dialect: capabilities.dialect });
+      return;
+    }
+    const kept = token === null ? 'The password' : 'An app token of its own (not your password)';
+    printLine(`Logged in to ${typed.url} as ${printable(user)} (${capabilities.dialect} server). Account: ${name}`);
+    printLine(
+      `${kept} is kept in the ${credential === 'keyring' ? 'keyring' : 'credentials file, readable by you alone'}.`,
+    );
+    printLine(`Mount it with: cloudmount mount ${name} DIR`);
+  },
+};
+
+async function chooseName(context: Context, wanted: string | undefined, url: string, user: string): Promise<string> {
+  const name = wanted === undefined ? suggestAccountName(url, user) : checkAccountName(wanted);
+  const other = await context.accounts.get(name);
+  if (other === null || (other.url === url && other.user === user)) return name;
+  throw new CommandError(
+    EXIT.conflict,
+    `There is already an account ${name}, for ${printable(other.user)} at ${other.url}. Choose another with --name, or: cloudmount logout ${name}`,
+  );
+}
+
+async function verify(attempt: Login): Promise<RemoteCapabilities> {
+  const remote = createRemote({
+    url: attempt.url,
+    auth: { kind: 'basic', user: attempt.user, password: attempt.password },
+    timeout_ms: CONNECT_TIMEOUT_MS,
+    tls: await readTlsFiles(attempt.tls),
+    userAgent: userAgent(),
+    log: silentLog,
+  });
+  try {
+    return await remote.connect({ signal: AbortSignal.timeout(2 * CONNECT_TIMEOUT_MS) });
+  } finally {
+    await remote.close();
+  }
+}
+
+/** So that the password itself is kept nowhere. Only used once the token has proven itself. */
+async function tradeForToken(attempt: Login, capabilities: RemoteCapabilities): Promise<string | null> {
+  if (capabilities.dialect === 'generic') return null;
+  const token = await requestAppToken({ ...attempt, tls: await readTlsFiles(attempt.tls) }, userAgent(), silentLog);
+  if (token === null) return null;
+  try {
+    await verify({ ...attempt, password: token });
+    return token;
+  } catch (error) {
+    if (isCloudError(error, 'unauthorized')) return null;
+    throw error;
+  }
+}
+
+export const logout: Command<{ readonly account: string }> = {
+  command: 'logout <account>',
+  describe: 'Forget an account: its password, and its app token on the server',
+  builder: (yargs) =>
+    yargs
+      .positional('account', { type: 'string', demandOption: true, describe: 'Name of the account (see `accounts`)' })
+      .example('$0 logout work', ''),
+  handler: async ({ account: name }) => {
+    const context = commandContext();
+    const account = await context.accounts.get(name);
+    if (account === null) throw new CommandError(EXIT.notRunning, `There is no account "${printable(name)}".`);
+    const mount = (await runningMounts(context.dirs)).find((running) => running.account === name);
+    if (mount !== undefined) {
+      throw new CommandError(
+        EXIT.busy,
+        `${name} is mounted: cloudmount unmount '${printable(mount.mountPoint)}' first.`,
+      );
+    }
+    if (account.appToken) await revoke(context, account);
+    await context.credentials.remove(account);
+    await context.accounts.remove(name);
+    printLine(`Logged out of ${account.url}. Contents and unsent changes stay in ${context.dirs.data}/cache/${name}.`);
+  },
+};
+
+async function revoke(context: Context, account: Account): Promise<void> {
+  const password = await context.credentials.get(account).catch(() => null);
+  if (password === null) return;
+  const login = { url: account.url, user: account.user, password, tls: await readTlsFiles(account.tls) };
+  if (await revokeAppToken(login, userAgent(), silentLog)) return;
+  note(
+    `The server did not confirm that the app token is revoked; remove it there, in the list of devices of ${account.user}.`,
+  );
+}
+
+export const accounts: Command<{ readonly json: boolean }> = {
+  command: 'accounts',
+  describe: 'List the accounts of this computer',
+  builder: (yargs) => yargs.options(jsonOption).example('$0 accounts --json', ''),
+  handler: async ({ json }) => {
+    const context = commandContext();
+    const list = await context.accounts.list();
+    const mounts = await runningMounts(context.dirs);
+    const mountPoints = (name: string) =>
+      mounts.filter((mount) => mount.account === name).map((mount) => mount.mountPoint);
+    if (json) printJson(list.map((account) => ({ ...account, mountPoints: mountPoints(account.name) })));
+    else if (list.length === 0) printLine('No accounts. Add one with: cloudmount login https://…');
+    else {
+      printLine(
+        formatTable(
+          ['ACCOUNT', 'USER', 'SERVER', 'MOUNTED ON'],
+          list.map((account) => [
+            account.name,
+            printable(account.user),
+            account.url,
+            mountPoints(account.name).map(printable).join(', ') || '-',
+          ]),
+        ),
+      );
+    }
+  },
+};

@@ -1,0 +1,165 @@
+import { LOG_LEVELS, type LogLevel } from '../../src/daemon/log/logger.js';
+import { DRIVE_PROCESS, keepDrive, serveInBackground, startInBackground } from '../cli/background.js';
+import { type Command, jsonOption } from '../cli/command.js';
+import { commandContext } from '../cli/context.js';
+import { planDrive, resolveLogin } from '../cli/drive_plan.js';
+import { EXIT } from '../cli/exit_codes.js';
+import { type MountOptions, parseMountOptions } from '../cli/mount_options.js';
+import { note, printable, printJson, printLine } from '../cli/output.js';
+import { refuseIfMissing } from '../cli/refuse.js';
+import { mountRequirements } from '../cli/requirements.js';
+import { parseDuration, parseSize } from '../cli/sizes.js';
+
+export interface DriveOptions {
+  readonly cacheDir?: string | undefined;
+  readonly cacheSize?: string | undefined;
+  readonly minFree?: string | undefined;
+  readonly readOnly?: boolean | undefined;
+  readonly allowOther?: boolean | undefined;
+  readonly writeThrough?: boolean | undefined;
+  readonly dirCacheTime?: string | undefined;
+  readonly timeout?: string | undefined;
+  readonly logLevel?: LogLevel | undefined;
+  readonly o?: readonly string[] | undefined;
+}
+
+/** Options of a drive, for `mount` and `up`. */
+export const driveOptions = {
+  'cache-dir': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Where contents and the queue are kept [default: ~/.local/share/cloudmount/cache/ACCOUNT]',
+  },
+  'cache-size': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Most room for contents that could be fetched again [default: 10G]',
+  },
+  'min-free': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Room that is always left on the disk of the cache [default: 1G]',
+  },
+  'read-only': { type: 'boolean', describe: 'Nothing can be changed' },
+  'allow-other': { type: 'boolean', describe: 'Other users may enter the drive, as its modes allow' },
+  'write-through': { type: 'boolean', describe: 'close() returns when the server has the file' },
+  'dir-cache-time': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Seconds a listing is taken as fresh, on servers that do not tell of changes [default: 60]',
+  },
+  timeout: { type: 'string', requiresArg: true, describe: 'Seconds a read may wait for the network [default: 20]' },
+  'log-level': { choices: LOG_LEVELS, describe: 'How much goes to the log [default: info]' },
+  o: {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    requiresArg: true,
+    describe: 'The same as in fstab: -o ro,cache-size=5G,uid=1000',
+  },
+} as const;
+
+/** The command's own options win over `-o`. */
+export function mergeOptions(options: DriveOptions): MountOptions & { readonly logLevel?: LogLevel | undefined } {
+  const merged: MountOptions = Object.assign({}, ...(options.o ?? []).map(parseMountOptions));
+  return {
+    ...merged,
+    ...(options.cacheDir === undefined ? {} : { cacheDir: options.cacheDir }),
+    ...(options.cacheSize === undefined ? {} : { cacheSize_bytes: parseSize(options.cacheSize, '--cache-size') }),
+    ...(options.minFree === undefined ? {} : { minFree_bytes: parseSize(options.minFree, '--min-free') }),
+    ...(options.readOnly === undefined ? {} : { readOnly: options.readOnly }),
+    ...(options.allowOther === undefined ? {} : { allowOther: options.allowOther }),
+    ...(options.writeThrough === undefined ? {} : { writeThrough: options.writeThrough }),
+    ...(options.dirCacheTime === undefined
+      ? {}
+      : { dirCacheTime_ms: parseDuration(options.dirCacheTime, '--dir-cache-time') }),
+    ...(options.timeout === undefined ? {} : { timeout_ms: parseDuration(options.timeout, '--timeout') }),
+    logLevel: options.logLevel,
+  };
+}
+
+interface Options extends DriveOptions {
+  readonly account: string;
+  readonly dir: string;
+  readonly user?: string | undefined;
+  readonly passwordFile?: string | undefined;
+  readonly passwordStdin: boolean;
+  readonly cacert?: string | undefined;
+  readonly clientCert?: string | undefined;
+  readonly clientKey?: string | undefined;
+  readonly foreground: boolean;
+  readonly json: boolean;
+}
+
+/** For a server that is named by its address. */
+export const loginOptions = {
+  user: { type: 'string', requiresArg: true, describe: 'User name on the server' },
+  'password-file': { type: 'string', requiresArg: true, describe: 'File whose first line is the password' },
+  'password-stdin': { type: 'boolean', default: false, describe: 'Read the password from standard input' },
+  cacert: { type: 'string', requiresArg: true, describe: 'PEM file of certificate authorities to trust' },
+  'client-cert': { type: 'string', requiresArg: true, describe: 'PEM file of a client certificate' },
+  'client-key': { type: 'string', requiresArg: true, describe: 'PEM file of its key' },
+} as const;
+
+export const mount: Command<Options> = {
+  command: 'mount <account> <dir>',
+  describe: 'Mount an account, or a server by its address, on a folder',
+  builder: (yargs) =>
+    yargs
+      .positional('account', {
+        type: 'string',
+        demandOption: true,
+        describe: 'An account (see `accounts`) or an address, https://…',
+      })
+      .positional('dir', { type: 'string', demandOption: true, describe: 'An empty folder' })
+      .options({
+        foreground: {
+          alias: 'f',
+          type: 'boolean',
+          default: false,
+          describe: 'Stay in the foreground; Ctrl-C unmounts',
+        },
+        ...loginOptions,
+        ...driveOptions,
+        ...jsonOption,
+      })
+      .example('$0 mount work ~/Work', 'Returns when the drive answers')
+      .example('$0 mount https://cloud.example.org ~/Cloud --user anna --password-file ~/.anna', 'Without an account')
+      .example('$0 mount work ~/Work --foreground --read-only', ''),
+  handler: async (options) => {
+    refuseIfMissing(mountRequirements());
+    const context = commandContext();
+    const merged = mergeOptions(options);
+    const login = await resolveLogin(
+      options.account,
+      {
+        ...merged,
+        passwordStdin: options.passwordStdin,
+        ...(options.user === undefined ? {} : { user: options.user }),
+        ...(options.passwordFile === undefined ? {} : { passwordFile: options.passwordFile }),
+        ...(options.cacert === undefined ? {} : { caFile: options.cacert }),
+        ...(options.clientCert === undefined ? {} : { clientCert: options.clientCert }),
+        ...(options.clientKey === undefined ? {} : { clientKey: options.clientKey }),
+      },
+      context,
+    );
+    const config = await planDrive(login, options.dir, merged, context);
+    const where = printable(config.mountPoint);
+    if (options.foreground) {
+      return keepDrive(config, context.dirs, async () => {
+        note(`${where} is mounted; Ctrl-C unmounts.`);
+      });
+    }
+    const pid = await startInBackground(config);
+    if (options.json) printJson({ mountPoint: config.mountPoint, account: login.account, url: login.url, pid });
+    else printLine(`${where} is mounted.`);
+    return EXIT.ok;
+  },
+};
+
+export const driveProcess: Command<{ readonly dir: string }> = {
+  command: `${DRIVE_PROCESS} <dir>`,
+  describe: false,
+  builder: (yargs) => yargs.positional('dir', { type: 'string', demandOption: true }),
+  handler: () => serveInBackground(commandContext().dirs),
+};

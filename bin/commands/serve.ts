@@ -1,0 +1,125 @@
+import { mkdir } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { createLog, LOG_LEVELS, type LogFile, type LogLevel, openLogFile } from '../../src/daemon/log/logger.js';
+import { serviceManager } from '../../src/daemon/sd_notify.js';
+import { onStopSignals } from '../../src/daemon/stop_signals.js';
+import { startServer } from '../../src/server/server.js';
+import type { Command } from '../cli/command.js';
+import { CommandError, EXIT } from '../cli/exit_codes.js';
+import { note } from '../cli/output.js';
+import { dataOption, isLoopback, parseListen, serverDir } from '../cli/server_options.js';
+
+interface Options {
+  readonly listen: string;
+  readonly data?: string | undefined;
+  readonly tlsCert?: string | undefined;
+  readonly tlsKey?: string | undefined;
+  readonly trustProxy: boolean;
+  readonly logFile?: string | undefined;
+  readonly logLevel: LogLevel;
+}
+
+/** What running requests get to finish. */
+const GRACEFUL_MS = 3_000;
+
+/** Message to the process that started the server (`up`) over the IPC channel. */
+export type ServingMessage = { readonly kind: 'serving'; readonly url: string };
+
+export const serve: Command<Options> = {
+  command: 'serve',
+  describe: 'Run the server',
+  builder: (yargs) =>
+    yargs
+      .options({
+        listen: {
+          type: 'string',
+          default: '127.0.0.1:8080',
+          requiresArg: true,
+          describe: 'HOST:PORT, or :PORT for all addresses',
+        },
+        ...dataOption,
+        'tls-cert': {
+          type: 'string',
+          requiresArg: true,
+          describe: 'PEM file of the certificate chain; read again when renewed',
+        },
+        'tls-key': { type: 'string', requiresArg: true, describe: 'PEM file of its key' },
+        'trust-proxy': {
+          type: 'boolean',
+          default: false,
+          describe: 'Believe X-Forwarded-*: only behind a proxy that sets them',
+        },
+        'log-file': {
+          type: 'string',
+          requiresArg: true,
+          describe: 'Log to this file, rotated at 10 MB [default: standard error]',
+        },
+        'log-level': { choices: LOG_LEVELS, default: 'info' as const, describe: 'How much is logged' },
+      })
+      .example('$0 serve --data /srv/cloud', 'For this machine only')
+      .example(
+        '$0 serve --listen :443 --data /srv/cloud --tls-cert fullchain.pem --tls-key privkey.pem',
+        'For everybody',
+      ),
+  handler: async (options) => {
+    const listen = parseListen(options.listen);
+    if ((options.tlsCert === undefined) !== (options.tlsKey === undefined)) {
+      throw new CommandError(EXIT.usage, '--tls-cert and --tls-key belong together.');
+    }
+    const tls =
+      options.tlsCert === undefined || options.tlsKey === undefined
+        ? null
+        : { certFile: resolve(options.tlsCert), keyFile: resolve(options.tlsKey) };
+    if (tls === null && !isLoopback(listen.host) && !options.trustProxy) {
+      note(
+        `Warning: ${options.listen} is reachable from elsewhere without encryption. Use --tls-cert and --tls-key, or a proxy that does TLS and --trust-proxy.`,
+      );
+    }
+    process.umask(0o077);
+    const logFile = await openServerLog(options);
+    const log = logFile?.log ?? createLog(process.stderr, options.logLevel);
+    let stopRequested: (reason: string) => void = () => undefined;
+    const stopped = new Promise<string>((resolve_) => {
+      stopRequested = resolve_;
+    });
+    const restore = onStopSignals({
+      stop: (signal) => stopRequested(signal),
+      abandon: (reason) => {
+        log.error({ reason }, 'stopped without finishing');
+        logFile?.flushSync();
+        process.exit(EXIT.failed);
+      },
+    });
+    // Started by `up`: without it nobody would stop us.
+    process.once('disconnect', () => stopRequested('the process that started the server is gone'));
+    try {
+      const service = await serviceManager(log);
+      const server = await startServer({
+        dataDir: serverDir(options.data),
+        listen,
+        ...(tls === null ? {} : { tls }),
+        trustProxy: options.trustProxy,
+        log,
+      });
+      note(`Serving ${serverDir(options.data)} at ${server.url}`);
+      const serving: ServingMessage = { kind: 'serving', url: server.url };
+      process.send?.(serving);
+      service.ready(`serving at ${server.url}`);
+      const reason = await stopped;
+      log.info({ reason }, 'stopping');
+      service.stopping();
+      await server.close({ graceful_ms: GRACEFUL_MS });
+    } finally {
+      restore();
+      await logFile?.close();
+      if (process.connected) process.disconnect();
+    }
+  },
+};
+
+async function openServerLog(options: Options): Promise<LogFile | null> {
+  if (options.logFile === undefined) return null;
+  const path = resolve(options.logFile);
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  return openLogFile(path, options.logLevel);
+}

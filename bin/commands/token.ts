@@ -1,0 +1,81 @@
+import type { CommandModule } from 'yargs';
+import { type Command, group, jsonOption, type Report } from '../cli/command.js';
+import { CommandError, EXIT } from '../cli/exit_codes.js';
+import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
+import { dataOption } from '../cli/server_options.js';
+import { formatAge } from '../cli/sizes.js';
+import { nameArgument, type WithData, withAccounts } from '../cli/with_accounts.js';
+
+const add: Command<WithData & { readonly name: string; readonly label: string; readonly json: boolean }> = {
+  command: 'add <name>',
+  describe: 'Make an app token: a password for one device or script, shown once',
+  builder: (yargs) =>
+    yargs
+      .positional('name', nameArgument)
+      .options({
+        label: { type: 'string', demandOption: true, requiresArg: true, describe: 'What it is for' },
+        ...dataOption,
+        ...jsonOption,
+      })
+      .example('$0 token add anna --label "phone"', ''),
+  handler: async (options) => {
+    const { token, secret } = await withAccounts(options, (accounts) =>
+      accounts.createToken(options.name, options.label),
+    );
+    if (options.json) printJson({ ...token, secret });
+    else {
+      printLine(secret);
+      note(`Token ${token.id} of ${token.user} for "${printable(token.label)}". It is not shown again.`);
+    }
+  },
+};
+
+const list: Command<WithData & { readonly name: string; readonly json: boolean }> = {
+  command: 'list <name>',
+  describe: 'List a user’s app tokens',
+  builder: (yargs) =>
+    yargs
+      .positional('name', nameArgument)
+      .options({ ...dataOption, ...jsonOption })
+      .example('$0 token list anna', ''),
+  handler: async (options) => {
+    const tokens = await withAccounts(options, (accounts) => accounts.listTokens(options.name));
+    if (options.json) printJson(tokens);
+    else if (tokens.length === 0) printLine(`${options.name} has no app tokens.`);
+    else {
+      const now_ms = Date.now();
+      printLine(
+        formatTable(
+          ['ID', 'LABEL', 'MADE', 'LAST USED'],
+          tokens.map((token) => [
+            String(token.id),
+            printable(token.label),
+            formatAge(token.created_ms, now_ms),
+            token.lastUsed_ms === null ? 'never' : formatAge(token.lastUsed_ms, now_ms),
+          ]),
+        ),
+      );
+    }
+  },
+};
+
+const revoke: Command<WithData & { readonly name: string; readonly id: string }> = {
+  command: 'revoke <name> <id>',
+  describe: 'End an app token; who uses it is logged out at once',
+  builder: (yargs) =>
+    yargs
+      .positional('name', nameArgument)
+      .positional('id', { type: 'string', demandOption: true, describe: 'Its number in `token list`' })
+      .options(dataOption)
+      .example('$0 token revoke anna 3', ''),
+  handler: async (options) => {
+    if (!/^\d{1,15}$/.test(options.id))
+      throw new CommandError(EXIT.usage, `Token id: expected a number, found "${options.id}".`);
+    await withAccounts(options, (accounts) => accounts.revokeToken(options.name, Number(options.id)));
+    printLine(`Token ${options.id} of ${options.name} revoked.`);
+  },
+};
+
+export function tokenModule(report: Report): CommandModule {
+  return group('token', 'App tokens of the server’s users', [add, list, revoke], report);
+}

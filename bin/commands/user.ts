@@ -1,0 +1,144 @@
+import type { CommandModule } from 'yargs';
+import type { User } from '../../src/server/accounts/account_store.js';
+import { type Command, group, jsonOption, type Report } from '../cli/command.js';
+import { CommandError, EXIT } from '../cli/exit_codes.js';
+import { formatTable, printable, printJson, printLine } from '../cli/output.js';
+import { askNewPassword, confirm, secretFromStdin } from '../cli/prompt.js';
+import { dataOption } from '../cli/server_options.js';
+import { formatSize, parseSize } from '../cli/sizes.js';
+import { nameArgument, type WithData, withAccounts } from '../cli/with_accounts.js';
+
+const passwordStdin = {
+  'password-stdin': { type: 'boolean', default: false, describe: 'Read the password from standard input' },
+} as const;
+
+function parseQuota(text: string): number | null {
+  return /^(?:none|unlimited)$/i.test(text) ? null : parseSize(text, 'quota');
+}
+
+interface AddOptions extends WithData {
+  readonly name: string;
+  readonly passwordStdin: boolean;
+  readonly admin: boolean;
+  readonly displayName?: string | undefined;
+  readonly quota?: string | undefined;
+  readonly adoptFiles: boolean;
+}
+
+const add: Command<AddOptions> = {
+  command: 'add <name>',
+  describe: 'Add a user',
+  builder: (yargs) =>
+    yargs
+      .positional('name', nameArgument)
+      .options({
+        ...dataOption,
+        ...passwordStdin,
+        admin: { type: 'boolean', default: false, describe: 'May administer the server' },
+        'display-name': { type: 'string', requiresArg: true, describe: 'Name as others see it' },
+        quota: { type: 'string', requiresArg: true, describe: 'Most room for files, e.g. 10G [default: none]' },
+        'adopt-files': {
+          type: 'boolean',
+          default: false,
+          describe: 'Take over the files of a removed user of this name',
+        },
+      })
+      .example('$0 user add anna', 'Asks for the password')
+      .example('pwgen -s 20 1 | $0 user add anna --password-stdin --quota 50G', ''),
+  handler: async (options) => {
+    const password = options.passwordStdin ? await secretFromStdin() : await askNewPassword();
+    const user = await withAccounts({ data: options.data, create: true }, (accounts) =>
+      accounts.create({
+        name: options.name,
+        password,
+        isAdmin: options.admin,
+        ...(options.displayName === undefined ? {} : { displayName: options.displayName }),
+        ...(options.quota === undefined ? {} : { quota_bytes: parseQuota(options.quota) }),
+        ...(options.adoptFiles ? { adoptFiles: true } : {}),
+      }),
+    );
+    printLine(`User ${user.name} added.`);
+  },
+};
+
+const list: Command<WithData & { readonly json: boolean }> = {
+  command: 'list',
+  describe: 'List the users',
+  builder: (yargs) => yargs.options({ ...dataOption, ...jsonOption }).example('$0 user list --json', ''),
+  handler: async (options) => {
+    const users = await withAccounts(options, (accounts) => accounts.list());
+    if (options.json) printJson(users);
+    else if (users.length === 0) printLine('No users. Add one with: cloudmount user add NAME');
+    else printLine(formatTable(['USER', 'NAME', 'QUOTA', 'STATE', 'SINCE'], users.map(userRow)));
+  },
+};
+
+function userRow(user: User): readonly string[] {
+  const state = [user.isAdmin ? 'admin' : '', user.isDisabled ? 'disabled' : ''].filter(Boolean).join(', ');
+  return [
+    user.name,
+    printable(user.displayName),
+    user.quota_bytes === null ? 'none' : formatSize(user.quota_bytes),
+    state || '-',
+    new Date(user.created_ms).toISOString().slice(0, 10),
+  ];
+}
+
+const passwd: Command<WithData & { readonly name: string; readonly passwordStdin: boolean }> = {
+  command: 'passwd <name>',
+  describe: 'Set a user’s password; app tokens stay valid',
+  builder: (yargs) =>
+    yargs
+      .positional('name', nameArgument)
+      .options({ ...dataOption, ...passwordStdin })
+      .example('$0 user passwd anna', ''),
+  handler: async (options) => {
+    const password = options.passwordStdin ? await secretFromStdin() : await askNewPassword();
+    await withAccounts(options, (accounts) => accounts.setPassword(options.name, password));
+    printLine(`Password of ${options.name} changed.`);
+  },
+};
+
+const remove: Command<WithData & { readonly name: string; readonly deleteFiles: boolean; readonly yes: boolean }> = {
+  command: 'remove <name>',
+  describe: 'Remove a user; the files stay unless you say otherwise',
+  builder: (yargs) =>
+    yargs
+      .positional('name', nameArgument)
+      .options({
+        ...dataOption,
+        'delete-files': { type: 'boolean', default: false, describe: 'Delete the files too' },
+        yes: { alias: 'y', type: 'boolean', default: false, describe: 'Do not ask' },
+      })
+      .example('$0 user remove anna', ''),
+  handler: async (options) => {
+    const question = `Delete user ${options.name} and all files of theirs?`;
+    if (options.deleteFiles && !options.yes && !(await confirm(question, 'say --yes'))) {
+      throw new CommandError(EXIT.failed, 'Nothing was removed.');
+    }
+    const removed = await withAccounts(options, (accounts) =>
+      accounts.remove(options.name, options.deleteFiles ? 'delete' : 'keep'),
+    );
+    printLine(`User ${options.name} removed; files ${removed.files}.`);
+  },
+};
+
+const quota: Command<WithData & { readonly name: string; readonly size: string }> = {
+  command: 'quota <name> <size>',
+  describe: 'Limit the room for a user’s files',
+  builder: (yargs) =>
+    yargs
+      .positional('name', nameArgument)
+      .positional('size', { type: 'string', demandOption: true, describe: 'E.g. 10G, or none' })
+      .options(dataOption)
+      .example('$0 user quota anna 10G', ''),
+  handler: async (options) => {
+    const quota_bytes = parseQuota(options.size);
+    await withAccounts(options, (accounts) => accounts.update(options.name, { quota_bytes }));
+    printLine(`Quota of ${options.name}: ${quota_bytes === null ? 'none' : formatSize(quota_bytes)}.`);
+  },
+};
+
+export function userModule(report: Report): CommandModule {
+  return group('user', 'Users of the server', [add, list, passwd, remove, quota], report);
+}

@@ -1,0 +1,77 @@
+// A process whose work is one drive: starts it, stops it on signals, and knows when it is over. Used by `mount` in the
+// foreground, by the background process it starts, and by `up`.
+
+import { hostname, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '../clock.js';
+import { isCloudError } from '../errors.js';
+import type { Log } from '../log.js';
+import { type Drive, startDrive } from './drive.js';
+import type { DriveConfig } from './drive_config.js';
+import { type LogFile, openLogFile, teeLogs } from './log/logger.js';
+import { privateDir, type UserDirs } from './user_dirs.js';
+
+export interface DriveProcessOptions {
+  readonly dirs: UserDirs;
+  readonly version: string;
+  readonly userAgent: string;
+  /** A second place for what is logged, e.g. the terminal. */
+  readonly alsoLog?: Log;
+}
+
+export interface DriveProcess {
+  readonly drive: Drive;
+  readonly logFile: LogFile;
+  /** Unmounts, by force if files are open, and resolves when all is closed and the log written. */
+  stop(reason: string): Promise<void>;
+}
+
+export function driveLogPath(config: Pick<DriveConfig, 'stateDir'>): string {
+  return join(config.stateDir, 'drive.log');
+}
+
+export async function startDriveProcess(config: DriveConfig, options: DriveProcessOptions): Promise<DriveProcess> {
+  // Whatever this process writes is its user's alone.
+  process.umask(0o077);
+  await privateDir(config.stateDir);
+  const logFile = openLogFile(driveLogPath(config), config.logLevel);
+  const log = options.alsoLog === undefined ? logFile.log : teeLogs(logFile.log, options.alsoLog);
+  log.info({ version: options.version, pid: process.pid, mountPoint: config.mountPoint, url: config.url }, 'starting');
+  try {
+    const drive = await startDrive(config, {
+      dirs: options.dirs,
+      clock: systemClock,
+      log,
+      logFile: logFile.path,
+      version: options.version,
+      userAgent: options.userAgent,
+      person: { user: personName(), host: hostname() },
+    });
+    return {
+      drive,
+      logFile,
+      async stop(reason) {
+        log.info({ reason }, 'stopping');
+        await drive.stop({ force: false }).catch((error: unknown) => {
+          if (!isCloudError(error, 'busy')) log.error({ error }, 'unmounting');
+          return drive.stop({ force: true });
+        });
+        await drive.closed;
+        await logFile.close();
+      },
+    };
+  } catch (error) {
+    log.error({ error }, 'start failed');
+    await logFile.close();
+    throw error;
+  }
+}
+
+/** Containers may run under a user id that has no name. */
+function personName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid${process.getuid?.() ?? 0}`;
+  }
+}

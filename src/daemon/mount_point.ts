@@ -1,0 +1,87 @@
+// Is this folder fit to be a mount point? Asked before anything is started. A folder with files in it is refused unless
+// the user says otherwise: the drive would hide them.
+
+import type { Stats } from 'node:fs';
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CloudError } from '../errors.js';
+import { driveOf, readMountTable } from './mount_table.js';
+
+const STAT_TIMEOUT_MS = 3_000;
+
+export interface MountPointRules {
+  /** Make the folder if it is missing. */
+  readonly create: boolean;
+  readonly nonEmpty: boolean;
+  /** Folders the drive needs while it runs: they must not lie in the drive itself. */
+  readonly outside: readonly string[];
+}
+
+/** A dead drive (ENOTCONN, its daemon was killed) passes: mounting clears it. */
+export async function checkMountPoint(mountPoint: string, rules: MountPointRules): Promise<void> {
+  for (const dir of rules.outside) {
+    if (dir === mountPoint || dir.startsWith(`${mountPoint}/`)) {
+      throw new CloudError(
+        'invalid',
+        `mounting on ${mountPoint}: ${dir} lies in it, and the drive needs that folder itself`,
+      );
+    }
+  }
+  const table = readMountTable();
+  const above = driveOf(mountPoint, table);
+  if (above !== null && above.mountPoint !== mountPoint) {
+    throw new CloudError(
+      'invalid',
+      `mounting on ${mountPoint}: it lies in the drive ${above.mountPoint}; choose a folder outside`,
+    );
+  }
+  if (rules.create) await mkdir(mountPoint, { recursive: true }).catch(ignoreDead);
+  const found = await boundedStat(mountPoint).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOTCONN') return null;
+    if (error instanceof CloudError) throw error;
+    throw error.code === 'ENOENT'
+      ? new CloudError(
+          'not_found',
+          `mounting on ${mountPoint}: the folder does not exist; make it first: mkdir -p '${mountPoint}'`,
+        )
+      : new CloudError('io', `mounting on ${mountPoint}: ${error.message}`, { cause: error });
+  });
+  if (found === null) return;
+  if (!found.isDirectory()) throw new CloudError('not_dir', `mounting on ${mountPoint}: it must be a folder`);
+  if (above !== null) {
+    throw new CloudError(
+      'busy',
+      `mounting on ${mountPoint}: a drive is mounted there already; cloudmount unmount '${mountPoint}'`,
+    );
+  }
+  if (!rules.nonEmpty && (await readdir(mountPoint)).length > 0) {
+    throw new CloudError(
+      'not_empty',
+      `mounting on ${mountPoint}: the folder is not empty, and the drive would hide what is in it; ` +
+        'choose an empty folder, or say -o nonempty',
+    );
+  }
+}
+
+/** mkdir on a dead mount says EEXIST or ENOTCONN; `stat` tells what it is. */
+function ignoreDead(error: NodeJS.ErrnoException): undefined {
+  if (error.code === 'EEXIST' || error.code === 'ENOTCONN') return undefined;
+  throw new CloudError('io', `making the mount point: ${error.message}`, { cause: error });
+}
+
+/** `stat` in a drive that hangs never returns. */
+async function boundedStat(path: string): Promise<Stats> {
+  const late = new AbortController();
+  const timeout = sleep(STAT_TIMEOUT_MS, null, { signal: late.signal }).then(() => {
+    throw new CloudError(
+      'busy',
+      `mounting on ${path}: what is mounted there does not answer; cloudmount unmount --force '${path}'`,
+    );
+  });
+  try {
+    return await Promise.race([stat(path), timeout]);
+  } finally {
+    timeout.catch(() => undefined);
+    late.abort();
+  }
+}
