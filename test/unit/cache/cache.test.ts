@@ -1,0 +1,253 @@
+// The cache end to end, without a kernel: local changes reach the server, the server's reach the drive, and nothing is
+// lost where they meet.
+
+import { afterEach, describe, expect, it } from 'vitest';
+import type { RemoteCapabilities } from '../../../src/remote/remote.js';
+import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
+import { CALLER, TestCache } from '../../support/test_cache.js';
+
+const open: TestCache[] = [];
+
+async function start(options: Parameters<typeof TestCache.open>[0] = {}): Promise<TestCache> {
+  const cache = await TestCache.open(options);
+  open.push(cache);
+  return cache;
+}
+
+afterEach(async () => {
+  for (const cache of open.splice(0)) {
+    const problems = await cache.check().catch((error: unknown) => [`check failed: ${String(error)}`]);
+    await cache.close();
+    expect(problems).toEqual([]);
+  }
+});
+
+const GENERIC: Partial<RemoteCapabilities> = {
+  dialect: 'generic',
+  changeFeed: false,
+  push: false,
+  collectionEtags: false,
+  fileIds: false,
+  symlinks: false,
+  xattrs: false,
+  posix: false,
+  setMtime: false,
+  chunkedUpload: false,
+};
+
+for (const dialect of ['cloudmount', 'generic'] as const) {
+  const capabilities = dialect === 'generic' ? GENERIC : {};
+  const remoteFor = (server = new FakeServer()) => new FakeRemote(server, { capabilities });
+  describe(`the cache on a ${dialect} server`, () => {
+    it('shows what the server has and reads it', async () => {
+      const remote = remoteFor();
+      remote.server.mkdir('docs');
+      remote.server.write('docs/a.txt', 'hello');
+      const drive = await start({ remote });
+      await drive.until('the tree is here', async () => (await drive.node('docs/a.txt')) !== null);
+      expect(await drive.list('docs')).toEqual(['a.txt']);
+      expect(await drive.read('docs/a.txt')).toBe('hello');
+    });
+
+    it('sends what is written, made, renamed and removed', async () => {
+      const drive = await start({ remote: remoteFor() });
+      await drive.mkdir('a');
+      await drive.mkdir('a/b');
+      await drive.write('a/b/x.txt', 'one');
+      await drive.flush();
+      expect(drive.server.text('a/b/x.txt')).toBe('one');
+      await drive.write('a/b/x.txt', 'two');
+      await drive.rename('a/b/x.txt', 'a/y.txt');
+      await drive.rmdir('a/b');
+      await drive.flush();
+      expect(drive.server.paths().sort()).toEqual(['a', 'a/y.txt']);
+      expect(drive.server.text('a/y.txt')).toBe('two');
+      await drive.unlink('a/y.txt');
+      await drive.rmdir('a');
+      await drive.flush();
+      expect(drive.server.paths()).toEqual([]);
+    });
+
+    it('sends nothing for what was made and removed again', async () => {
+      const drive = await start({ remote: remoteFor(), quiet_ms: 300 });
+      await drive.write('tmp.txt', 'x');
+      await drive.unlink('tmp.txt');
+      await drive.flush();
+      expect(drive.remote.count('put')).toBe(0);
+      expect(drive.remote.count('remove')).toBe(0);
+    });
+
+    it('an atomic save becomes new content of the target', async () => {
+      const remote = remoteFor();
+      const before = remote.server.write('doc.txt', 'old');
+      const drive = await start({ remote, quiet_ms: 200 });
+      await drive.until('doc.txt is here', async () => (await drive.node('doc.txt')) !== null);
+      await drive.write('.doc.txt.tmp', 'new');
+      await drive.rename('.doc.txt.tmp', 'doc.txt');
+      await drive.flush();
+      expect(drive.server.text('doc.txt')).toBe('new');
+      expect(drive.server.entry('doc.txt')?.fileid).toBe(before.fileid);
+      expect(drive.remote.count('move')).toBe(0);
+      expect(drive.server.paths()).toEqual(['doc.txt']);
+    });
+
+    it("vim's way of saving keeps the identity too", async () => {
+      const remote = remoteFor();
+      const before = remote.server.write('doc.txt', 'old');
+      const drive = await start({ remote, quiet_ms: 200 });
+      await drive.until('doc.txt is here', async () => (await drive.node('doc.txt')) !== null);
+      await drive.rename('doc.txt', 'doc.txt~');
+      await drive.write('doc.txt', 'new');
+      await drive.unlink('doc.txt~');
+      await drive.flush();
+      expect(drive.server.text('doc.txt')).toBe('new');
+      expect(drive.server.entry('doc.txt')?.fileid).toBe(before.fileid);
+      expect(drive.server.paths()).toEqual(['doc.txt']);
+    });
+
+    it('never overwrites: both versions are kept when both sides changed', async () => {
+      const remote = remoteFor();
+      remote.server.write('doc.txt', 'base');
+      const drive = await start({ remote, quiet_ms: 300 });
+      await drive.until('doc.txt is here', async () => (await drive.node('doc.txt')) !== null);
+      await drive.write('doc.txt', 'mine');
+      drive.server.write('doc.txt', 'theirs');
+      await drive.flush();
+      const names = await drive.list();
+      const copy = names.find((name) => name.includes('(conflict anna@desk '));
+      expect(drive.server.text('doc.txt')).toBe('theirs');
+      expect(copy).toBeDefined();
+      expect(drive.server.text(copy ?? '')).toBe('mine');
+      expect(await drive.read('doc.txt')).toBe('theirs');
+      expect(drive.cache.conflicts()).toHaveLength(1);
+      await drive.cache.resolve('doc.txt', 'mine');
+      await drive.flush();
+      expect(drive.server.paths()).toEqual(['doc.txt']);
+      expect(drive.server.text('doc.txt')).toBe('mine');
+    });
+
+    it('the same content on both sides is no conflict', async () => {
+      const remote = remoteFor();
+      const drive = await start({ remote, quiet_ms: 300 });
+      await drive.write('new.txt', 'same');
+      drive.server.write('new.txt', 'same');
+      await drive.flush();
+      expect(drive.cache.conflicts()).toEqual([]);
+      expect(drive.server.paths()).toEqual(['new.txt']);
+    });
+
+    it('edit against delete: the edit wins', async () => {
+      const remote = remoteFor();
+      remote.server.write('doc.txt', 'base');
+      const drive = await start({ remote, quiet_ms: 300 });
+      await drive.until('doc.txt is here', async () => (await drive.node('doc.txt')) !== null);
+      await drive.write('doc.txt', 'mine');
+      drive.server.remove('doc.txt');
+      await drive.flush();
+      expect(drive.server.text('doc.txt')).toBe('mine');
+    });
+
+    it('delete against edit: the deletion is dropped', async () => {
+      const remote = remoteFor();
+      remote.server.write('doc.txt', 'base');
+      const drive = await start({ remote, quiet_ms: 300 });
+      await drive.until('doc.txt is here', async () => (await drive.node('doc.txt')) !== null);
+      await drive.unlink('doc.txt');
+      drive.server.write('doc.txt', 'theirs');
+      await drive.until('nothing is pending', () => drive.cache.status().queue.length === 0);
+      expect(drive.server.text('doc.txt')).toBe('theirs');
+      await drive.until('it is back', async () => (await drive.node('doc.txt')) !== null);
+      expect(await drive.read('doc.txt')).toBe('theirs');
+    });
+
+    it('a directory removed there comes back for the edits inside', async () => {
+      const remote = remoteFor();
+      remote.server.mkdir('d');
+      remote.server.write('d/a.txt', 'base');
+      remote.server.write('d/b.txt', 'clean');
+      const drive = await start({ remote, quiet_ms: 300 });
+      await drive.until('d/b.txt is here', async () => (await drive.node('d/b.txt')) !== null);
+      await drive.write('d/a.txt', 'mine');
+      drive.server.remove('d');
+      await drive.flush();
+      expect(drive.server.text('d/a.txt')).toBe('mine');
+    });
+
+    it('a handle keeps reading the version it opened', async () => {
+      const remote = remoteFor();
+      remote.server.write('doc.txt', 'first version');
+      const drive = await start({ remote });
+      await drive.until('doc.txt is here', async () => (await drive.node('doc.txt')) !== null);
+      const file = await drive.open('doc.txt');
+      expect(Buffer.from(await file.read(0, 100, CALLER)).toString()).toBe('first version');
+      drive.server.write('doc.txt', 'second version, longer');
+      await drive.until('the new version shows', async () => (await drive.must('doc.txt')).size_bytes === 22);
+      expect(Buffer.from(await file.read(0, 100, CALLER)).toString()).toBe('first version');
+      expect(await drive.read('doc.txt')).toBe('second version, longer');
+      file.release();
+    });
+
+    it('swapped names arrive', async () => {
+      const remote = remoteFor();
+      remote.server.write('a', 'A');
+      remote.server.write('b', 'B');
+      const drive = await start({ remote, quiet_ms: 200 });
+      await drive.until('b is here', async () => (await drive.node('b')) !== null);
+      await drive.rename('a', 'b', 'exchange');
+      await drive.flush();
+      expect(drive.server.paths().sort()).toEqual(['a', 'b']);
+      expect(drive.server.text('a')).toBe('B');
+      expect(drive.server.text('b')).toBe('A');
+    });
+
+    it('works offline and catches up', async () => {
+      const remote = remoteFor();
+      remote.server.write('here.txt', 'cached');
+      remote.server.write('cloud.txt', 'not cached');
+      const drive = await start({ remote });
+      await drive.until('the tree is here', async () => (await drive.node('here.txt')) !== null);
+      expect(await drive.read('here.txt')).toBe('cached');
+      await drive.list();
+      remote.goOffline();
+      await drive.until('it is offline', async () => {
+        await drive.read('cloud.txt').catch(() => undefined);
+        return drive.cache.status().connection === 'offline';
+      });
+      await expect(drive.read('cloud.txt')).rejects.toMatchObject({ code: 'offline' });
+      expect(await drive.read('here.txt')).toBe('cached');
+      await drive.mkdir('new');
+      await drive.write('new/x.txt', 'made offline');
+      await drive.rename('here.txt', 'new/here.txt');
+      remote.server.write('meanwhile.txt', 'by somebody else');
+      remote.goOnline();
+      drive.cache.reconnect();
+      await drive.until('it is online', () => drive.cache.status().connection === 'online');
+      await drive.flush();
+      expect(drive.server.text('new/x.txt')).toBe('made offline');
+      expect(drive.server.text('new/here.txt')).toBe('cached');
+      await drive.until('the other change shows', async () => (await drive.node('meanwhile.txt')) !== null);
+    });
+
+    it('starts offline from what it knew, with the queue intact', async () => {
+      const remote = remoteFor();
+      remote.server.write('here.txt', 'cached');
+      const first = await TestCache.open({ remote, quiet_ms: 60_000 });
+      await first.until('the tree is here', async () => (await first.node('here.txt')) !== null);
+      expect(await first.read('here.txt')).toBe('cached');
+      await first.write('queued.txt', 'not yet sent');
+      const ino = (await first.must('here.txt')).ino;
+      await first.close();
+      remote.goOffline();
+      const again = await start({ remote, dir: first.dir });
+      expect(await again.list()).toEqual(['here.txt', 'queued.txt']);
+      expect((await again.must('here.txt')).ino).toBe(ino);
+      expect(await again.read('here.txt')).toBe('cached');
+      expect(await again.read('queued.txt')).toBe('not yet sent');
+      remote.goOnline();
+      again.cache.reconnect();
+      await again.until('it is online', () => again.cache.status().connection === 'online');
+      await again.flush();
+      expect(again.server.text('queued.txt')).toBe('not yet sent');
+    });
+  });
+}
