@@ -168,6 +168,7 @@ export interface MetadataRead {
   changes(collectionId: NodeId, cursor: FeedCursor | null, limit: number): Promise<FeedPage | null>;
 }
 
+/** Records handed in name the node; its state is read again, so that an old record does no harm. */
 export interface MetadataWrite extends MetadataRead {
   /** The user's root, made if it is not there. */
   ensureRoot(userId: string): Promise<NodeRecord>;

@@ -35,8 +35,8 @@ function storeStatements(db: Database.Database) {
     surplusTombstone: db
       .prepare<[number], number>('SELECT seq FROM tombstones ORDER BY seq DESC LIMIT 1 OFFSET ?')
       .pluck(),
-    raiseFloors: db.prepare<[number, number]>(
-      `UPDATE roots SET feed_floor = ? WHERE feed_floor < ?1
+    raiseFloors: db.prepare<[number, number, number]>(
+      `UPDATE roots SET feed_floor = ? WHERE feed_floor < ?
        AND node_id IN (SELECT root_id FROM tombstones WHERE seq <= ?)`,
     ),
     prune: db.prepare<[number]>('DELETE FROM tombstones WHERE seq <= ?'),
@@ -154,7 +154,7 @@ export class SqliteMetadataStore implements MetadataStore {
       const tooMany = this.#sql.surplusTombstone.get(this.#options.maxTombstones ?? 1_000_000) ?? 0;
       const upTo = Math.max(tooOld, tooMany);
       if (upTo === 0) return { expiredLocks, prunedTombstones: 0 };
-      this.#sql.raiseFloors.run(upTo, upTo);
+      this.#sql.raiseFloors.run(upTo, upTo, upTo);
       return { expiredLocks, prunedTombstones: this.#sql.prune.run(upTo).changes };
     });
   }

@@ -49,10 +49,10 @@ function writeStatements(db: Connection) {
        WHERE id = ?`,
     ),
     setAttributes: db.prepare<Sql[]>(
-      `UPDATE nodes SET tree_seq = ?1, changed_seq = ?1, mtime_set = CASE WHEN ?2 IS NULL THEN mtime_set ELSE 1 END,
-        mtime_s = coalesce(?2, mtime_s), mtime_ns = coalesce(?3, mtime_ns), created_ms = coalesce(?4, created_ms),
-        mode = coalesce(?5, mode), uid = coalesce(?6, uid), gid = coalesce(?7, gid)
-       WHERE id = ?8`,
+      `UPDATE nodes SET tree_seq = ?, changed_seq = ?, mtime_set = max(mtime_set, ?), mtime_s = coalesce(?, mtime_s),
+        mtime_ns = coalesce(?, mtime_ns), created_ms = coalesce(?, created_ms), mode = coalesce(?, mode),
+        uid = coalesce(?, uid), gid = coalesce(?, gid)
+       WHERE id = ?`,
     ),
     stampNode: db.prepare<[number, number, number, number]>(
       'UPDATE nodes SET tree_seq = ?, changed_seq = ?, has_properties = ? WHERE id = ?',
@@ -214,7 +214,8 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     return this.#mustNode(seq as NodeId);
   }
 
-  async replace(node: NodeRecord, spec: Exclude<NewNode, { kind: 'dir' }>): Promise<NodeRecord> {
+  async replace({ id }: NodeRecord, spec: Exclude<NewNode, { kind: 'dir' }>): Promise<NodeRecord> {
+    const node = this.#mustNode(id);
     if (node.kind === 'dir' || node.parentId === null) {
       throw new CloudError('is_dir', 'replacing content: a file is required, found a collection');
     }
@@ -236,21 +237,14 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     const { mtime, created_ms, mode, uid, gid } = attributes;
     const seq = this.#next();
     this.#sql.setAttributes.run(
-      ...[
-        seq,
-        mtime?.s ?? null,
-        mtime?.ns ?? null,
-        created_ms ?? null,
-        mode ?? null,
-        uid ?? null,
-        gid ?? null,
-        node.id,
-      ],
+      ...[seq, seq, mtime === undefined ? 0 : 1, mtime?.s ?? null, mtime?.ns ?? null, created_ms ?? null],
+      ...[mode ?? null, uid ?? null, gid ?? null, node.id],
     );
     return this.#changed(node, seq);
   }
 
-  async setProperties(node: NodeRecord, changes: readonly PropertyChange[]): Promise<NodeRecord> {
+  async setProperties({ id }: NodeRecord, changes: readonly PropertyChange[]): Promise<NodeRecord> {
+    const node = this.#mustNode(id);
     for (const change of changes) {
       if (change.kind === 'set') this.#sql.setProperty.run(node.id, change.ns, change.name, change.xml);
       else this.#sql.removeProperty.run(node.id, change.ns, change.name);
@@ -258,7 +252,8 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     return this.#stamp(node, this.#sql.anyProperty.get(node.id) !== undefined);
   }
 
-  async remove(node: NodeRecord): Promise<void> {
+  async remove({ id }: NodeRecord): Promise<void> {
+    const node = this.#mustNode(id);
     if (node.parentId === null) throw new CloudError('no_access', 'removing: the root of a tree cannot be removed');
     const path = this.#pathSync(node);
     const seq = this.#next();
@@ -269,7 +264,9 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#touch(node.rootId, node.id, node.parentId);
   }
 
-  async move(node: NodeRecord, parent: NodeRecord, name: Name): Promise<NodeRecord> {
+  async move({ id }: NodeRecord, { id: parentId }: NodeRecord, name: Name): Promise<NodeRecord> {
+    const node = this.#mustNode(id);
+    const parent = this.#mustNode(parentId);
     if (node.parentId === null) throw new CloudError('no_access', 'moving: the root of a tree cannot be moved');
     this.#mustBeFree(parent, name);
     if (node.rootId !== parent.rootId) this.#checkQuota(parent.rootId, node.size_bytes);
@@ -292,7 +289,9 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     return this.#mustNode(node.id);
   }
 
-  async copy(node: NodeRecord, parent: NodeRecord, name: Name, deep: boolean): Promise<NodeRecord> {
+  async copy(from: NodeRecord, to: NodeRecord, name: Name, deep: boolean): Promise<NodeRecord> {
+    const node = this.#mustNode(from.id);
+    const parent = this.#mustNode(to.id);
     this.#mustBeFree(parent, name);
     const size = node.kind === 'dir' && !deep ? 0 : node.size_bytes;
     this.#checkQuota(parent.rootId, size);
