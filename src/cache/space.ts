@@ -63,6 +63,8 @@ const SAMPLE_MS = 1000;
 const SAMPLE_BYTES = 64 * 1024 * 1024;
 const BATCH = 64;
 const RETRY_MS = 500;
+/** A request larger than this (a program preallocating a big file) does not hold up the smaller ones behind it. */
+const BIG_BYTES = 16 * 1024 * 1024;
 
 export class SpaceBudget {
   readonly #options: SpaceOptions;
@@ -102,7 +104,7 @@ export class SpaceBudget {
 
   /** Counts `bytes` as used: at once when there is room (or eviction makes some), else when others give back, else
    * `no_space` after the bound. `interrupted` when aborted. A single request larger than the whole limit is let
-   * through when nothing else is left to give back and nothing is stored: a file must be readable in a tiny cache. */
+   * through when nothing is stored (a file must be readable in a tiny cache), unless it is one that never can fit. */
   reserve(bytes: number, options: ReserveOptions = {}): MaybePromise<void> {
     if (bytes <= 0) return undefined;
     if (this.#waiters.length === 0 && !this.#working && this.#take(bytes)) return undefined;
@@ -180,6 +182,7 @@ export class SpaceBudget {
       throw new CloudError('interrupted', 'reserving cache space: the cache is closing');
     }
     if (options.signal?.aborted) throw interrupted(bytes);
+    if (bytes > BIG_BYTES && bytes > this.#options.limit_bytes) throw this.#noSpace({ bytes });
     let outcome: { readonly error: CloudError | null } | null = null;
     let onSettled: ((error: CloudError | null) => void) | null = null;
     const onAbort = () => {
@@ -223,70 +226,78 @@ export class SpaceBudget {
       this.#working = false;
       return;
     }
-    pass.then(
-      () => {
-        this.#working = false;
-        if (this.#again) this.changed();
-      },
-      (error: unknown) => {
-        this.#working = false;
-        this.#fail(toCloudError(error, 'making room in the cache'));
-      },
-    );
+    const done = () => {
+      this.#working = false;
+      if (this.#again) this.changed();
+    };
+    pass.then(done, (error: unknown) => {
+      this.#options.log.error({ error }, 'making room in the cache failed');
+      done();
+    });
   }
 
-  #pass(): MaybePromise<void> {
+  /** `skipped` big requests at the head go on waiting while those behind them are served. */
+  #pass(skipped = 0): MaybePromise<void> {
     this.#again = false;
+    let waiting = skipped;
     for (;;) {
-      const waiter = this.#waiters[0];
+      const waiter = this.#waiters[waiting];
       if (waiter === undefined) return undefined;
       if (this.#take(waiter.bytes)) {
-        this.#waiters.shift();
-        waiter.settle(null);
+        this.#finish(waiter, null);
         continue;
       }
       let freed: MaybePromise<number>;
       try {
         freed = this.#makeRoom(waiter.bytes - this.#room(), waiter.wait ? 'any' : 'behind');
       } catch (error) {
-        this.#fail(toCloudError(error, 'making room in the cache'));
-        return undefined;
+        this.#finish(waiter, toCloudError(error, 'making room in the cache'));
+        continue;
       }
-      if (isPromise(freed)) return freed.then((bytes) => this.#afterRoom(waiter, bytes));
-      const more = this.#settleWithout(waiter, freed);
-      if (!more) return undefined;
+      if (isPromise(freed)) return this.#passLater(freed, waiter, waiting);
+      if (this.#settleAfter(waiter, freed)) continue;
+      if (waiter.bytes <= BIG_BYTES) return undefined;
+      waiting += 1;
     }
   }
 
-  #afterRoom(waiter: Waiter, freed: number): MaybePromise<void> {
-    return this.#settleWithout(waiter, freed) ? this.#pass() : undefined;
+  async #passLater(making: Promise<number>, waiter: Waiter, waiting: number): Promise<void> {
+    let served: boolean;
+    try {
+      served = this.#settleAfter(waiter, await making);
+    } catch (error) {
+      this.#finish(waiter, toCloudError(error, 'making room in the cache'));
+      served = true;
+    }
+    if (served) await this.#pass(Math.min(waiting, this.#waiters.length));
+    else if (waiter.bytes > BIG_BYTES) await this.#pass(waiting + 1);
   }
 
-  /** After an attempt to make room for the first waiter. True = go on with the pass. */
-  #settleWithout(waiter: Waiter, freed: number): boolean {
-    if (this.#waiters[0] !== waiter) return true; // aborted meanwhile
+  #finish(waiter: Waiter, error: CloudError | null): void {
+    const at = this.#waiters.indexOf(waiter);
+    if (at >= 0) this.#waiters.splice(at, 1);
+    waiter.settle(error);
+  }
+
+  /** After an attempt to make room for `waiter`. False = it goes on waiting. */
+  #settleAfter(waiter: Waiter, freed: number): boolean {
+    if (!this.#waiters.includes(waiter)) return true; // aborted meanwhile
     this.#sample(freed > 0);
     if (this.#take(waiter.bytes)) {
-      this.#waiters.shift();
-      waiter.settle(null);
+      this.#finish(waiter, null);
       return true;
     }
     if (this.#used === 0 && waiter.bytes > this.#options.limit_bytes && this.#diskHolds(waiter.bytes)) {
       this.#count(waiter.bytes);
-      this.#waiters.shift();
-      waiter.settle(null);
+      this.#finish(waiter, null);
       return true;
     }
     if (!waiter.wait || this.#waited(waiter) >= this.#wait_ms) {
-      this.#waiters.shift();
-      waiter.settle(this.#noSpace(waiter));
+      this.#finish(waiter, this.#noSpace(waiter));
       return true;
     }
     // Those behind that must not wait are told now; the others keep their place.
-    const waiting = this.#waiters.filter((other) => other.wait);
-    const refused = this.#waiters.filter((other) => !other.wait);
-    this.#waiters = waiting;
-    for (const other of refused) other.settle(this.#noSpace(other));
+    for (const other of this.#waiters.filter((each) => !each.wait)) this.#finish(other, this.#noSpace(other));
     this.#tick();
     return false;
   }
@@ -358,13 +369,7 @@ export class SpaceBudget {
     );
   }
 
-  #fail(error: CloudError): void {
-    this.#options.log.error({ error }, 'making room in the cache failed');
-    this.#waiters.shift()?.settle(error);
-    this.changed();
-  }
-
-  #noSpace(waiter: Waiter): CloudError {
+  #noSpace(waiter: Pick<Waiter, 'bytes'>): CloudError {
     const { limit_bytes, minFree_bytes } = this.#options;
     return new CloudError(
       'no_space',
