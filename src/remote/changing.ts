@@ -1,0 +1,235 @@
+// MKCOL, MOVE, DELETE, PROPPATCH: changes of the tree. Each is sent under a precondition, so that sending it again is safe;
+// where an answer was lost, we look what the tree says before we call it a failure.
+
+import { CloudError, isCloudError } from '../errors.js';
+import { isWithin, type RemotePath } from '../ids.js';
+import { type Dav, show } from './dav.js';
+import { guarded, lookAt, mismatch, requireNow } from './guard.js';
+import { codeOfStatus } from './http.js';
+import type { CallOptions, MetaPatch, PosixMeta, Precondition, PutResult, RemoteEntry } from './remote.js';
+import { isTransient, retry } from './retry.js';
+import { ROOT_XMLNS } from './wire/ns.js';
+import { XML_DECLARATION } from './wire/xml.js';
+
+/** Moving or removing a big folder may take a server a while. */
+const TREE_ms = 120_000;
+
+export async function makeDirectory(
+  dav: Dav,
+  path: RemotePath,
+  meta: PosixMeta,
+  options: CallOptions,
+): Promise<PutResult> {
+  const doing = `making the directory ${show(path)}`;
+  // Some servers say 201 for a collection that was there.
+  if (dav.info.conditional === 'none') await requireFree(dav, path, doing, options);
+  const response = await retry(async (tried) => {
+    try {
+      return await dav.send(
+        {
+          method: 'MKCOL',
+          path: dav.href(path, true),
+          headers: { ...dav.dialect.metaHeaders(meta), ...dav.conditionHeaders({ kind: 'none' }, options.lockToken) },
+          signal: options.signal,
+        },
+        [201],
+        doing,
+      );
+    } catch (error) {
+      if (!isCloudError(error, 'not_permitted') || error.details.status !== 405) throw error;
+      // After a try whose answer was lost a directory there is the one we asked for.
+      if (tried > 0 && (await lookAt(dav, path, options))?.kind === 'dir') return null;
+      throw new CloudError('exists', `${doing}: the name is taken`, { status: 405, path });
+    }
+  }, dav.retrying(options));
+  const etag = response === null || !dav.dialect.collectionEtags ? null : dav.versionOf(response);
+  const fileid = response?.headers['oc-fileid'] ?? null;
+  const { fileIds, collectionEtags } = dav.info.capabilities;
+  if ((fileid !== null || !fileIds) && (etag !== null || !collectionEtags)) return { etag, fileid, created: true };
+  const entry = await lookAt(dav, path, options);
+  return { etag: entry?.etag ?? null, fileid: entry?.fileid ?? null, created: true };
+}
+
+async function requireFree(dav: Dav, path: RemotePath, doing: string, options: CallOptions): Promise<void> {
+  if ((await lookAt(dav, path, options)) !== null) {
+    throw new CloudError('exists', `${doing}: the name is taken`, { path });
+  }
+}
+
+export interface MoveRule {
+  readonly overwrite: { readonly etag: string } | null;
+  readonly sourceEtag: string | null;
+}
+
+/** See `Remote.move`. */
+export async function moveNode(
+  dav: Dav,
+  from: RemotePath,
+  to: RemotePath,
+  rule: MoveRule,
+  options: CallOptions,
+): Promise<void> {
+  const doing = `moving ${show(from)} to ${show(to)}`;
+  if (isWithin(to, from)) throw new CloudError('invalid', `${doing}: the target is the source or inside it`);
+  const source = await sourceOf(dav, from, rule, options);
+  const send = async (headers: Readonly<Record<string, string>>) => {
+    await dav.send(
+      {
+        method: 'MOVE',
+        path: dav.href(from, source?.kind === 'dir'),
+        headers: {
+          destination: dav.url(to, source?.kind === 'dir'),
+          overwrite: rule.overwrite === null ? 'F' : 'T',
+          ...headers,
+        },
+        answer_ms: TREE_ms,
+        signal: options.signal,
+      },
+      [201, 204],
+      doing,
+    );
+  };
+  const { overwrite } = rule;
+  const attempt = async () => {
+    if (overwrite === null) return await send(sourceCondition(dav, rule, options));
+    const precondition: Precondition = { kind: 'if_match', etag: overwrite.etag };
+    if (dav.info.conditional !== 'none') {
+      return await send({ ...sourceCondition(dav, rule, {}), if: targetCondition(dav, to, overwrite.etag, options) });
+    }
+    const target = await requireNow(dav, to, precondition, options);
+    if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
+    return await guarded(dav, to, precondition, options, (token) =>
+      send(token === undefined ? {} : { if: `<${dav.url(to)}> (<${token}>)` }),
+    );
+  };
+  await retry(async (tried) => {
+    try {
+      await attempt();
+    } catch (error) {
+      if (isCloudError(error) && isTransient(error) && (await isMoved(dav, from, to, options))) return;
+      if (tried > 0 && isCloudError(error, 'not_found', 'precondition') && (await isMoved(dav, from, to, options)))
+        return;
+      throw await explained(error);
+    }
+  }, dav.retrying(options));
+
+  /** 412 says that something did not hold; which one decides what the caller does. */
+  async function explained(error: unknown): Promise<unknown> {
+    if (!isCloudError(error, 'precondition') || overwrite !== null) return error;
+    const target = await lookAt(dav, to, options);
+    return target === null ? error : new CloudError('exists', `${doing}: the target exists`, { status: 412, path: to });
+  }
+}
+
+/** Generic servers: is it a collection (then addresses end in a slash), and is it the version? Ours check by themselves. */
+async function sourceOf(dav: Dav, from: RemotePath, rule: MoveRule, options: CallOptions): Promise<RemoteEntry | null> {
+  if (dav.info.dialect !== 'generic') return null;
+  const source = await dav.stat(from, options);
+  if (rule.sourceEtag !== null && source.etag !== rule.sourceEtag) {
+    throw mismatch(from, { kind: 'if_match', etag: rule.sourceEtag }, source.etag);
+  }
+  return source;
+}
+
+function sourceCondition(dav: Dav, rule: MoveRule, options: CallOptions): Record<string, string> {
+  const checked = rule.sourceEtag !== null && dav.info.conditional === 'if_match' && dav.info.dialect !== 'generic';
+  return {
+    ...(checked && rule.sourceEtag !== null ? { 'if-match': rule.sourceEtag } : {}),
+    ...dav.conditionHeaders({ kind: 'none' }, options.lockToken),
+  };
+}
+
+/** The lists of an If header are alternatives: both here demand the tag, one with our lock on the target, one without. */
+function targetCondition(dav: Dav, to: RemotePath, etag: string, options: CallOptions): string {
+  const tag = `<${dav.url(to)}>`;
+  const token = options.lockToken;
+  return token === undefined ? `${tag} ([${etag}])` : `${tag} (<${token}> [${etag}]) (Not <${token}> [${etag}])`;
+}
+
+/** After a lost answer: the source is gone and something is at the target. */
+async function isMoved(dav: Dav, from: RemotePath, to: RemotePath, options: CallOptions): Promise<boolean> {
+  try {
+    return (await lookAt(dav, from, options)) === null && (await lookAt(dav, to, options)) !== null;
+  } catch {
+    return false; // the failure that made us look is the one to report
+  }
+}
+
+/** See `Remote.remove`. */
+export async function removeNode(dav: Dav, path: RemotePath, etag: string | null, options: CallOptions): Promise<void> {
+  const doing = `removing ${show(path)}`;
+  const send = async (collection: boolean, headers: Readonly<Record<string, string>>) => {
+    await dav.send(
+      { method: 'DELETE', path: dav.href(path, collection), headers, answer_ms: TREE_ms, signal: options.signal },
+      [200, 204],
+      doing,
+    );
+  };
+  const attempt = async () => {
+    if (etag === null) {
+      const collection = await requireEmpty(dav, path, doing, options);
+      return await send(collection, dav.conditionHeaders({ kind: 'none' }, options.lockToken));
+    }
+    const precondition: Precondition = { kind: 'if_match', etag };
+    if (dav.info.conditional !== 'none')
+      return await send(false, dav.conditionHeaders(precondition, options.lockToken));
+    // Locking makes a file of a name that is free: it must be there before.
+    await dav.stat(path, options);
+    return await guarded(dav, path, precondition, options, (token) =>
+      send(false, token === undefined ? {} : { if: `(<${token}>)` }),
+    );
+  };
+  await retry(attempt, dav.retrying(options));
+}
+
+/** Without a version to insist on, DELETE takes everything below: nothing may be there. Is it a collection? */
+async function requireEmpty(dav: Dav, path: RemotePath, doing: string, options: CallOptions): Promise<boolean> {
+  const self = await dav.stat(path, options);
+  if (self.kind !== 'dir') return false;
+  for await (const batch of dav.list(path, options)) {
+    if (batch.some((entry) => entry.path !== path)) {
+      throw new CloudError('not_empty', `${doing}: the directory must be empty`, { path });
+    }
+  }
+  return true;
+}
+
+/** See `Remote.setMeta`. PROPPATCH is all or nothing (RFC 4918 section 9.2). */
+export async function setAttributes(dav: Dav, path: RemotePath, patch: MetaPatch, options: CallOptions): Promise<void> {
+  const { set, remove } = dav.dialect.patch(patch);
+  if (set.length === 0 && remove.length === 0) return;
+  const doing = `setting attributes of ${show(path)}`;
+  const part = (name: string, props: readonly string[]) =>
+    props.length === 0 ? '' : `<d:${name}><d:prop>${props.join('')}</d:prop></d:${name}>`;
+  const request = {
+    method: 'PROPPATCH',
+    path: dav.href(path),
+    headers: {
+      'content-type': 'application/xml; charset=utf-8',
+      ...dav.conditionHeaders({ kind: 'none' }, options.lockToken),
+    },
+    body: `${XML_DECLARATION}<d:propertyupdate${ROOT_XMLNS}>${part('set', set)}${part('remove', remove)}</d:propertyupdate>`,
+    signal: options.signal,
+  };
+  await retry(async () => {
+    for await (const page of dav.multistatus(request, doing)) {
+      for (const response of page.responses) {
+        const statuses = [response.status, ...response.propstats.map((propstat) => propstat.status)];
+        // 424 is what the others get because of the one that failed.
+        const failed = statuses.filter((status): status is number => status !== null && status >= 300);
+        const status = failed.find((one) => one !== 424) ?? failed[0];
+        if (status === undefined) continue;
+        const why = response.propstats.find((propstat) => propstat.status === status)?.description ?? '';
+        const refused = status === 403 || status === 409;
+        throw new CloudError(
+          refused ? 'unsupported' : codeOfStatus(status),
+          `${doing}: the server answered ${status} ${why}`.trim(),
+          {
+            status,
+            path,
+          },
+        );
+      }
+    }
+  }, dav.retrying(options));
+}

@@ -1,0 +1,280 @@
+// WebDAV requests on one tree: addresses, headers, statuses and multistatus bodies turned into values and CloudErrors.
+// What reads is repeated on transient failures here; what changes is sent once, its caller knows what a repetition means.
+
+import { CloudError } from '../errors.js';
+import type { RemotePath } from '../ids.js';
+import { splitPath } from '../ids.js';
+import type { Dialect } from './dialects/dialect.js';
+import { entryOf, type Self } from './entry.js';
+import {
+  captivePortal,
+  codeOfStatus,
+  type HttpClient,
+  type HttpRequest,
+  type HttpResponse,
+  isWebPage,
+  readFailure,
+} from './http.js';
+import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
+import { retry } from './retry.js';
+import type { ServerInfo } from './server_info.js';
+import { normalizeEtag } from './wire/etag.js';
+import { type HrefTarget, hrefResolver, pathToHref } from './wire/href.js';
+import { emptyProperty, MultistatusReader, type MultistatusResponse } from './wire/multistatus.js';
+import { DAV, ROOT_XMLNS, type XmlName } from './wire/ns.js';
+import { XML_DECLARATION, type XmlElement } from './wire/xml.js';
+
+/** Where we say what happened (pino fits); never credentials, never contents. */
+export interface Log {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+export const SILENT: Log = { info: () => undefined, warn: () => undefined };
+
+const XML_TYPE = 'application/xml; charset=utf-8';
+
+/** A failed answer together with the conditions it names. */
+export class DavFailure extends CloudError {
+  readonly conditions: readonly XmlElement[];
+
+  constructor(error: CloudError, conditions: readonly XmlElement[]) {
+    super(error.code, error.message, error.details);
+    this.conditions = conditions;
+  }
+}
+
+export function namesCondition(error: unknown, local: string): boolean {
+  return error instanceof DavFailure && error.conditions.some((one) => one.ns === DAV && one.local === local);
+}
+
+export function propElement(names: readonly XmlName[]): string {
+  return `<d:prop>${names.map(emptyProperty).join('')}</d:prop>`;
+}
+
+export interface Page {
+  readonly responses: readonly MultistatusResponse[];
+  readonly syncToken: string | null;
+}
+
+export class Dav {
+  readonly http: HttpClient;
+  readonly info: ServerInfo;
+  readonly dialect: Dialect;
+  readonly self: Self;
+  readonly log: Log;
+  readonly #resolve: (href: string) => HrefTarget | null;
+  readonly #propfindBody: string;
+
+  constructor(parts: { http: HttpClient; info: ServerInfo; dialect: Dialect; self: Self; log: Log }) {
+    this.http = parts.http;
+    this.info = parts.info;
+    this.dialect = parts.dialect;
+    this.self = parts.self;
+    this.log = parts.log;
+    this.#resolve = hrefResolver(parts.info.base);
+    const prop = propElement(parts.dialect.properties);
+    this.#propfindBody = `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${prop}</d:propfind>`;
+  }
+
+  href(path: RemotePath, collection = false): string {
+    return pathToHref(this.info.base, path, collection);
+  }
+
+  /** Absolute address, as Destination and resource tags have it. */
+  url(path: RemotePath, collection = false): string {
+    return this.info.origin + this.href(path, collection);
+  }
+
+  // --- reading
+
+  async stat(path: RemotePath, options: CallOptions = {}): Promise<RemoteEntry> {
+    return await retry(() => this.#statOnce(path, options), this.retrying(options));
+  }
+
+  async #statOnce(path: RemotePath, options: CallOptions): Promise<RemoteEntry> {
+    let found: RemoteEntry | null = null;
+    for await (const batch of this.#propfind(path, 0, options)) {
+      for (const entry of batch) if (entry.path === path) found = entry;
+    }
+    if (found === null) throw this.#protocol(`looking at ${show(path)}`, 'the answer does not describe it');
+    return found;
+  }
+
+  /** The collection first, then its members, as they arrive. Begins again on transient failures until the first batch is
+   * there: what was handed out cannot be taken back. */
+  async *list(path: RemotePath, options: CallOptions = {}): AsyncGenerator<readonly RemoteEntry[]> {
+    const { batches, first } = await retry(async () => {
+      const begun = this.#collection(path, options);
+      return { batches: begun, first: await begun.next() };
+    }, this.retrying(options));
+    try {
+      if (first.done !== true) yield first.value;
+      yield* batches;
+    } finally {
+      await batches.return(undefined);
+    }
+  }
+
+  async *#collection(path: RemotePath, options: CallOptions): AsyncGenerator<readonly RemoteEntry[], undefined> {
+    const doing = `listing ${show(path)}`;
+    let self: RemoteEntry | null = null;
+    let begun = false;
+    let members: RemoteEntry[] = [];
+    for await (const batch of this.#propfind(path, 1, options)) {
+      for (const entry of batch) {
+        if (entry.path === path) self = entry;
+        else if (splitPath(entry.path).parent === path) members.push(entry);
+        else throw this.#protocol(doing, `a member of it is required, found ${show(entry.path)}`);
+      }
+      if (self === null) continue;
+      if (self.kind !== 'dir') {
+        throw new CloudError('not_dir', `${doing}: a directory is required, found a ${self.kind}`);
+      }
+      const out = begun ? members : [self, ...members];
+      begun = true;
+      members = [];
+      if (out.length > 0) yield out;
+    }
+    if (self === null) throw this.#protocol(doing, 'the answer does not describe the directory itself');
+  }
+
+  async *#propfind(path: RemotePath, depth: 0 | 1, options: CallOptions): AsyncGenerator<readonly RemoteEntry[]> {
+    const doing = depth === 0 ? `looking at ${show(path)}` : `listing ${show(path)}`;
+    const request: HttpRequest = {
+      method: 'PROPFIND',
+      path: this.href(path, depth === 1),
+      headers: { depth: String(depth), 'content-type': XML_TYPE, prefer: 'return=minimal' },
+      body: this.#propfindBody,
+      signal: options.signal,
+    };
+    for await (const page of this.multistatus(request, doing)) {
+      const entries: RemoteEntry[] = [];
+      for (const response of page.responses) {
+        const target = this.targetOf(response, doing);
+        if (response.status === 404 || response.status === 410) {
+          if (target.path === path)
+            throw new CloudError('not_found', `${doing}: nothing is there`, { status: 404, path });
+          continue; // gone while the server listed it
+        }
+        if (response.status !== null && response.status >= 400 && target.path === path) {
+          throw new CloudError(codeOfStatus(response.status), `${doing}: the server answered ${response.status}`, {
+            status: response.status,
+            path,
+          });
+        }
+        entries.push(entryOf(response, target.path, target.slash, this.dialect, this.self));
+      }
+      if (entries.length > 0) yield entries;
+    }
+  }
+
+  /** Where a response points. Throws `protocol` for what is not below our base or has no safe name: leaving it out would
+   * make a folder look emptier than it is. */
+  targetOf(response: MultistatusResponse, doing: string): HrefTarget {
+    const [href = ''] = response.hrefs;
+    let target: HrefTarget | null;
+    try {
+      target = this.#resolve(href);
+    } catch (error) {
+      throw this.#protocol(doing, error instanceof Error ? error.message : String(error));
+    }
+    if (target === null)
+      throw this.#protocol(doing, `an address below ${this.info.base} is required, found ${show(href)}`);
+    return target;
+  }
+
+  /** Sends a request whose answer is a multistatus and hands out its responses as they arrive; the last page has the sync
+   * token. Rejects unless the answer is a complete multistatus. */
+  async *multistatus(request: HttpRequest, doing: string): AsyncGenerator<Page> {
+    const response = await this.http.request(request);
+    if (response.status !== 207) throw await this.#notMultistatus(response, doing);
+    const reader = new MultistatusReader();
+    for await (const chunk of response.body) {
+      const responses = reader.write(chunk);
+      if (responses.length > 0) yield { responses, syncToken: null };
+    }
+    yield reader.end();
+  }
+
+  async #notMultistatus(response: HttpResponse, doing: string): Promise<CloudError> {
+    if (response.status >= 200 && response.status < 300) {
+      await response.discard();
+      if (isWebPage(response)) return captivePortal(doing, response);
+      return this.#protocol(doing, `a multistatus (207) is required, found status ${response.status}`);
+    }
+    return await this.failureOf(response, doing);
+  }
+
+  // --- changing
+
+  /** Sends once. Resolves with the answer when its status is in `expected` (body discarded); everything else rejects. */
+  async send(request: HttpRequest, expected: readonly number[], doing: string): Promise<HttpResponse> {
+    const response = await this.http.request(request);
+    if (!expected.includes(response.status)) {
+      if (response.status === 207) throw await this.#partial(response, doing);
+      if (response.status >= 200 && response.status < 300) {
+        await response.discard();
+        if (isWebPage(response)) throw captivePortal(doing, response);
+        throw this.#protocol(doing, `status ${expected.join(' or ')} is required, found ${response.status}`);
+      }
+      throw await this.failureOf(response, doing);
+    }
+    await response.discard();
+    if (response.status === 200 && isWebPage(response)) throw captivePortal(doing, response);
+    return response;
+  }
+
+  /** A change of a whole tree that stopped at some of its members (RFC 4918 section 9.6.1): the first one's reason. */
+  async #partial(response: HttpResponse, doing: string): Promise<CloudError> {
+    const reader = new MultistatusReader();
+    const all: MultistatusResponse[] = [];
+    for await (const chunk of response.body) all.push(...reader.write(chunk));
+    all.push(...reader.end().responses);
+    const failed = all.find((one) => (one.status ?? 0) >= 400 && one.status !== 424);
+    const status = failed?.status ?? 500;
+    return new CloudError(
+      codeOfStatus(status),
+      `${doing}: stopped at ${show(failed?.hrefs[0] ?? '')}, status ${status}`,
+      {
+        status,
+      },
+    );
+  }
+
+  async failureOf(response: HttpResponse, doing: string): Promise<DavFailure> {
+    const { error, conditions } = await readFailure(response, doing);
+    return new DavFailure(error, conditions);
+  }
+
+  /** Headers that make a change of `path` depend on `precondition`, with the lock token we hold on it. */
+  conditionHeaders(precondition: Precondition, lockToken: string | undefined): Record<string, string> {
+    const conditions: string[] = lockToken === undefined ? [] : [`<${lockToken}>`];
+    const headers: Record<string, string> = {};
+    if (precondition.kind === 'if_absent') headers['if-none-match'] = '*';
+    if (precondition.kind === 'if_match') {
+      if (this.info.conditional === 'if_header') conditions.push(`[${precondition.etag}]`);
+      if (this.info.conditional === 'if_match') headers['if-match'] = precondition.etag;
+    }
+    if (conditions.length > 0) headers['if'] = `(${conditions.join(' ')})`;
+    return headers;
+  }
+
+  /** Version in an answer's headers, null when it has none that can be relied on. */
+  versionOf(response: HttpResponse): string | null {
+    const etag = normalizeEtag(response.headers['etag'] ?? response.headers['oc-etag']);
+    return etag === null ? null : this.dialect.version(etag);
+  }
+
+  retrying(options: CallOptions): { signal?: AbortSignal | undefined; deadline_ms: number } {
+    return { signal: options.signal, deadline_ms: this.http.timeout_ms };
+  }
+
+  #protocol(doing: string, problem: string): CloudError {
+    return new CloudError('protocol', `${doing}: ${problem}`);
+  }
+}
+
+export function show(path: string): string {
+  return JSON.stringify(path === '' ? '/' : path);
+}

@@ -1,0 +1,34 @@
+// Nextcloud: rights, file ids, checksums and locks as properties, collection ETags; of the attributes only the mtime.
+
+import { type MetaPatch, packRights, unpackRights } from '../remote.js';
+import { parsePermissions } from '../wire/cloudmount_props.js';
+import { textProperty } from '../wire/multistatus.js';
+import { DAV } from '../wire/ns.js';
+import { BASIC_PROPERTIES, type Dialect, mtimeHeader, OC_PROPERTIES, type PropertyPatch } from './dialect.js';
+import { refuseWhatIsSet } from './generic.js';
+
+export function patchMtime(patch: MetaPatch): PropertyPatch {
+  refuseWhatIsSet(patch, { mtime: true });
+  const { mtime } = patch;
+  return {
+    set: mtime === undefined ? [] : [textProperty({ ns: DAV, local: 'lastmodified' }, String(mtime.s))],
+    remove: [],
+  };
+}
+
+export function rightsOf(letters: string | null, readLetter: boolean): ReturnType<Dialect['rights']> {
+  if (letters === null) return { rights: unpackRights(0xff), sharedIn: false };
+  const { sharedIn, ...rights } = parsePermissions(letters, readLetter);
+  return { rights: unpackRights(packRights(rights)), sharedIn };
+}
+
+export const nextcloud: Dialect = {
+  name: 'nextcloud',
+  properties: [...BASIC_PROPERTIES, ...OC_PROPERTIES],
+  collectionEtags: true,
+  version: (etag) => etag,
+  rights: (letters) => rightsOf(letters, true),
+  metaHeaders: (meta) => mtimeHeader(meta, false),
+  checksumHeaders: (sha256) => (sha256 === undefined ? {} : { 'oc-checksum': `SHA256:${sha256}` }),
+  patch: patchMtime,
+};

@@ -1,0 +1,209 @@
+// A response of a multistatus -> RemoteEntry, for every dialect. Locks too: what `lockdiscovery` (RFC 4918 section 15.8)
+// and Nextcloud's `nc:lock*` say.
+
+import type { Timestamp } from '../clock.js';
+import { CloudError, isCloudError } from '../errors.js';
+import type { RemotePath } from '../ids.js';
+import { decodeSegment } from '../names.js';
+import type { Dialect } from './dialects/dialect.js';
+import type { LockInfo, NodeKind, PosixMeta, RemoteEntry } from './remote.js';
+import { parseMode, parseOwnerId, parseTimestamp, parseXattrs } from './wire/cloudmount_props.js';
+import { normalizeEtag } from './wire/etag.js';
+import { parseHttpDate } from './wire/http_date.js';
+import { type MultistatusResponse, propertyOf, propertyText } from './wire/multistatus.js';
+import { CM, DAV, NC, OC } from './wire/ns.js';
+import { parseTimeout } from './wire/timeout.js';
+import { childOf, childrenOf, textOf, type XmlElement } from './wire/xml.js';
+
+/** Who we are, to tell our locks from others'. */
+export interface Self {
+  /** Our id on the server. */
+  readonly user: string | null;
+  /** What we write into `<owner>` when we lock. */
+  readonly lockOwner: string;
+}
+
+const NO_XATTRS: ReadonlyMap<string, Buffer> = new Map();
+const NO_RIGHTS = {
+  read: false,
+  write: false,
+  createFile: false,
+  createDir: false,
+  remove: false,
+  rename: false,
+  move: false,
+  share: false,
+};
+
+function protocol(path: string, problem: string, cause?: unknown): CloudError {
+  return new CloudError('protocol', `reading the description of ${JSON.stringify(path)}: ${problem}`, {
+    path,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+/** Throws `protocol` on values that cannot be. */
+export function entryOf(
+  response: MultistatusResponse,
+  path: RemotePath,
+  slash: boolean,
+  dialect: Dialect,
+  self: Self,
+): RemoteEntry {
+  try {
+    return describe(response, path, slash, dialect, self);
+  } catch (error) {
+    if (isCloudError(error, 'invalid')) throw protocol(path, error.message, error);
+    throw error;
+  }
+}
+
+function describe(
+  response: MultistatusResponse,
+  path: RemotePath,
+  slash: boolean,
+  dialect: Dialect,
+  self: Self,
+): RemoteEntry {
+  // It is there and we may know no more: named, so that nobody takes its folder for empty.
+  if (response.status !== null) return unreadable(path, slash);
+  const type = propertyOf(response, DAV, 'resourcetype');
+  if (type === null) return unreadable(path, slash);
+  const link = propertyText(response, CM, 'symlink');
+  const kind: NodeKind = childOf(type, DAV, 'collection') !== null ? 'dir' : link !== null ? 'symlink' : 'file';
+  const etag = normalizeEtag(propertyText(response, DAV, 'getetag'));
+  const length = propertyText(response, DAV, 'getcontentlength');
+  const size_bytes = kind === 'file' && length !== null && length !== '' ? Number(length) : 0;
+  if (!Number.isSafeInteger(size_bytes) || size_bytes < 0) throw protocol(path, `a size is required, found ${length}`);
+  const posix = posixOf(response);
+  const { rights, sharedIn } = dialect.rights(propertyText(response, OC, 'permissions'));
+  const xattrs = propertyText(response, CM, 'xattrs');
+  return {
+    path,
+    kind,
+    fileid: propertyText(response, OC, 'fileid') || null,
+    etag: etag === null || (kind === 'dir' && !dialect.collectionEtags) ? null : dialect.version(etag),
+    size_bytes,
+    mtime: posix.mtime ?? lastModified(response),
+    rights,
+    lock: lockOf(response, self),
+    shared: sharedIn ? 'in' : sharedOut(response),
+    checksum: checksumOf(response),
+    symlinkTarget: kind === 'symlink' ? decodeSegment(link ?? '') : null,
+    posix,
+    xattrs: xattrs === null || xattrs === '' ? NO_XATTRS : parseXattrs(xattrs),
+  };
+}
+
+function unreadable(path: RemotePath, slash: boolean): RemoteEntry {
+  return {
+    path,
+    kind: slash ? 'dir' : 'file',
+    fileid: null,
+    etag: null,
+    size_bytes: 0,
+    mtime: { s: 0, ns: 0 },
+    rights: NO_RIGHTS,
+    lock: null,
+    shared: null,
+    checksum: null,
+    symlinkTarget: null,
+    posix: {},
+    xattrs: NO_XATTRS,
+  };
+}
+
+function posixOf(response: MultistatusResponse): PosixMeta {
+  const mode = propertyText(response, CM, 'mode');
+  const uid = propertyText(response, CM, 'uid');
+  const gid = propertyText(response, CM, 'gid');
+  const mtime = propertyText(response, CM, 'mtime');
+  return {
+    ...(mode ? { mode: parseMode(mode) } : {}),
+    ...(uid ? { uid: parseOwnerId(uid) } : {}),
+    ...(gid ? { gid: parseOwnerId(gid) } : {}),
+    ...(mtime ? { mtime: parseTimestamp(mtime) } : {}),
+  };
+}
+
+function lastModified(response: MultistatusResponse): Timestamp {
+  const text = propertyText(response, DAV, 'getlastmodified');
+  return { s: (text === null ? null : parseHttpDate(text)) ?? 0, ns: 0 };
+}
+
+function sharedOut(response: MultistatusResponse): RemoteEntry['shared'] {
+  const types = propertyOf(response, OC, 'share-types');
+  if (types === null) return null;
+  const values = childrenOf(types, OC, 'share-type').map((type) => textOf(type).trim());
+  if (values.length === 0) return null;
+  return values.every((value) => value === '3') ? 'link' : 'out';
+}
+
+function checksumOf(response: MultistatusResponse): string | null {
+  const element = propertyOf(response, OC, 'checksums');
+  if (element === null) return null;
+  const sums = textOf(element)
+    .split(/\s+/)
+    .filter((sum) => /^[A-Za-z0-9-]+:[0-9A-Fa-f]+$/.test(sum))
+    .map((sum) => {
+      const colon = sum.indexOf(':');
+      return sum.slice(0, colon).toUpperCase() + sum.slice(colon).toLowerCase();
+    });
+  return sums.find((sum) => sum.startsWith('SHA256:')) ?? sums[0] ?? null;
+}
+
+// --- locks
+
+export interface ActiveLock {
+  readonly token: string | null;
+  readonly owner: string;
+  readonly timeout_s: number | null;
+}
+
+/** `<lockdiscovery>` -> the locks in it. */
+export function activeLocks(discovery: XmlElement): readonly ActiveLock[] {
+  return childrenOf(discovery, DAV, 'activelock').map((lock) => {
+    const token = childOf(lock, DAV, 'locktoken');
+    const href = token === null ? null : childOf(token, DAV, 'href');
+    const owner = childOf(lock, DAV, 'owner');
+    const timeout = childOf(lock, DAV, 'timeout');
+    const parsed = timeout === null ? null : parseTimeout(textOf(timeout));
+    return {
+      token: href === null ? null : textOf(href).trim(),
+      owner: owner === null ? '' : textOf(owner).trim(),
+      timeout_s: typeof parsed === 'number' ? parsed : null,
+    };
+  });
+}
+
+export function lockInfoOf(lock: ActiveLock, self: Self, now_s = Date.now() / 1000): LockInfo {
+  const mine = lock.owner === self.lockOwner;
+  return {
+    owner: lock.owner === '' ? 'unknown' : lock.owner,
+    sinceEpoch_s: null,
+    expiresEpoch_s: lock.timeout_s === null ? null : Math.floor(now_s + lock.timeout_s),
+    token: mine ? lock.token : null,
+    mine,
+  };
+}
+
+function lockOf(response: MultistatusResponse, self: Self): LockInfo | null {
+  const discovery = propertyOf(response, DAV, 'lockdiscovery');
+  const [active] = discovery === null ? [] : activeLocks(discovery);
+  const user = propertyText(response, NC, 'lock-owner');
+  const held = propertyText(response, NC, 'lock') === '1';
+  if (!held || user === null) return active === undefined ? null : lockInfoOf(active, self);
+  const since = Number(propertyText(response, NC, 'lock-time') || Number.NaN);
+  const timeout = Number(propertyText(response, NC, 'lock-timeout') || Number.NaN);
+  const mine = user === self.user;
+  const fromDav = active === undefined ? null : lockInfoOf(active, self);
+  return {
+    owner: propertyText(response, NC, 'lock-owner-displayname') || user,
+    sinceEpoch_s: Number.isFinite(since) ? since : null,
+    expiresEpoch_s:
+      fromDav?.expiresEpoch_s ??
+      (Number.isFinite(since) && Number.isFinite(timeout) && timeout > 0 ? since + timeout : null),
+    token: mine ? (active?.token ?? null) : null,
+    mine,
+  };
+}

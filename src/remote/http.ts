@@ -1,0 +1,555 @@
+// HTTP to one origin, on undici pools with kept-alive connections. What this file guarantees to those above:
+// every wait is bounded (connecting, sending by progress, the answer's headers, the body by progress) and ends with the
+// caller's signal; credentials go to no other origin (redirects are followed only to the same one and only for safe
+// methods); a body shorter than announced is an error; every failure is a CloudError by the one table below.
+
+import type { Readable } from 'node:stream';
+import { Pool } from 'undici';
+import { CloudError, type ErrorCode } from '../errors.js';
+import { authorization, type Credentials } from './auth.js';
+import { Watchdog } from './watchdog.js';
+import { parseHttpDate } from './wire/http_date.js';
+import { DAV, SABRE } from './wire/ns.js';
+import { childOf, elementsOf, parseXml, textOf, type XmlElement } from './wire/xml.js';
+
+export interface TlsOptions {
+  /** PEM of the authorities to trust instead of the system's. */
+  readonly ca?: string | Buffer;
+  /** PEM of a client certificate and its key. */
+  readonly cert?: string | Buffer;
+  readonly key?: string | Buffer;
+  readonly passphrase?: string;
+  /** True only when the user asked not to check certificates. */
+  readonly insecure?: boolean;
+}
+
+export interface HttpOptions {
+  /** `scheme://host:port`. */
+  readonly origin: string;
+  readonly credentials: Credentials;
+  readonly timeout_ms: number;
+  readonly userAgent: string;
+  readonly tls?: TlsOptions;
+}
+
+/** Which pool a request goes through: long transfers never stand in the way of short questions. */
+export type Lane = 'meta' | 'read' | 'write';
+
+export interface HttpRequest {
+  readonly method: string;
+  /** Encoded path, with query. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A stream needs `contentLength`. Never repeated by this file. */
+  readonly body?: string | Buffer | AsyncIterable<Buffer>;
+  readonly contentLength?: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly lane?: Lane;
+  /** How long the headers of the answer may take once the request is sent; default `timeout_ms`. */
+  readonly answer_ms?: number;
+  /** The window of the progress rule for the answer's body; default `timeout_ms`. */
+  readonly timeout_ms?: number;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  /** Lower-case names; repeated ones joined with `, `. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** The path that answered, after redirects. */
+  readonly path: string;
+  /** May be consumed once. Leaving the loop early closes the connection. */
+  readonly body: AsyncIterable<Buffer>;
+  /** The whole body; `protocol` when longer than `limit_bytes`. */
+  text(limit_bytes?: number): Promise<string>;
+  /** Reads the rest if it is short, else closes the connection. Never rejects. */
+  discard(): Promise<void>;
+  /** Closes the connection: the body is of no use. */
+  cancel(): void;
+}
+
+const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'PROPFIND', 'REPORT']);
+const MAX_REDIRECTS = 5;
+const LANES: Readonly<Record<Lane, number>> = { meta: 8, read: 16, write: 8 };
+/** A kernel buffer of some megabytes drains in bursts on a thin link: sending gets more patience than receiving. */
+const SEND_PATIENCE = 3;
+
+/** Waiting for one of `free` places, in order; given up by the signal. */
+class Places {
+  #free: number;
+  readonly #queue: (() => void)[] = [];
+
+  constructor(free: number) {
+    this.#free = free;
+  }
+
+  async take(signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted) throw interrupted(signal);
+    if (this.#free > 0) {
+      this.#free -= 1;
+      return;
+    }
+    await new Promise<void>((resolve, reject) => {
+      const turn = () => {
+        signal?.removeEventListener('abort', abort);
+        resolve();
+      };
+      const abort = () => {
+        this.#queue.splice(this.#queue.indexOf(turn), 1);
+        reject(interrupted(signal));
+      };
+      this.#queue.push(turn);
+      signal?.addEventListener('abort', abort, { once: true });
+    });
+  }
+
+  give(): void {
+    const next = this.#queue.shift();
+    if (next === undefined) this.#free += 1;
+    else next();
+  }
+}
+
+function interrupted(signal: AbortSignal | undefined): CloudError {
+  return new CloudError('interrupted', 'talking to the server: the call was interrupted', { cause: signal?.reason });
+}
+
+export class HttpClient {
+  readonly origin: string;
+  readonly #options: HttpOptions;
+  readonly #authorization: string | null;
+  readonly #pools = new Map<Lane, { pool: Pool; places: Places }>();
+
+  constructor(options: HttpOptions) {
+    this.#options = options;
+    this.origin = options.origin;
+    this.#authorization = authorization(options.credentials);
+    const tls = options.tls ?? {};
+    for (const lane of ['meta', 'read', 'write'] as const) {
+      const pool = new Pool(options.origin, {
+        connections: LANES[lane],
+        pipelining: 1,
+        keepAliveTimeout: 15_000,
+        keepAliveMaxTimeout: 60_000,
+        keepAliveTimeoutThreshold: 1_000,
+        // The watchdogs of this file do it, to the millisecond and by progress.
+        headersTimeout: 0,
+        bodyTimeout: 0,
+        maxHeaderSize: 64 * 1024,
+        connect: {
+          timeout: options.timeout_ms,
+          rejectUnauthorized: tls.insecure !== true,
+          ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+          ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+          ...(tls.key === undefined ? {} : { key: tls.key }),
+          ...(tls.passphrase === undefined ? {} : { passphrase: tls.passphrase }),
+        },
+      });
+      this.#pools.set(lane, { pool, places: new Places(LANES[lane]) });
+    }
+  }
+
+  get timeout_ms(): number {
+    return this.#options.timeout_ms;
+  }
+
+  /** Any answer, whatever its status. Rejects with `network`, `timeout`, `protocol` or `interrupted`. */
+  async request(request: HttpRequest): Promise<HttpResponse> {
+    let { path } = request;
+    for (let redirects = 0; ; redirects++) {
+      const response = await this.#send({ ...request, path });
+      const location = response.headers['location'];
+      if (response.status < 300 || response.status > 399 || response.status === 304 || location === undefined) {
+        return response;
+      }
+      await response.discard();
+      path = this.#redirected(request, path, location, redirects);
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#pools.values()].map(({ pool }) => pool.destroy()));
+  }
+
+  /** Where a redirect leads. Throws `protocol` where following would repeat a change or show credentials elsewhere. */
+  #redirected(request: HttpRequest, from: string, location: string, redirects: number): string {
+    const target = URL.canParse(location, this.origin + from) ? new URL(location, this.origin + from) : null;
+    const doing = `${request.method} ${from}`;
+    if (target === null) throw new CloudError('protocol', `${doing}: a redirect without a usable address`);
+    if (target.origin !== this.origin) {
+      throw new CloudError(
+        'protocol',
+        `${doing}: the server sends us to ${target.origin}, which was not the address given; sign in there if that is right (or sign in to the network you are on)`,
+      );
+    }
+    if (!SAFE.has(request.method) || (request.body !== undefined && typeof request.body !== 'string')) {
+      throw new CloudError(
+        'protocol',
+        `${doing}: redirected to ${target.pathname}, which is followed only for reading`,
+      );
+    }
+    if (redirects >= MAX_REDIRECTS) throw new CloudError('protocol', `${doing}: more than ${MAX_REDIRECTS} redirects`);
+    return target.pathname + target.search;
+  }
+
+  async #send(request: HttpRequest): Promise<HttpResponse> {
+    const lane = this.#pools.get(request.lane ?? 'meta');
+    if (lane === undefined) throw new CloudError('io', 'no such lane');
+    await lane.places.take(request.signal);
+    const call = new Call(request, this.#options.timeout_ms, () => lane.places.give());
+    try {
+      const answer = await lane.pool.request({
+        method: request.method as 'GET',
+        path: request.path,
+        headers: this.#headers(request),
+        // undici takes any async iterable; its types name only streams.
+        body: call.outgoing as string | Buffer | Readable | null,
+        signal: call.signal,
+      });
+      return call.answered(answer.statusCode, answer.headers, answer.body);
+    } catch (error) {
+      throw call.failed(error);
+    }
+  }
+
+  #headers(request: HttpRequest): Record<string, string> {
+    return {
+      'user-agent': this.#options.userAgent,
+      accept: '*/*',
+      ...(this.#authorization === null ? {} : { authorization: this.#authorization }),
+      ...(request.contentLength === undefined ? {} : { 'content-length': String(request.contentLength) }),
+      ...request.headers,
+    };
+  }
+}
+
+/** One request on its way: its bounds, its signal, its place in the lane. */
+class Call {
+  readonly #request: HttpRequest;
+  readonly #timeout_ms: number;
+  readonly #release: () => void;
+  readonly #abort = new AbortController();
+  readonly #onCallerAbort = () => this.#end(interrupted(this.#request.signal));
+  #sending: Watchdog | null = null;
+  #answering: NodeJS.Timeout | null = null;
+  #finished = false;
+
+  constructor(request: HttpRequest, timeout_ms: number, release: () => void) {
+    this.#request = request;
+    this.#timeout_ms = request.timeout_ms ?? timeout_ms;
+    this.#release = release;
+    request.signal?.addEventListener('abort', this.#onCallerAbort, { once: true });
+    if (!isStream(request.body)) this.#awaitAnswer();
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  get outgoing(): string | Buffer | AsyncGenerator<Buffer> | null {
+    const { body } = this.#request;
+    return isStream(body) ? this.#watchSending(body) : (body ?? null);
+  }
+
+  async *#watchSending(body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    const window_ms = this.#timeout_ms * SEND_PATIENCE;
+    const watchdog = new Watchdog(window_ms, () => this.#end(this.#late(`no progress in sending for ${window_ms} ms`)));
+    this.#sending = watchdog;
+    try {
+      watchdog.waiting(false);
+      for await (const chunk of body) {
+        watchdog.waiting(true);
+        yield chunk;
+        watchdog.progress(chunk.length);
+        watchdog.waiting(false);
+      }
+      this.#awaitAnswer();
+    } finally {
+      watchdog.stop();
+    }
+  }
+
+  #awaitAnswer(): void {
+    const answer_ms = Math.max(this.#request.answer_ms ?? 0, this.#timeout_ms);
+    this.#answering = setTimeout(() => this.#end(this.#late(`no answer within ${answer_ms} ms`)), answer_ms);
+  }
+
+  #late(found: string): CloudError {
+    return new CloudError('timeout', `${this.#doing}: ${found}`);
+  }
+
+  get #doing(): string {
+    return `${this.#request.method} ${this.#request.path}`;
+  }
+
+  #end(reason: CloudError): void {
+    if (!this.#abort.signal.aborted) this.#abort.abort(reason);
+  }
+
+  answered(
+    status: number,
+    raw: Readonly<Record<string, string | string[] | undefined>>,
+    body: AsyncIterable<Buffer> & { destroy(): void; on(event: 'error', listener: () => void): unknown },
+  ): HttpResponse {
+    if (this.#answering !== null) clearTimeout(this.#answering);
+    this.#sending?.stop();
+    const headers: Record<string, string> = {};
+    for (const [name, value] of Object.entries(raw)) {
+      if (value !== undefined) headers[name.toLowerCase()] = Array.isArray(value) ? value.join(', ') : value;
+    }
+    body.on('error', () => this.#finish()); // an aborted body that nobody reads must not end the process
+    const stream = this.#watchReceiving(body, headers, status);
+    return new Received(status, headers, this.#request, stream, () => {
+      body.destroy();
+      this.#finish();
+    });
+  }
+
+  async *#watchReceiving(
+    body: AsyncIterable<Buffer>,
+    headers: Readonly<Record<string, string>>,
+    status: number,
+  ): AsyncGenerator<Buffer> {
+    const window_ms = this.#timeout_ms;
+    const watchdog = new Watchdog(window_ms, () =>
+      this.#end(this.#late(`no progress in receiving for ${window_ms} ms`)),
+    );
+    const announced = headers['content-length'];
+    const bodyless = this.#request.method === 'HEAD' || status === 204 || status === 304;
+    let received = 0;
+    try {
+      for await (const chunk of body) {
+        received += chunk.length;
+        watchdog.progress(chunk.length);
+        watchdog.waiting(false);
+        yield chunk;
+        watchdog.waiting(true);
+      }
+      if (announced !== undefined && !bodyless && received !== Number(announced)) {
+        throw new CloudError(
+          'network',
+          `${this.#doing}: cut short, ${announced} bytes were announced, ${received} came`,
+        );
+      }
+    } catch (error) {
+      throw this.failed(error);
+    } finally {
+      watchdog.stop();
+      this.#finish();
+    }
+  }
+
+  /** The error to throw; the call is over. */
+  failed(error: unknown): CloudError {
+    this.#finish();
+    const { reason } = this.#abort.signal as { reason: unknown };
+    if (this.#abort.signal.aborted && reason instanceof CloudError) return reason;
+    if (error instanceof CloudError) return error;
+    return transportError(error, this.#doing);
+  }
+
+  #finish(): void {
+    if (this.#finished) return;
+    this.#finished = true;
+    if (this.#answering !== null) clearTimeout(this.#answering);
+    this.#sending?.stop();
+    this.#request.signal?.removeEventListener('abort', this.#onCallerAbort);
+    this.#release();
+  }
+}
+
+class Received implements HttpResponse {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly path: string;
+  readonly body: AsyncIterable<Buffer>;
+  readonly #method: string;
+  readonly #drop: () => void;
+
+  constructor(
+    status: number,
+    headers: Readonly<Record<string, string>>,
+    request: HttpRequest,
+    body: AsyncIterable<Buffer>,
+    drop: () => void,
+  ) {
+    this.status = status;
+    this.headers = headers;
+    this.path = request.path;
+    this.body = body;
+    this.#method = request.method;
+    this.#drop = drop;
+  }
+
+  async text(limit_bytes = 1 << 20): Promise<string> {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of this.body) {
+      size += chunk.length;
+      if (size > limit_bytes) {
+        this.#drop();
+        throw new CloudError(
+          'protocol',
+          `${this.#method} ${this.path}: an answer of at most ${limit_bytes} bytes is required`,
+        );
+      }
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks).toString('utf8');
+  }
+
+  cancel(): void {
+    this.#drop();
+  }
+
+  async discard(): Promise<void> {
+    const announced = this.headers['content-length'];
+    if (announced !== undefined && Number(announced) > 256 * 1024) {
+      this.#drop();
+      return;
+    }
+    try {
+      await this.text(256 * 1024);
+    } catch {
+      this.#drop(); // the status said it all
+    }
+  }
+}
+
+function isStream(body: HttpRequest['body']): body is AsyncIterable<Buffer> {
+  return body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
+}
+
+const NETWORK_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EAI_NODATA',
+  'EADDRNOTAVAIL',
+  'UND_ERR_SOCKET',
+  'UND_ERR_CLOSED',
+  'UND_ERR_DESTROYED',
+]);
+
+/** What undici, node and TLS throw -> CloudError. */
+export function transportError(error: unknown, doing: string): CloudError {
+  const found = error as { code?: unknown; message?: unknown; name?: unknown; errors?: unknown } | undefined;
+  const inner = Array.isArray(found?.errors) ? (found.errors[0] as { code?: unknown } | undefined) : undefined;
+  const code = String(found?.code ?? inner?.code ?? '');
+  const message = String(found?.message ?? '') || code;
+  const make = (as: ErrorCode, text: string) => new CloudError(as, `${doing}: ${text}`, { cause: error });
+  if (found?.name === 'AbortError' || code === 'UND_ERR_ABORTED') return make('interrupted', 'interrupted');
+  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return make('timeout', 'no connection in time');
+  if (NETWORK_CODES.has(code)) return make('network', message);
+  if (/^(CERT_|ERR_TLS|ERR_SSL|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH)/.test(code)) {
+    return make('protocol', `the server's certificate or TLS is not accepted (${message})`);
+  }
+  if (code.startsWith('HPE_') || code.startsWith('UND_ERR_')) return make('protocol', `no valid HTTP (${message})`);
+  // What a source of ours throws while it is read (EIO and the like) keeps its own name.
+  return make(code.startsWith('E') ? 'io' : 'network', message);
+}
+
+/** The one table: HTTP status -> what went wrong. */
+const STATUS: Readonly<Record<number, ErrorCode>> = {
+  400: 'invalid',
+  401: 'unauthorized',
+  403: 'no_access',
+  404: 'not_found',
+  405: 'not_permitted',
+  408: 'timeout',
+  409: 'not_found', // WebDAV: the parent collection is missing
+  410: 'not_found',
+  412: 'precondition',
+  413: 'too_large',
+  414: 'name_too_long',
+  415: 'unsupported',
+  416: 'protocol', // we ask only for what the listing says is there
+  423: 'locked',
+  424: 'locked', // failed because of another resource, nearly always a locked one
+  425: 'busy_server',
+  429: 'busy_server',
+  431: 'name_too_long',
+  500: 'server',
+  501: 'unsupported',
+  502: 'server',
+  503: 'busy_server',
+  504: 'server',
+  507: 'quota',
+  508: 'symlink_loop',
+  511: 'network', // a network that wants us to sign in first
+};
+
+export function codeOfStatus(status: number): ErrorCode {
+  const known = STATUS[status];
+  if (known !== undefined) return known;
+  if (status >= 500) return 'server';
+  return status >= 400 ? 'not_permitted' : 'protocol';
+}
+
+/** Retry-After (RFC 9110 section 10.2.3) in seconds from now. */
+export function parseRetryAfter(header: string | undefined, now_ms: number): number | null {
+  if (header === undefined) return null;
+  if (/^\s*\d+\s*$/.test(header)) return Number(header);
+  const date_s = parseHttpDate(header);
+  return date_s === null ? null : Math.max(0, date_s - now_ms / 1000);
+}
+
+/** A failed answer, read and understood. */
+export interface Failure {
+  readonly error: CloudError;
+  /** Children of `<d:error>`: preconditions by name, without sabre's text elements. */
+  readonly conditions: readonly XmlElement[];
+}
+
+/** Consumes the answer. `doing`: what was tried, for the message. */
+export async function readFailure(response: HttpResponse, doing: string): Promise<Failure> {
+  let said = '';
+  let conditions: readonly XmlElement[] = [];
+  const type = response.headers['content-type'] ?? '';
+  if (/xml/i.test(type)) {
+    try {
+      const root = parseXml(await response.text(64 * 1024));
+      if (root.ns === DAV && root.local === 'error') {
+        const message = childOf(root, SABRE, 'message');
+        said = message === null ? '' : textOf(message).trim().slice(0, 500);
+        conditions = elementsOf(root).filter((one) => one.ns !== SABRE);
+      }
+    } catch {
+      await response.discard(); // an error without a readable reason is still that error
+    }
+  } else {
+    await response.discard();
+  }
+  const { status } = response;
+  const retryAfter_s = parseRetryAfter(response.headers['retry-after'], Date.now());
+  const digest = status === 401 && /^\s*digest/i.test(response.headers['www-authenticate'] ?? '');
+  const detail = said !== '' ? said : digest ? 'the server takes Digest authentication only, we send Basic' : '';
+  const error = new CloudError(
+    codeOfStatus(status),
+    `${doing}: the server answered ${status}${detail === '' ? '' : ` (${detail})`}`,
+    {
+      status,
+      ...(retryAfter_s === null ? {} : { retryAfter_s }),
+    },
+  );
+  return { error, conditions };
+}
+
+/** The answer where a DAV document or a plain acknowledgement is due is a web page: somebody in between spoke. */
+export function isWebPage(response: HttpResponse): boolean {
+  return /^\s*(text\/html|application\/xhtml)/i.test(response.headers['content-type'] ?? '');
+}
+
+export function captivePortal(doing: string, response: HttpResponse): CloudError {
+  return new CloudError(
+    'protocol',
+    `${doing}: a WebDAV answer is required, found a web page with status ${response.status} (a network that wants you to sign in first, or no WebDAV address)`,
+    { status: response.status },
+  );
+}

@@ -1,0 +1,125 @@
+// LOCK and UNLOCK (RFC 4918 sections 9.10, 9.11): exclusive write locks of depth 0. Nextcloud's user locks
+// (`X-User-Lock`) have no token of their own: the user is the token.
+
+import { CloudError } from '../errors.js';
+import type { RemotePath } from '../ids.js';
+import { type Dav, show } from './dav.js';
+import { activeLocks, lockInfoOf } from './entry.js';
+import type { HttpRequest, HttpResponse } from './http.js';
+import type { CallOptions, LockInfo } from './remote.js';
+import { DAV, ROOT_XMLNS } from './wire/ns.js';
+import { formatTimeout } from './wire/timeout.js';
+import { childOf, escapeText, parseXml, XML_DECLARATION } from './wire/xml.js';
+
+/** Stands for "the user's lock" where the server has no tokens. */
+const USER_LOCK = 'cloudmount:user-lock';
+const ANSWER_LIMIT_bytes = 256 * 1024;
+
+export interface Taken {
+  readonly token: string;
+  /** The name was free: the server has made an empty file of it. */
+  readonly created: boolean;
+  readonly info: LockInfo;
+}
+
+function byUser(dav: Dav): boolean {
+  return dav.info.dialect === 'nextcloud';
+}
+
+async function ask(dav: Dav, request: HttpRequest, doing: string): Promise<{ response: HttpResponse; text: string }> {
+  const response = await dav.http.request(request);
+  if (response.status !== 200 && response.status !== 201) throw await dav.failureOf(response, doing);
+  return { response, text: await response.text(ANSWER_LIMIT_bytes) };
+}
+
+/** Takes a lock; `locked` when somebody else has it. */
+export async function takeLock(
+  dav: Dav,
+  path: RemotePath,
+  timeout_s: number | null,
+  options: CallOptions,
+): Promise<Taken> {
+  const doing = `locking ${show(path)}`;
+  const owner = escapeText(dav.self.lockOwner);
+  const { response, text } = await ask(
+    dav,
+    {
+      method: 'LOCK',
+      path: dav.href(path),
+      headers: {
+        depth: '0',
+        timeout: formatTimeout(timeout_s ?? 'infinite'),
+        'content-type': 'application/xml; charset=utf-8',
+        ...(byUser(dav) ? { 'x-user-lock': '1' } : {}),
+      },
+      body: `${XML_DECLARATION}<d:lockinfo${ROOT_XMLNS}><d:lockscope><d:exclusive/></d:lockscope><d:locktype><d:write/></d:locktype><d:owner>${owner}</d:owner></d:lockinfo>`,
+      signal: options.signal,
+    },
+    doing,
+  );
+  const created = response.status === 201;
+  if (byUser(dav)) return { token: USER_LOCK, created, info: userLock(dav, timeout_s) };
+  const header = /<([^>]+)>/.exec(response.headers['lock-token'] ?? '')?.[1];
+  const info = readLock(dav, text, header ?? null, doing);
+  if (info.token === null) throw new CloudError('protocol', `${doing}: a lock token is required, found none`);
+  return { token: info.token, created, info };
+}
+
+export async function refreshLock(
+  dav: Dav,
+  path: RemotePath,
+  token: string,
+  timeout_s: number | null,
+  options: CallOptions,
+): Promise<LockInfo> {
+  if (token === USER_LOCK) return (await takeLock(dav, path, timeout_s, options)).info;
+  const doing = `refreshing the lock of ${show(path)}`;
+  const { text } = await ask(
+    dav,
+    {
+      method: 'LOCK',
+      path: dav.href(path),
+      headers: { if: `(<${token}>)`, timeout: formatTimeout(timeout_s ?? 'infinite') },
+      signal: options.signal,
+    },
+    doing,
+  );
+  return readLock(dav, text, token, doing);
+}
+
+export async function freeLock(dav: Dav, path: RemotePath, token: string, options: CallOptions): Promise<void> {
+  const headers: Record<string, string> = token === USER_LOCK ? { 'x-user-lock': '1' } : { 'lock-token': `<${token}>` };
+  await dav.send(
+    { method: 'UNLOCK', path: dav.href(path), headers, signal: options.signal },
+    [200, 204],
+    `unlocking ${show(path)}`,
+  );
+}
+
+/** Answer of LOCK: `<prop><lockdiscovery>` with every lock of the resource; ours is the one with our token. */
+function readLock(dav: Dav, text: string, token: string | null, doing: string): LockInfo {
+  let root: ReturnType<typeof parseXml>;
+  try {
+    root = parseXml(text);
+  } catch (error) {
+    throw new CloudError('protocol', `${doing}: a description of the lock is required, found no XML`, { cause: error });
+  }
+  const discovery = childOf(root, DAV, 'lockdiscovery');
+  const locks = discovery === null ? [] : activeLocks(discovery);
+  const ours = locks.find((lock) => lock.token === token) ?? locks[0];
+  if (ours === undefined)
+    throw new CloudError('protocol', `${doing}: a description of the lock is required, found none`);
+  const owner = dav.self.lockOwner;
+  return { ...lockInfoOf(ours, dav.self), owner, token: token ?? ours.token, mine: true };
+}
+
+function userLock(dav: Dav, timeout_s: number | null): LockInfo {
+  const now_s = Math.floor(Date.now() / 1000);
+  return {
+    owner: dav.self.user ?? dav.self.lockOwner,
+    sinceEpoch_s: now_s,
+    expiresEpoch_s: timeout_s === null ? null : now_s + timeout_s,
+    token: USER_LOCK,
+    mine: true,
+  };
+}

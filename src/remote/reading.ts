@@ -1,0 +1,187 @@
+// Ranged reads. Nothing reaches the sink before the answer has proved to be the version and the range that were asked for;
+// a read cut short goes on where it stopped, with the same version required.
+
+import { CloudError } from '../errors.js';
+import type { RemotePath } from '../ids.js';
+import { type Dav, show } from './dav.js';
+import { captivePortal, type HttpResponse, isWebPage } from './http.js';
+import { type CallOptions, isStrongEtag, type ReadSink } from './remote.js';
+import { retry } from './retry.js';
+import { type ByteRange, formatRange, parseContentRange } from './wire/range.js';
+
+/** See `Remote.read`. */
+export async function readRange(
+  dav: Dav,
+  path: RemotePath,
+  range: ByteRange,
+  etag: string | null,
+  sink: ReadSink,
+  options: CallOptions,
+): Promise<void> {
+  if (range.end === range.start) return;
+  const read = new RangeRead(dav, path, range, etag, sink, options);
+  await retry(() => read.proceed(), dav.retrying(options));
+}
+
+class RangeRead {
+  readonly #dav: Dav;
+  readonly #path: RemotePath;
+  readonly #end: number;
+  readonly #etag: string | null;
+  readonly #sink: ReadSink;
+  readonly #options: CallOptions;
+  /** The first byte the sink has not taken. */
+  #at: number;
+  /** Servers whose tag is weak for a while (mod_dav, young files) refuse If-Match: there the answer's own tag decides. */
+  #ask: boolean;
+
+  constructor(dav: Dav, path: RemotePath, range: ByteRange, etag: string | null, sink: ReadSink, options: CallOptions) {
+    this.#dav = dav;
+    this.#path = path;
+    this.#at = range.start;
+    this.#end = range.end;
+    this.#etag = etag;
+    this.#sink = sink;
+    this.#options = options;
+    this.#ask = isStrongEtag(etag);
+  }
+
+  async proceed(): Promise<void> {
+    const response = await this.#request();
+    switch (response.status) {
+      case 206:
+        return await this.#partial(response);
+      case 200:
+        return await this.#whole(response);
+      case 412:
+        await response.discard();
+        if (this.#ask && this.#dav.info.conditional !== 'if_match') {
+          this.#ask = false;
+          return await this.proceed();
+        }
+        throw this.#stale('another one');
+      case 416: {
+        await response.discard();
+        const entry = await this.#dav.stat(this.#path, this.#options);
+        if (entry.etag !== this.#etag) throw this.#stale(entry.etag);
+        throw this.#protocol(`the server says bytes ${this.#at} to ${this.#end} are not there, of ${entry.size_bytes}`);
+      }
+      default:
+        if (response.status < 300) {
+          await response.discard();
+          throw this.#protocol(`status 206 is required, found ${response.status}`);
+        }
+        throw await this.#dav.failureOf(response, this.#doing);
+    }
+  }
+
+  get #doing(): string {
+    return `reading ${show(this.#path)}`;
+  }
+
+  #request(): Promise<HttpResponse> {
+    return this.#dav.http.request({
+      method: 'GET',
+      path: this.#dav.href(this.#path),
+      headers: {
+        range: formatRange({ start: this.#at, end: this.#end }),
+        'accept-encoding': 'identity',
+        ...(this.#ask && this.#etag !== null ? { 'if-match': this.#etag } : {}),
+      },
+      lane: 'read',
+      signal: this.#options.signal,
+    });
+  }
+
+  async #partial(response: HttpResponse): Promise<void> {
+    const header = response.headers['content-range'] ?? '';
+    const found = parseContentRange(header)?.range ?? null;
+    if (found === null || found.start !== this.#at || found.end !== this.#end) {
+      this.#refuse(
+        response,
+        `Content-Range for [${this.#at}, ${this.#end}) is required, found ${JSON.stringify(header)}`,
+      );
+    }
+    const length = response.headers['content-length'];
+    if (length !== undefined && Number(length) !== this.#end - this.#at) {
+      this.#refuse(response, `${this.#end - this.#at} bytes are required, ${length} are announced`);
+    }
+    this.#verify(response);
+    await this.#deliver(response, 0);
+  }
+
+  /** A server that ignores Range: what we want is inside, if it is the right version and long enough. */
+  async #whole(response: HttpResponse): Promise<void> {
+    if (this.#etag === null) {
+      if (isWebPage(response)) {
+        await response.discard();
+        throw captivePortal(this.#doing, response);
+      }
+      this.#refuse(response, 'the server ignores Range and has no ETag to tell that it is the right file');
+    }
+    this.#verify(response);
+    const length = response.headers['content-length'];
+    if (length === undefined || Number(length) < this.#end) {
+      this.#refuse(response, `at least ${this.#end} bytes are required, ${length ?? 'nothing'} is announced`);
+    }
+    await this.#deliver(response, this.#at);
+  }
+
+  #verify(response: HttpResponse): void {
+    const encoding = response.headers['content-encoding'] ?? 'identity';
+    if (encoding.trim().toLowerCase() !== 'identity')
+      this.#refuse(response, `unencoded bytes are required, found ${encoding}`);
+    if (this.#etag === null) return;
+    const found = this.#dav.versionOf(response);
+    if (found === this.#etag) return;
+    if (found === null) {
+      if (isWebPage(response)) {
+        response.cancel();
+        throw captivePortal(this.#doing, response);
+      }
+      this.#refuse(response, `the ETag ${this.#etag} is required, found none`);
+    }
+    response.cancel();
+    throw this.#stale(found);
+  }
+
+  /** Hands the wanted bytes to the sink after passing over `skip` bytes of the body. */
+  async #deliver(response: HttpResponse, skip: number): Promise<void> {
+    let toSkip = skip;
+    const exact = skip === 0 && response.status === 206;
+    for await (const chunk of response.body) {
+      let rest = chunk;
+      if (toSkip > 0) {
+        const passed = Math.min(toSkip, rest.length);
+        toSkip -= passed;
+        rest = rest.subarray(passed);
+      }
+      const wanted = this.#end - this.#at;
+      if (exact && rest.length > wanted) throw this.#protocol('more bytes came than were asked for');
+      if (rest.length > wanted) rest = rest.subarray(0, wanted);
+      if (rest.length > 0) {
+        const offset = this.#at;
+        this.#at += rest.length;
+        await this.#sink(rest, offset);
+      }
+      if (this.#at === this.#end && !exact) return;
+    }
+    if (this.#at !== this.#end) {
+      throw new CloudError('network', `${this.#doing}: cut short, ${this.#end - this.#at} bytes are missing`);
+    }
+  }
+
+  #refuse(response: HttpResponse, problem: string): never {
+    response.cancel();
+    throw this.#protocol(problem);
+  }
+
+  #protocol(problem: string): CloudError {
+    return new CloudError('protocol', `${this.#doing}: ${problem}`, { path: this.#path });
+  }
+
+  #stale(found: string | null): CloudError {
+    const message = `${this.#doing}: the version ${this.#etag} is required, the server has ${found ?? 'none'}`;
+    return new CloudError('stale', message, { path: this.#path, status: 412 });
+  }
+}

@@ -1,0 +1,168 @@
+// Uploads: one PUT, or chunks put together on the server (`chunked_upload.ts`). The promise is that nothing is overwritten
+// that was not the base of our change, and that a lost answer is neither taken for a conflict nor for success: after a
+// failure that leaves it open whether the server took it, we look, and compare contents.
+
+import { type CloudError, isCloudError, toCloudError } from '../errors.js';
+import type { RemotePath } from '../ids.js';
+import { CHUNKED_FROM_bytes, type Commit, uploadInChunks } from './chunked_upload.js';
+import { type Dav, show } from './dav.js';
+import { guarded, lookAt, mismatch } from './guard.js';
+import type { HttpResponse } from './http.js';
+import type { CallOptions, PosixMeta, Precondition, PutResult, UploadSession, UploadSource } from './remote.js';
+import { isTransient, pause } from './retry.js';
+import { hasSameContent } from './same_content.js';
+import { counted } from './upload_body.js';
+import { isWeak, normalizeEtag } from './wire/etag.js';
+
+/** A server may take its time to write, check and publish what it got. */
+const ANSWER_ms = 120_000;
+const TRIES = 4;
+
+/** See `Remote.put`. */
+export async function upload(
+  dav: Dav,
+  path: RemotePath,
+  source: UploadSource,
+  precondition: Precondition,
+  meta: PosixMeta,
+  session: UploadSession,
+  options: CallOptions,
+): Promise<PutResult> {
+  const { capabilities, uploads } = dav.info;
+  if (capabilities.chunkedUpload && uploads !== null && source.size_bytes > CHUNKED_FROM_bytes) {
+    const commit: Commit = (send) => committing(dav, path, source, precondition, options, send);
+    return await uploadInChunks(dav, path, source, precondition, meta, session, options, commit);
+  }
+  const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(source.sha256) };
+  return await putFile(dav, path, source, precondition, headers, session, options);
+}
+
+/** PUT of a whole body with whatever check of the version the server knows. */
+export async function putFile(
+  dav: Dav,
+  path: RemotePath,
+  source: UploadSource,
+  precondition: Precondition,
+  headers: Readonly<Record<string, string>>,
+  session: Pick<UploadSession, 'progress'>,
+  options: CallOptions,
+): Promise<PutResult> {
+  const send = async (condition: Readonly<Record<string, string>>) => {
+    const body = counted(source, 0, source.size_bytes, session.progress);
+    return await dav.send(
+      {
+        method: 'PUT',
+        path: dav.href(path),
+        headers: { 'content-type': 'application/octet-stream', ...headers, ...condition },
+        body,
+        contentLength: source.size_bytes,
+        lane: 'write',
+        answer_ms: ANSWER_ms,
+        signal: options.signal,
+      },
+      [200, 201, 204],
+      `uploading ${show(path)}`,
+    );
+  };
+  return await committing(dav, path, source, precondition, options, (lockToken) => {
+    if (dav.info.conditional !== 'none') return send(dav.conditionHeaders(precondition, lockToken));
+    return guarded(dav, path, precondition, withToken(options, lockToken), (token) =>
+      send(token === undefined ? {} : { if: `(<${token}>)` }),
+    );
+  });
+}
+
+function withToken(options: CallOptions, lockToken: string | undefined): CallOptions {
+  return {
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(lockToken === undefined ? {} : { lockToken }),
+  };
+}
+
+/** Sends, and finds out what became of it when the answer does not say. */
+async function committing(
+  dav: Dav,
+  path: RemotePath,
+  source: UploadSource,
+  precondition: Precondition,
+  options: CallOptions,
+  send: (lockToken: string | undefined) => Promise<HttpResponse>,
+): Promise<PutResult> {
+  let lockToken = options.lockToken;
+  for (let tried = 0; ; tried++) {
+    let failure: CloudError;
+    try {
+      return await resultOf(dav, path, source, await send(lockToken), options);
+    } catch (error) {
+      failure = toCloudError(error, `uploading ${show(path)}`);
+    }
+    const open = isTransient(failure) || isCloudError(failure, 'timeout');
+    // 405: a collection has the name. For the caller that is another version than the one it knows.
+    if (isCloudError(failure, 'not_permitted') && failure.details.status === 405)
+      throw mismatch(path, precondition, 'a directory');
+    if (!open && failure.code !== 'precondition') throw failure;
+    const state = await whatHappened(dav, path, source, precondition, options).catch((error: unknown) => {
+      throw open ? failure : error;
+    });
+    if (state.kind === 'ours') return state.result;
+    if (state.kind === 'other') throw mismatch(path, precondition, state.found);
+    if (failure.code === 'precondition' && lockToken !== undefined) {
+      // The version is right, so it is the token that did not hold: our lock has run out. The version still protects.
+      lockToken = undefined;
+      continue;
+    }
+    if (failure.code === 'precondition' || failure.code === 'timeout' || tried + 1 >= TRIES) throw failure;
+    const asked_ms = (failure.details.retryAfter_s ?? 0) * 1000;
+    if (asked_ms > dav.http.timeout_ms) throw failure;
+    await pause(Math.max(asked_ms, Math.random() * 200 * 2 ** tried), options.signal);
+  }
+}
+
+type State =
+  | { readonly kind: 'ours'; readonly result: PutResult }
+  | { readonly kind: 'unchanged' }
+  | { readonly kind: 'other'; readonly found: string | null };
+
+async function whatHappened(
+  dav: Dav,
+  path: RemotePath,
+  source: UploadSource,
+  precondition: Precondition,
+  options: CallOptions,
+): Promise<State> {
+  const entry = await lookAt(dav, path, options);
+  if (entry === null) {
+    return precondition.kind === 'if_match' ? { kind: 'other', found: null } : { kind: 'unchanged' };
+  }
+  if (precondition.kind === 'if_match' && entry.etag === precondition.etag) return { kind: 'unchanged' };
+  if (await hasSameContent(dav, path, entry, source, options)) {
+    const created = precondition.kind === 'if_absent';
+    return { kind: 'ours', result: { etag: entry.etag, fileid: entry.fileid, created } };
+  }
+  return precondition.kind === 'none' ? { kind: 'unchanged' } : { kind: 'other', found: entry.etag ?? entry.kind };
+}
+
+async function resultOf(
+  dav: Dav,
+  path: RemotePath,
+  source: UploadSource,
+  response: HttpResponse,
+  options: CallOptions,
+): Promise<PutResult> {
+  const created = response.status === 201;
+  const raw = normalizeEtag(response.headers['etag'] ?? response.headers['oc-etag']);
+  const fileid = response.headers['oc-fileid'] ?? null;
+  const known = fileid !== null || !dav.info.capabilities.fileIds;
+  if (raw !== null && !isWeak(raw) && known) return { etag: dav.dialect.version(raw), fileid, created };
+  const entry = await lookAt(dav, path, options);
+  // Already replaced or removed by somebody: our version has no name any more, and theirs must not be taken for ours.
+  const replaced = entry === null || entry.kind !== 'file' || entry.size_bytes !== source.size_bytes;
+  const sumDiffers =
+    source.sha256 !== undefined &&
+    (entry?.checksum?.startsWith('SHA256:') ?? false) &&
+    entry?.checksum !== `SHA256:${source.sha256.toLowerCase()}`;
+  const etagDiffers = raw !== null && entry?.etag !== dav.dialect.version(raw);
+  if (replaced || sumDiffers || etagDiffers)
+    return { etag: raw === null ? null : dav.dialect.version(raw), fileid, created };
+  return { etag: entry.etag, fileid: entry.fileid, created };
+}

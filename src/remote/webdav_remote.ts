@@ -1,0 +1,288 @@
+// `Remote` over WebDAV, for every server we know: finds out at `connect` what is there, then hands each call to the module
+// that does it. Built from an address (`createRemote`) or from what an earlier connect learned (`createRemoteOffline`).
+
+import { CloudError } from '../errors.js';
+import { type RemotePath, ROOT_PATH } from '../ids.js';
+import { encodeName } from '../names.js';
+import { type Credentials, userOf } from './auth.js';
+import { makeDirectory, moveNode, removeNode, setAttributes } from './changing.js';
+import { Dav, type Log, propElement } from './dav.js';
+import { type Address, detect } from './detect.js';
+import { dialectOf } from './dialects/index.js';
+import { changePage } from './feed.js';
+import { HttpClient, type TlsOptions } from './http.js';
+import { freeLock, refreshLock, takeLock } from './locks.js';
+import { keepPushOpen } from './push.js';
+import { readRange } from './reading.js';
+import type {
+  CallOptions,
+  ChangePage,
+  LockInfo,
+  MetaPatch,
+  PosixMeta,
+  Precondition,
+  PutResult,
+  Quota,
+  ReadSink,
+  Remote,
+  RemoteCapabilities,
+  RemoteEntry,
+  RemoteEvents,
+  UploadSession,
+  UploadSource,
+} from './remote.js';
+import { retry } from './retry.js';
+import type { ServerInfo } from './server_info.js';
+import { putFile, upload } from './upload.js';
+import { propertyText } from './wire/multistatus.js';
+import { DAV, ROOT_XMLNS } from './wire/ns.js';
+import { XML_DECLARATION } from './wire/xml.js';
+
+export interface WebdavRemoteOptions {
+  readonly address: Address;
+  readonly credentials: Credentials;
+  readonly timeout_ms: number;
+  readonly userAgent: string;
+  readonly tls: TlsOptions;
+  /** Written into the locks we take; tells our own from others' after a restart. */
+  readonly lockOwner: string;
+  readonly log: Log;
+  /** From an earlier connect. */
+  readonly info: ServerInfo | null;
+}
+
+const PING_ms = 5_000;
+
+export class WebdavRemote implements Remote {
+  readonly displayUrl: string;
+  readonly #options: WebdavRemoteOptions;
+  readonly #http: HttpClient;
+  readonly #closed = new AbortController();
+  #dav: Dav | null;
+
+  constructor(options: WebdavRemoteOptions) {
+    this.#options = options;
+    this.displayUrl = options.address.origin + options.address.path;
+    this.#http = new HttpClient({
+      origin: options.address.origin,
+      credentials: options.credentials,
+      timeout_ms: options.timeout_ms,
+      userAgent: options.userAgent,
+      tls: options.tls,
+    });
+    this.#dav = options.info === null ? null : this.#davFor(options.info);
+  }
+
+  get capabilities(): RemoteCapabilities {
+    return this.#known.info.capabilities;
+  }
+
+  /** What connect learned, to be stored and given to `createRemoteOffline`. No credentials inside. */
+  describe(): ServerInfo {
+    return this.#known.info;
+  }
+
+  async connect(options: CallOptions = {}): Promise<RemoteCapabilities> {
+    const { address, lockOwner, log } = this.#options;
+    const info = await detect(this.#http, address, { lockOwner }, log, options);
+    this.#dav = this.#davFor(info);
+    return info.capabilities;
+  }
+
+  async stat(path: RemotePath, options: CallOptions = {}): Promise<RemoteEntry> {
+    return await this.#known.stat(path, options);
+  }
+
+  list(path: RemotePath, options: CallOptions = {}): AsyncIterable<readonly RemoteEntry[]> {
+    return this.#known.list(path, options);
+  }
+
+  async read(
+    path: RemotePath,
+    range: { readonly start: number; readonly end: number },
+    etag: string | null,
+    sink: ReadSink,
+    options: CallOptions = {},
+  ): Promise<void> {
+    await readRange(this.#known, path, range, etag, sink, options);
+  }
+
+  async put(
+    path: RemotePath,
+    source: UploadSource,
+    precondition: Precondition,
+    meta: PosixMeta,
+    session: UploadSession,
+    options: CallOptions = {},
+  ): Promise<PutResult> {
+    return await upload(this.#known, path, source, precondition, meta, session, options);
+  }
+
+  async mkdir(path: RemotePath, meta: PosixMeta, options: CallOptions = {}): Promise<PutResult> {
+    return await makeDirectory(this.#known, path, meta, options);
+  }
+
+  async symlink(
+    path: RemotePath,
+    target: string,
+    precondition: Precondition,
+    options: CallOptions = {},
+  ): Promise<PutResult> {
+    const dav = this.#known;
+    if (!dav.info.capabilities.symlinks) {
+      throw new CloudError('unsupported', 'making a symbolic link: this server cannot hold them', { path });
+    }
+    const bytes = encodeName(target);
+    const source: UploadSource = {
+      size_bytes: bytes.length,
+      async *open(start, end) {
+        yield bytes.subarray(start, end);
+      },
+    };
+    const headers = { 'content-type': 'inode/symlink' };
+    const session = { progress: () => undefined };
+    return await putFile(dav, path, source, precondition, headers, session, options);
+  }
+
+  async move(
+    from: RemotePath,
+    to: RemotePath,
+    rule: { readonly overwrite: { readonly etag: string } | null; readonly sourceEtag: string | null },
+    options: CallOptions = {},
+  ): Promise<void> {
+    await moveNode(this.#known, from, to, rule, options);
+  }
+
+  async remove(path: RemotePath, etag: string | null, options: CallOptions = {}): Promise<void> {
+    await removeNode(this.#known, path, etag, options);
+  }
+
+  async setMeta(path: RemotePath, patch: MetaPatch, options: CallOptions = {}): Promise<void> {
+    await setAttributes(this.#known, path, patch, options);
+  }
+
+  async lock(path: RemotePath, options: CallOptions & { readonly timeout_s?: number } = {}): Promise<LockInfo> {
+    const dav = this.#lockable(path);
+    // Locking a free name would make a file of it.
+    await dav.stat(path, options);
+    return (await takeLock(dav, path, options.timeout_s ?? null, options)).info;
+  }
+
+  async refreshLock(path: RemotePath, token: string, options: CallOptions = {}): Promise<LockInfo> {
+    const dav = this.#lockable(path);
+    return await retry(() => refreshLock(dav, path, token, null, options), dav.retrying(options));
+  }
+
+  async unlock(path: RemotePath, token: string, options: CallOptions = {}): Promise<void> {
+    const dav = this.#lockable(path);
+    await retry(() => freeLock(dav, path, token, options), dav.retrying(options));
+  }
+
+  async quota(options: CallOptions = {}): Promise<Quota | null> {
+    const dav = this.#known;
+    const names = ['quota-used-bytes', 'quota-available-bytes'].map((local) => ({ ns: DAV, local }));
+    const request = {
+      method: 'PROPFIND',
+      path: dav.href(ROOT_PATH, true),
+      headers: { depth: '0', 'content-type': 'application/xml; charset=utf-8' },
+      body: `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${propElement(names)}</d:propfind>`,
+      signal: options.signal,
+    };
+    return await retry(async () => {
+      let quota: Quota | null = null;
+      for await (const page of dav.multistatus(request, 'asking for the quota')) {
+        for (const response of page.responses) {
+          const used = number(propertyText(response, DAV, 'quota-used-bytes'));
+          const available = number(propertyText(response, DAV, 'quota-available-bytes'));
+          // Negative: not computed, unknown or unlimited (Nextcloud's -1 to -3).
+          if (used !== null) quota = { used_bytes: used, available_bytes: available };
+        }
+      }
+      return quota;
+    }, dav.retrying(options));
+  }
+
+  async changes(cursor: string | null, options: CallOptions = {}): Promise<ChangePage> {
+    const dav = this.#known;
+    if (!dav.info.capabilities.changeFeed) {
+      throw new CloudError('unsupported', 'asking for changes: this server has no change feed');
+    }
+    return await changePage(dav, cursor, options);
+  }
+
+  watch(events: RemoteEvents, signal: AbortSignal): void {
+    const { info } = this.#known;
+    const { push } = info;
+    if (push === null || signal.aborted) return;
+    const { credentials, userAgent, tls, timeout_ms, log } = this.#options;
+    const preAuth = async (abort: AbortSignal) => await this.#preAuth(push.preAuth, abort);
+    const url = info.origin.replace(/^http/, 'ws') + push.socket;
+    const options = { url, credentials, userAgent, tls, timeout_ms, preAuth, log };
+    void keepPushOpen(options, events, AbortSignal.any([signal, this.#closed.signal]));
+  }
+
+  async ping(options: CallOptions = {}): Promise<void> {
+    const dav = this.#known;
+    const timeout_ms = Math.min(PING_ms, this.#options.timeout_ms);
+    const bound = AbortSignal.timeout(timeout_ms);
+    const signal = options.signal === undefined ? bound : AbortSignal.any([options.signal, bound]);
+    const request = {
+      method: 'PROPFIND',
+      path: dav.href(ROOT_PATH, true),
+      headers: { depth: '0', 'content-type': 'application/xml; charset=utf-8' },
+      body: `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${propElement([{ ns: DAV, local: 'resourcetype' }])}</d:propfind>`,
+      signal,
+      timeout_ms,
+    };
+    try {
+      for await (const _ of dav.multistatus(request, 'asking whether the server is there'));
+    } catch (error) {
+      if (bound.aborted && options.signal?.aborted !== true) {
+        throw new CloudError('timeout', `asking whether the server is there: no answer within ${timeout_ms} ms`, {
+          cause: error,
+        });
+      }
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed.abort();
+    await this.#http.close();
+  }
+
+  get #known(): Dav {
+    if (this.#dav === null)
+      throw new CloudError('offline', 'talking to the server: connect first, nothing is known about it');
+    return this.#dav;
+  }
+
+  #davFor(info: ServerInfo): Dav {
+    const { lockOwner, log, credentials } = this.#options;
+    const self = { user: info.user ?? userOf(credentials), lockOwner };
+    return new Dav({ http: this.#http, info, dialect: dialectOf(info.dialect), self, log });
+  }
+
+  #lockable(path: RemotePath): Dav {
+    const dav = this.#known;
+    if (!dav.info.capabilities.locks) {
+      throw new CloudError('unsupported', 'locking: this server has no locks', { path });
+    }
+    return dav;
+  }
+
+  async #preAuth(path: string | null, signal: AbortSignal): Promise<string> {
+    if (path === null) throw new CloudError('unsupported', 'opening the push channel: it takes user and password only');
+    const response = await this.#http.request({ method: 'POST', path, signal });
+    const token = await response.text(4096);
+    if (response.status !== 200)
+      throw new CloudError('unauthorized', `opening the push channel: status ${response.status}`);
+    return token.trim();
+  }
+}
+
+/** A count of bytes; null for what is none, or negative. */
+function number(text: string | null): number | null {
+  const value = text === null || text === '' ? Number.NaN : Number(text);
+  return Number.isFinite(value) && value >= 0 ? value : null;
+}
