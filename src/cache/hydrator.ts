@@ -200,13 +200,11 @@ export class Hydrator {
   read(node: Hydratable, offset: number, size: number, signal?: AbortSignal): MaybePromise<Buffer> {
     const end = Math.min(offset + size, node.size_bytes);
     if (offset >= end) return EMPTY;
-    const removals = node.extents.removals;
     if (!node.extents.covers(offset, end)) return this.#readLater(node, offset, size, signal);
+    const { removals } = node.extents;
     const data = node.file.read(offset, end - offset);
     if (!isPromise(data)) return data;
-    return data.then((bytes) =>
-      node.extents.removals === removals ? bytes : this.#readLater(node, offset, size, signal),
-    );
+    return unchanged(node, removals, data).then((bytes) => bytes ?? this.#readLater(node, offset, size, signal));
   }
 
   async #readLater(node: Hydratable, offset: number, size: number, signal?: AbortSignal): Promise<Buffer> {
@@ -217,12 +215,12 @@ export class Hydrator {
         await this.need(node, offset, end, { priority: 'read', signal });
         continue; // others ran in between: look again
       }
-      const removals = node.extents.removals;
+      const { removals } = node.extents;
       const data = node.file.read(offset, end - offset);
       // The shared buffer does not survive the way through a promise.
       if (!isPromise(data)) return Buffer.from(data);
-      const bytes = await data;
-      if (node.extents.removals === removals) return bytes;
+      const bytes = await unchanged(node, removals, data);
+      if (bytes !== null) return bytes;
     }
   }
 
@@ -661,6 +659,18 @@ export class Hydrator {
       }
     }
     this.#pump();
+  }
+}
+
+/** The bytes a read from the disk brought; null when an eviction or a truncate came in between, which may have left it
+ * zeros or the end of the file. */
+async function unchanged(node: Hydratable, removals: number, reading: Promise<Buffer>): Promise<Buffer | null> {
+  try {
+    const bytes = await reading;
+    return node.extents.removals === removals ? bytes : null;
+  } catch (error) {
+    if (node.extents.removals !== removals && isCloudError(error, 'corrupt')) return null;
+    throw error;
   }
 }
 

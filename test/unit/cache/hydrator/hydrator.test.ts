@@ -700,6 +700,34 @@ describe('read', () => {
   });
 });
 
+describe('a read from the disk', () => {
+  it('that a truncate overtakes ends where the file ends now', async () => {
+    const node = files.node(10 * MiB);
+    node.write(0, serverBytes(0, 3 * MiB));
+    const reading = hydrator.read(node, MiB, 2 * MiB); // too long for the page cache's short way
+    node.truncate(MiB + 100);
+    expect(Buffer.compare(await reading, serverBytes(MiB, MiB + 100))).toBe(0);
+  });
+
+  it('that an eviction overtakes is made again', async () => {
+    const node = files.node(10 * MiB);
+    node.write(0, serverBytes(0, 2 * MiB));
+    node.extents.markClean();
+    const reading = hydrator.read(node, 0, 2 * MiB);
+    node.evict(0, 2 * MiB);
+    while (remote.requests.length === 0) await settled();
+    await remote.request(0).finish();
+    expect(Buffer.compare(await reading, serverBytes(0, 2 * MiB))).toBe(0);
+  });
+
+  it('of a file that lost bytes is `corrupt`', async () => {
+    const node = files.node(10 * MiB);
+    node.write(0, serverBytes(0, MiB));
+    node.file.truncate(1000); // behind the cache's back
+    await expect((async () => hydrator.read(node, 0, MiB))()).rejects.toMatchObject({ code: 'corrupt' });
+  });
+});
+
 describe('block sums', () => {
   it('are those of the bytes that came', async () => {
     const size = 3 * SUM_BLOCK_BYTES + 777;
