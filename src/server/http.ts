@@ -53,6 +53,8 @@ export class HttpFront {
   readonly #server: http.Server | https.Server;
   readonly #active = new Map<ServerResponse, Active>();
   readonly #bySocket = new WeakMap<Socket, Active>();
+  /** What a connection had moved when its previous request was done: a request's headers are read before it begins. */
+  readonly #moved = new WeakMap<Socket, { readonly read: number; readonly written: number }>();
   readonly #timers: NodeJS.Timeout[] = [];
   #stopping = false;
   #onIdle: (() => void) | null = null;
@@ -138,8 +140,6 @@ export class HttpFront {
   #onRequest(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
     const { socket } = request;
     const started_ms = performance.now();
-    const received = socket.bytesRead;
-    const sent = socket.bytesWritten;
     const abort = new AbortController();
     governBody(request, response, expectsContinue);
     if (this.#stopping) response.shouldKeepAlive = false;
@@ -153,11 +153,14 @@ export class HttpFront {
       this.#active.delete(response);
       this.#bySocket.delete(socket);
       if (this.#stopping) setImmediate(() => this.#server.closeIdleConnections());
+      const before = this.#moved.get(socket) ?? { read: 0, written: 0 };
+      const now = { read: socket.bytesRead, written: socket.bytesWritten };
+      this.#moved.set(socket, now);
       this.#options.onDone({
         context,
         duration_ms: performance.now() - started_ms,
-        received_bytes: socket.bytesRead - received,
-        sent_bytes: socket.bytesWritten - sent,
+        received_bytes: now.read - before.read,
+        sent_bytes: now.written - before.written,
         aborted,
       });
       if (this.#active.size === 0) this.#onIdle?.();

@@ -137,7 +137,7 @@ async function start(
   const bound = await front.listen(options.listen.host, options.listen.port);
   const url = urlOf(options, bound.address, bound.port);
   await lock.publish(url);
-  log.info({ url, dataDir: dir.root, pid: process.pid }, 'the server answers');
+  log.info({ url, dataDir: dir.root }, 'the server answers');
 
   let closing: Promise<void> | null = null;
   return {
