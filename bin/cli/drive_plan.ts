@@ -21,6 +21,8 @@ export interface Login {
   readonly user: string;
   readonly password: string;
   readonly tls: TlsFiles;
+  /** What the cache belongs to if the address may change. */
+  readonly identity?: string;
 }
 
 export interface LoginOptions
@@ -95,6 +97,7 @@ export async function planDrive(
   const tag = cacheDir === standard ? '' : `-${createHash('sha256').update(cacheDir).digest('hex').slice(0, 8)}`;
   return {
     ...login,
+    identity: login.identity ?? null,
     mountPoint,
     cacheDir,
     stateDir: join(context.dirs.state, `${login.account}${tag}`),

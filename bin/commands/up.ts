@@ -89,7 +89,12 @@ export const up: Command<Options> = {
           addedAt: saved?.addedAt ?? new Date().toISOString(),
           serverDir: dataDir,
         });
-        const config = await planDrive({ account: name, url, user, password, tls: {} }, dir, merged, context);
+        const config = await planDrive(
+          { account: name, url, user, password, tls: {}, identity: `${user} on the server in ${dataDir}` },
+          dir,
+          merged,
+          context,
+        );
         const running = await startDriveProcess(config, {
           dirs: context.dirs,
           version: packageVersion(),

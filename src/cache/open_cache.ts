@@ -34,6 +34,8 @@ export interface OpenCacheOptions {
   readonly dir: string;
   readonly remote: Remote;
   readonly account: { readonly name: string; readonly user: string; readonly host: string };
+  /** What the cache belongs to, where the server's address is not it (a local server whose port may change). */
+  readonly identity?: string;
   readonly sizeLimit_bytes: number;
   readonly minFree_bytes: number;
   /** How long a listing is believed where the server does not tell of changes. */
@@ -307,7 +309,7 @@ async function openDatabase(path: string, log: Log): Promise<Database> {
 }
 
 function claim(store: NodeStore, options: OpenCacheOptions, clock: Clock): void {
-  const identity = `${options.account.name}@${options.remote.displayUrl}`;
+  const identity = options.identity ?? `${options.account.name}@${options.remote.displayUrl}`;
   const known = store.setting('account');
   if (known !== null && known !== identity) {
     throw new CloudError(

@@ -8,8 +8,7 @@ import type { Clock } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
 import { type MountedDrive, mountDrive } from '../fs/drive.js';
 import type { Log } from '../log.js';
-import { createRemote, createRemoteOffline } from '../remote/connect.js';
-import type { Remote } from '../remote/remote.js';
+import { createRemote, createRemoteOffline, type RemoteOptions, type WebdavRemote } from '../remote/connect.js';
 import { readTlsFiles } from './accounts/tls_files.js';
 import { busyProcesses } from './busy_processes.js';
 import { ControlServer } from './control/control_server.js';
@@ -71,6 +70,7 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
       dir: config.cacheDir,
       remote,
       account: { name: config.account, ...environment.person },
+      ...(config.identity === null ? {} : { identity: config.identity }),
       sizeLimit_bytes: config.cacheSize_bytes,
       minFree_bytes: config.minFree_bytes,
       dirCacheTime_ms: config.dirCacheTime_ms,
@@ -122,10 +122,10 @@ async function openRemote(
   config: DriveConfig,
   environment: DriveEnvironment,
   saved: SavedDescription,
-): Promise<Remote> {
-  const options = {
+): Promise<WebdavRemote> {
+  const options: RemoteOptions = {
     url: config.url,
-    auth: { user: config.user, password: config.password },
+    auth: { kind: 'basic', user: config.user, password: config.password },
     timeout_ms: config.timeout_ms,
     tls: await readTlsFiles(config.tls),
     userAgent: environment.userAgent,
@@ -148,7 +148,7 @@ interface Parts {
   readonly config: DriveConfig;
   readonly environment: DriveEnvironment;
   readonly saved: SavedDescription;
-  readonly remote: Remote;
+  readonly remote: WebdavRemote;
   readonly cache: DriveCache & CacheControl;
   readonly mounted: MountedDrive;
   readonly service: ServiceManager;

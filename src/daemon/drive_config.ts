@@ -12,6 +12,8 @@ export interface DriveConfig {
   readonly user: string;
   readonly password: string;
   readonly tls: TlsFiles;
+  /** What the cache belongs to if the address may change; null = the address. */
+  readonly identity: string | null;
   /** Absolute, normalized. */
   readonly mountPoint: string;
   readonly cacheDir: string;
@@ -60,6 +62,7 @@ export function parseDriveConfig(value: unknown): DriveConfig {
   for (const key of ['readOnly', 'writeThrough', 'allowOther', 'nonEmpty'] as const) {
     require(typeof config[key] === 'boolean', key, 'true or false');
   }
+  require(config.identity === null || typeof config.identity === 'string', 'identity', 'a text or null');
   for (const key of ['uid', 'gid', 'umask'] as const) {
     require(config[key] === null || Number.isSafeInteger(config[key]), key, 'a number or null');
   }

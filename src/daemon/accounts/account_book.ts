@@ -78,7 +78,7 @@ export class AccountBook {
     const unlock = await lockfile.lock(this.#path, {
       realpath: false,
       stale: 10_000,
-      retries: { retries: 20, minTimeout: 50, maxTimeout: 500 },
+      retries: { retries: 100, minTimeout: 20, maxTimeout: 100 },
     });
     try {
       const accounts = [...edit(await this.list())].sort((a, b) => (a.name < b.name ? -1 : 1));

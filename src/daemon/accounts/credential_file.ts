@@ -55,7 +55,7 @@ export class CredentialFile implements CredentialStore {
     const unlock = await lockfile.lock(this.#path, {
       realpath: false,
       stale: 10_000,
-      retries: { retries: 20, minTimeout: 50, maxTimeout: 500 },
+      retries: { retries: 100, minTimeout: 20, maxTimeout: 100 },
     });
     try {
       const secrets = await this.#read();
