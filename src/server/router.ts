@@ -183,7 +183,7 @@ export class Router {
         return;
       case 'uploads':
         if (userIdOf(location.user) === user.id) {
-          const tree = await treeOf(this.#services.metadata, context.principal);
+          const tree = await treeOf(this.#services.metadata, context.principal, location.user);
           await this.#services.uploads.handle(context, location, tree);
         } else {
           sendNotFound(context);
@@ -196,7 +196,7 @@ export class Router {
         }
         const { request, response, id, log, signal } = context;
         await this.#services.dav.handle(request, response, {
-          ...(await treeOf(this.#services.metadata, context.principal)),
+          ...(await treeOf(this.#services.metadata, context.principal, location.user)),
           basePath: location.base,
           requestId: id,
           log,
@@ -221,16 +221,21 @@ export class Router {
   }
 }
 
-/** The parts of a DAV context that come from the user alone. */
-export async function treeOf(metadata: MetadataStore, principal: Principal) {
+/** The parts of a DAV context that come from the user alone. `spelled`: the name as this request writes it. */
+async function treeOf(metadata: MetadataStore, principal: Principal, spelled: string | null) {
   const { user } = principal;
   const root = await metadata.read((tx) => tx.root(user.id));
   const rootId = (root ?? (await metadata.write((tx) => tx.ensureRoot(user.id)))).id;
-  const name = encodeSegment(user.name);
+  const names = new Set([user.name, user.id, spelled ?? user.name].map(encodeSegment));
+  const named = [...names].flatMap((name) => [`/dav/files/${name}/`, `/remote.php/dav/files/${name}/`]);
   return {
-    principal: { userId: user.id, displayName: user.displayName, href: `/remote.php/dav/files/${name}/` },
+    principal: {
+      userId: user.id,
+      displayName: user.displayName,
+      href: `/remote.php/dav/files/${encodeSegment(user.name)}/`,
+    },
     rootId,
-    aliases: [`/dav/files/${name}/`, `/remote.php/dav/files/${name}/`, '/remote.php/webdav/', '/webdav/'],
+    aliases: [...named, '/remote.php/webdav/', '/webdav/'],
   };
 }
 
