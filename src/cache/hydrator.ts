@@ -139,9 +139,12 @@ const DEFAULTS: HydratorLimits = {
 };
 
 /** Of a file's requests, how many only programs that wait may use. */
-const PER_FILE_RESERVED = 2;
+const PER_FILE_RESERVED = 1;
 /** A program that would wait longer than this for bytes far inside a running request gets a request of its own. */
 const PATIENCE_ms = 100;
+/** A read-ahead window is split into this many requests, unless they get smaller than the least or the link's chunk. */
+const AHEAD_PARTS = 4;
+const AHEAD_LEAST_BYTES = 512 * 1024;
 const PRIORITIES: readonly FetchPriority[] = ['read', 'ahead', 'pin'];
 const EMPTY = Buffer.alloc(0);
 
@@ -378,11 +381,21 @@ export class Hydrator {
     while (this.#running < total && state.fetches.size < perFile) {
       const gap = this.#nextGap(waiter);
       if (gap === null) break;
-      const most = waiter.priority === 'read' ? this.#limits.request_bytes : this.#link.chunk_bytes;
-      this.#start(waiter, gap.start, Math.min(gap.end, gap.start + Math.min(most, this.#limits.request_bytes)));
+      this.#start(waiter, gap.start, Math.min(gap.end, gap.start + this.#requestSize(waiter)));
     }
     // A local truncate or write may have made the waiter's bytes unnecessary or present.
     if (state.fetches.size === 0 && this.#nextGap(waiter) === null) this.#settle(waiter, null);
+  }
+
+  /** A program's read is one request. Read-ahead is split so that a young window runs in parallel already: several
+   * connections fill a long line sooner than one. */
+  #requestSize(waiter: Waiter): number {
+    const { request_bytes, block_bytes } = this.#limits;
+    if (waiter.priority === 'read') return request_bytes;
+    const chunk = Math.min(this.#link.chunk_bytes, request_bytes);
+    if (waiter.priority === 'pin') return chunk;
+    const part = Math.ceil((waiter.to - waiter.from) / AHEAD_PARTS / block_bytes) * block_bytes;
+    return Math.min(chunk, Math.max(part, AHEAD_LEAST_BYTES));
   }
 
   /** The first range the waiter misses and that no running fetch brings. */

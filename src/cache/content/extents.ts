@@ -86,6 +86,8 @@ function assertRange(start: number, end: number): void {
 }
 
 const FORMAT = 1;
+/** LEB128 of a number below 2^53. */
+const VARINT_MAX_BYTES = 8;
 const EMPTY: ByteRange[] = [];
 
 export class ExtentSet {
@@ -240,10 +242,12 @@ export class ExtentSet {
 
   /** Compact form for one database column: format byte, then per layer a count and (gap, length) pairs as LEB128. */
   serialise(): Buffer {
-    const bytes: number[] = [FORMAT];
-    writeLayer(bytes, this.#present);
-    writeLayer(bytes, this.#dirty);
-    return Buffer.from(bytes);
+    const longest = 1 + VARINT_MAX_BYTES * (2 + this.#present.length + this.#dirty.length);
+    const cursor = { bytes: Buffer.allocUnsafe(longest), at: 1 };
+    cursor.bytes[0] = FORMAT;
+    writeLayer(cursor, this.#present);
+    writeLayer(cursor, this.#dirty);
+    return Buffer.from(cursor.bytes.subarray(0, cursor.at));
   }
 
   /** The inverse of `serialise`. Null = nothing is here. Throws `corrupt` on anything `serialise` does not write. */
@@ -285,13 +289,13 @@ function damaged(required: string, found: string): CloudError {
   return new CloudError('corrupt', `reading the extents of a file: required ${required}, found ${found}`);
 }
 
-function writeVarint(bytes: number[], value: number): void {
+function writeVarint(cursor: Cursor, value: number): void {
   let rest = value;
   while (rest >= 0x80) {
-    bytes.push((rest % 0x80) | 0x80);
+    cursor.bytes[cursor.at++] = (rest % 0x80) | 0x80;
     rest = Math.floor(rest / 0x80);
   }
-  bytes.push(rest);
+  cursor.bytes[cursor.at++] = rest;
 }
 
 function readVarint(cursor: Cursor): number {
@@ -309,14 +313,14 @@ function readVarint(cursor: Cursor): number {
   }
 }
 
-function writeLayer(bytes: number[], list: readonly number[]): void {
-  writeVarint(bytes, list.length >> 1);
+function writeLayer(cursor: Cursor, list: readonly number[]): void {
+  writeVarint(cursor, list.length >> 1);
   let previous = 0;
   for (let at = 0; at < list.length; at += 2) {
     const start = list[at] ?? 0;
     const end = list[at + 1] ?? 0;
-    writeVarint(bytes, start - previous);
-    writeVarint(bytes, end - start);
+    writeVarint(cursor, start - previous);
+    writeVarint(cursor, end - start);
     previous = end;
   }
 }

@@ -234,9 +234,21 @@ describe('many requests', () => {
     await settled();
     expect(remote.open).toHaveLength(18);
     for (const node of nodes) {
-      expect(remote.open.filter((request) => request.path === node.path).length).toBeLessThanOrEqual(6);
+      expect(remote.open.filter((request) => request.path === node.path).length).toBeLessThanOrEqual(7);
     }
     expect(hydrator.stats()).toMatchObject({ running: 18, waiting: 4 });
+  });
+
+  it('splits a young window, so that it comes over several connections', async () => {
+    const node = files.node(64 * MiB);
+    hydrator.ahead(node, MiB, 3 * MiB, new AbortController().signal);
+    await settled();
+    expect(remote.open.map((request) => request.range)).toEqual([
+      [MiB, 1.5 * MiB],
+      [1.5 * MiB, 2 * MiB],
+      [2 * MiB, 2.5 * MiB],
+      [2.5 * MiB, 3 * MiB],
+    ]);
   });
 
   it('has room for a program that waits while read-ahead and pins fill the rest', async () => {
