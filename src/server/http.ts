@@ -41,6 +41,7 @@ export interface RequestDone {
 
 interface Active {
   readonly context: RequestContext;
+  readonly socket: Socket;
   readonly abort: AbortController;
 }
 
@@ -117,7 +118,11 @@ export class HttpFront {
     this.#server.closeIdleConnections();
     for (const response of this.#active.keys()) response.shouldKeepAlive = false;
     await this.#drained(graceful_ms);
-    for (const { abort } of this.#active.values()) abort.abort(new Error('the server is stopping'));
+    for (const { abort, context, socket } of this.#active.values()) {
+      abort.abort(new Error('the server is stopping'));
+      // Nothing of it is done yet, and whoever reads the body waits for the client.
+      if (!context.request.complete) socket.destroy();
+    }
     if (this.#active.size > 0) await this.#drained(ABORT_GRACE_MS);
     this.#server.closeAllConnections();
     await closed;
@@ -144,7 +149,7 @@ export class HttpFront {
     governBody(request, response, expectsContinue);
     if (this.#stopping) response.shouldKeepAlive = false;
     const context = this.#context(request, response, abort.signal);
-    const active: Active = { context, abort };
+    const active: Active = { context, socket, abort };
     this.#active.set(response, active);
     this.#bySocket.set(socket, active);
     response.once('close', () => {

@@ -50,12 +50,13 @@ export class PushSession {
     this.#socket = socket;
     this.#check = options.check;
     this.#onLogin = options.onLogin;
-    const timer = setTimeout(() => this.#refuse('Login took too long'), options.authTimeout_ms);
+    const timer = setTimeout(() => {
+      if (this.#state.kind !== 'in') this.#refuse('Login took too long');
+    }, options.authTimeout_ms);
     timer.unref();
     socket.on('message', (data, isBinary) => {
       if (isBinary) this.#refuse('Text messages only');
       else this.#onMessage(String(data)).catch(() => this.#refuse('Internal error'));
-      if (this.#state.kind === 'in') clearTimeout(timer);
     });
     socket.on('pong', () => {
       this.#answered = true;
@@ -123,14 +124,13 @@ export class PushSession {
         this.#socket.send('authenticated');
         return;
       }
+      case 'checking': // sent without waiting for the answer: counts once that is good
       case 'in':
         if (text.trim() === 'listen notify_file_id') {
           this.#wantsIds = true;
           this.#pendingIds = this.#pendingAny ? null : new Set();
         }
         return;
-      case 'checking':
-        this.#refuse('Wait for the answer to the login');
     }
   }
 

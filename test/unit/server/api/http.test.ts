@@ -1,0 +1,185 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { basic, TestServer } from './test_server.js';
+
+let server: TestServer;
+
+afterEach(async () => {
+  await server.end();
+});
+
+const HEAD = `Host: x\r\nAuthorization: ${basic('alice')}\r\n`;
+
+describe('limits', () => {
+  test('headers that are too long are refused as such', async () => {
+    server = await TestServer.start({ limits: { maxHeader_bytes: 4096 } });
+    const raw = server.raw();
+    raw.send(`GET / HTTP/1.1\r\nHost: x\r\nX-Long: ${'x'.repeat(5000)}\r\n\r\n`);
+    expect(await raw.untilClosed()).toMatch(/^HTTP\/1\.1 431 /);
+  });
+
+  test('headers that do not come end the connection', async () => {
+    server = await TestServer.start({ limits: { headersTimeout_ms: 200 } });
+    const raw = server.raw();
+    raw.send('GET / HTTP/1.1\r\nHost: x\r\n');
+    expect(await raw.untilClosed()).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  test('a body that stands still ends the connection and leaves nothing behind', async () => {
+    server = await TestServer.start({ limits: { idleTimeout_ms: 200 } });
+    const raw = server.raw();
+    raw.send(`PUT /webdav/half HTTP/1.1\r\n${HEAD}Content-Length: 200000\r\n\r\n${'x'.repeat(100_000)}`);
+    await raw.untilClosed();
+    expect((await server.call('GET', '/webdav/half')).status).toBe(404);
+    expect(server.requests().find(({ fields }) => fields['method'] === 'PUT')?.fields).toMatchObject({ aborted: true });
+  });
+
+  test('a connection without a request is ended after the keep-alive time', async () => {
+    server = await TestServer.start({ limits: { keepAlive_ms: 100, idleTimeout_ms: 100 } });
+    const raw = server.raw();
+    raw.send('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+    expect(await raw.untilClosed()).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  test.each([
+    ['no HTTP at all', 'HELLO\r\n\r\n'],
+    ['two lengths', 'GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n'],
+    [
+      'length and chunks',
+      'PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    ],
+    ['no Host', 'GET / HTTP/1.1\r\n\r\n'],
+  ])('%s is a bad request', async (_what, text) => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send(text);
+    expect(await raw.untilClosed()).toMatch(/^HTTP\/1\.1 400 /);
+  });
+});
+
+describe('bodies', () => {
+  test('Expect: 100-continue is answered when the body is wanted', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send(`PUT /webdav/f HTTP/1.1\r\n${HEAD}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n`);
+    expect(await raw.until(/\r\n\r\n/)).toBe('HTTP/1.1 100 Continue\r\n\r\n');
+    raw.send('hello');
+    await raw.until(/HTTP\/1\.1 201 /);
+    expect((await server.call('GET', '/webdav/f')).text).toBe('hello');
+  });
+
+  test.each([
+    ['without credentials', 'PUT /webdav/f HTTP/1.1\r\nHost: x\r\n', 401],
+    ['where no folder is', `PUT /webdav/no/f HTTP/1.1\r\n${HEAD}`, 409],
+    ['over a precondition', `PUT /webdav/f HTTP/1.1\r\n${HEAD}If-Match: "x"\r\n`, 412],
+  ])('an upload %s is refused before its body, and the connection ends', async (_what, head, status) => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send(`${head}Expect: 100-continue\r\nContent-Length: 1000000\r\n\r\n`);
+    const received = await raw.untilClosed();
+    expect(received).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    expect(received).toMatch(/\r\nConnection: close\r\n/i);
+  });
+
+  test('a refused upload that is being sent gets its whole answer, not a reset', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send(`PUT /webdav/no/f HTTP/1.1\r\n${HEAD}Content-Length: 50000000\r\n\r\n`);
+    for (let i = 0; i < 20 && !raw.socket.writableNeedDrain; i++) raw.send(Buffer.alloc(100_000));
+    const received = await raw.until(/<\/d:error>/);
+    expect(received).toMatch(/^HTTP\/1\.1 409 /);
+    raw.socket.destroy();
+  });
+
+  test('a refused upload that is here already leaves the connection usable', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send(`PUT /webdav/no/f HTTP/1.1\r\n${HEAD}Content-Length: 5\r\n\r\nhello`);
+    await raw.until(/<\/d:error>/);
+    raw.send('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+    expect(await raw.until(/\{"status":"ok"\}/)).toMatch(/^HTTP\/1\.1 409 [\s\S]*HTTP\/1\.1 200 /);
+    raw.socket.destroy();
+  });
+
+  test('an unknown expectation is refused', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send(`PUT /webdav/f HTTP/1.1\r\n${HEAD}Expect: miracles\r\nContent-Length: 5\r\n\r\n`);
+    expect(await raw.untilClosed()).toMatch(/^HTTP\/1\.1 417 /);
+  });
+
+  test('a connection cut in the middle of an upload leaves what was there', async () => {
+    server = await TestServer.start();
+    await server.call('PUT', '/webdav/f', { body: 'the old one' });
+    const raw = server.raw();
+    raw.send(`PUT /webdav/f HTTP/1.1\r\n${HEAD}Content-Length: 200000\r\n\r\n${'x'.repeat(150_000)}`);
+    raw.socket.end();
+    await raw.untilClosed();
+    expect((await server.call('GET', '/webdav/f')).text).toBe('the old one');
+  });
+
+  test('pipelined requests are answered in order', async () => {
+    server = await TestServer.start();
+    await server.call('PUT', '/webdav/a', { body: 'content a' });
+    const raw = server.raw();
+    raw.send(
+      `GET /webdav/a HTTP/1.1\r\n${HEAD}\r\nGET /webdav/none HTTP/1.1\r\n${HEAD}\r\nGET /healthz HTTP/1.1\r\n${HEAD}Connection: close\r\n\r\n`,
+    );
+    const received = await raw.untilClosed();
+    expect([...received.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status)).toEqual(['200', '404', '200']);
+  });
+
+  test('HEAD has the headers of GET and no body', async () => {
+    server = await TestServer.start();
+    await server.call('PUT', '/webdav/f', { body: 'hello' });
+    const raw = server.raw();
+    raw.send(`HEAD /webdav/f HTTP/1.1\r\n${HEAD}Connection: close\r\n\r\n`);
+    const received = await raw.untilClosed();
+    expect(received).toMatch(/\r\nContent-Length: 5\r\n/);
+    expect(received).toMatch(/\r\n\r\n$/);
+  });
+});
+
+describe('stopping', () => {
+  test('lets a running upload end, takes no new connection', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send(`PUT /webdav/f HTTP/1.1\r\n${HEAD}Expect: 100-continue\r\nContent-Length: 100000\r\n\r\n`);
+    await raw.until(/100 Continue/);
+    raw.send('x'.repeat(50_000));
+    const stopped = server.stop(30_000);
+    raw.send('x'.repeat(50_000));
+    const received = await raw.until(/HTTP\/1\.1 201 [\s\S]*\r\n\r\n/);
+    expect(received).toMatch(/\r\nConnection: close\r\n/i);
+    await stopped;
+    await server.run();
+    expect((await server.call('GET', '/webdav/f')).body.length).toBe(100_000);
+  });
+
+  test('ends what does not end by itself, and nothing half is left', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send(`PUT /webdav/f HTTP/1.1\r\n${HEAD}Expect: 100-continue\r\nContent-Length: 100000\r\n\r\n`);
+    await raw.until(/100 Continue/);
+    raw.send('x'.repeat(50_000));
+    await server.stop(50);
+    await raw.untilClosed();
+    await server.run();
+    expect((await server.call('GET', '/webdav/f')).status).toBe(404);
+  });
+
+  test('ends connections that only wait', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+    await raw.until(/"ok"/);
+    await server.stop(30_000);
+    await raw.untilClosed();
+  });
+
+  test('twice is once', async () => {
+    server = await TestServer.start();
+    const { running } = server;
+    await Promise.all([running.close(), running.close()]);
+    await running.close();
+  });
+});
