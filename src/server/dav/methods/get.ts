@@ -2,7 +2,7 @@
 // the database with their row, others out of the blob store. On a collection a plain page that names its members.
 
 import { randomBytes } from 'node:crypto';
-import { CloudError } from '../../../errors.js';
+import { CloudError, isCloudError } from '../../../errors.js';
 import { encodeName, encodeSegment } from '../../../names.js';
 import { evaluateConditions, ifRangeHolds, parseConditions } from '../../../remote/wire/conditional.js';
 import { formatHttpDate } from '../../../remote/wire/http_date.js';
@@ -148,7 +148,11 @@ async function sendBytes(
     return;
   }
   // Opened before the first header goes out: a content that is missing must not look like a short one.
-  const blob = await services.blobs.open(content?.sha256 ?? '');
+  const blob = await services.blobs.open(content?.sha256 ?? '').catch((error: unknown) => {
+    // To a client "not found" would mean that the file was deleted.
+    if (!isCloudError(error, 'not_found')) throw error;
+    throw new CloudError('corrupt', `reading node ${node.id}: its content is missing in the store`, { cause: error });
+  });
   try {
     if (blob.size_bytes !== node.size_bytes) {
       throw new CloudError('corrupt', `reading: ${node.size_bytes} bytes are recorded, ${blob.size_bytes} are stored`);

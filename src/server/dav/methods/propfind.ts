@@ -74,23 +74,21 @@ class Answer {
     await writeNode(listing, href, node);
     if (this.#depth === 0 || node.kind !== 'dir') return true;
     const members = await tx.children(node.id, null, PAGE_NODES);
-    if (members.length === PAGE_NODES) return false;
-    if (this.#depth === 'infinity' && members.some((member) => member.kind === 'dir')) {
-      const limit = request.services.limits.infinityEntries;
-      if ((await tx.countBelow(node.id, limit + 1)) > limit) {
-        throw new DavFailure(
-          403,
-          'too_large',
-          `listing with Depth infinity: at most ${limit} entries are told, there are more`,
-          {
-            condition: '<d:propfind-finite-depth/>',
-          },
-        );
-      }
-      return false;
+    const isDeep = this.#depth === 'infinity';
+    if (members.length < PAGE_NODES && !(isDeep && members.some((member) => member.kind === 'dir'))) {
+      await writePage(listing, href, members);
+      return true;
     }
-    await writePage(listing, href, members);
-    return true;
+    const limit = request.services.limits.infinityEntries;
+    if (isDeep && (await tx.countBelow(node.id, limit + 1)) > limit) {
+      throw new DavFailure(
+        403,
+        'too_large',
+        `listing with Depth infinity: at most ${limit} entries are told, there are more`,
+        { condition: '<d:propfind-finite-depth/>' },
+      );
+    }
+    return false;
   }
 
   async long(tx: MetadataRead): Promise<void> {

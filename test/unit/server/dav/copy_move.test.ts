@@ -1,0 +1,145 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type DavServer, startDavServer } from './dav_server.js';
+
+let server: DavServer;
+let n = 0;
+let d: string;
+beforeAll(async () => {
+  server = await startDavServer();
+});
+afterAll(() => server.close());
+beforeEach(async () => {
+  d = `d${++n}`;
+  await server.ask('MKCOL', d);
+  await server.ask('MKCOL', `${d}/sub`);
+  await server.ask('PUT', `${d}/f`, { body: 'f', headers: { 'X-OC-Mtime': '5.000000007' } });
+  await server.ask('PUT', `${d}/big`, { body: Buffer.alloc(100_000, 1) });
+  await server.ask('PUT', `${d}/sub/g`, { body: 'g' });
+});
+
+const transfer = (method: string, from: string, to: string, headers: Record<string, string> = {}) =>
+  server.ask(method, `${d}/${from}`, { headers: { Destination: `/dav/files/anna/${d}/${to}`, ...headers } });
+const text = async (path: string) => {
+  const { status, text: body } = await server.ask('GET', `${d}/${path}`);
+  return status === 200 ? body : status;
+};
+const id = async (path: string) => (await server.ask('HEAD', `${d}/${path}`)).headers['oc-fileid'];
+const sizeOfTree = async () => {
+  const root = await server.rootOf('anna');
+  return (await server.metadata.read((tx) => tx.usage(root))).used_bytes;
+};
+
+describe('MOVE', () => {
+  test('201 to a new name with the identity kept, 204 over another file', async () => {
+    const before = await id('f');
+    const etag = (await server.ask('HEAD', `${d}/f`)).headers.etag;
+    expect((await transfer('MOVE', 'f', 'new')).status).toBe(201);
+    expect([await text('f'), await text('new'), await id('new')]).toEqual([404, 'f', before]);
+    expect((await server.ask('HEAD', `${d}/new`)).headers.etag).toBe(etag);
+    expect((await transfer('MOVE', 'new', 'sub/g')).status).toBe(204);
+    expect([await text('sub/g'), await id('sub/g')]).toEqual(['f', before]);
+  });
+
+  test('a collection with all below, also over another collection', async () => {
+    expect((await transfer('MOVE', 'sub', 'moved')).status).toBe(201);
+    expect([await text('sub/g'), await text('moved/g')]).toEqual([404, 'g']);
+    await server.ask('MKCOL', `${d}/target`);
+    await server.ask('PUT', `${d}/target/old`, { body: 'old' });
+    expect((await transfer('MOVE', 'moved', 'target', { Overwrite: 'F' })).status).toBe(412);
+    expect(await text('target/old')).toBe('old');
+    expect((await transfer('MOVE', 'moved/', 'target/')).status).toBe(204);
+    expect([await text('target/g'), await text('target/old')]).toEqual(['g', 404]);
+  });
+
+  test('there is never a moment with both names or with neither', async () => {
+    let stop = false;
+    const seen = new Set<string>();
+    const watch = async () => {
+      while (!stop) {
+        const listing = await server.ask('PROPFIND', d, { headers: { Depth: '1' } });
+        const names = [...listing.text.matchAll(/<d:href>[^<]*\/(one|two)<\/d:href>/g)].map(([, name]) => name);
+        seen.add(names.join('+'));
+      }
+    };
+    await transfer('MOVE', 'f', 'one');
+    const watching = Promise.all([watch(), watch()]);
+    for (let i = 0; i < 30; i++) await transfer('MOVE', i % 2 === 0 ? 'one' : 'two', i % 2 === 0 ? 'two' : 'one');
+    stop = true;
+    await watching;
+    for (const state of seen) expect(['one', 'two']).toContain(state);
+  });
+
+  test('Depth must be infinity', async () => {
+    expect((await transfer('MOVE', 'f', 'x', { Depth: '0' })).status).toBe(400);
+    expect((await transfer('MOVE', 'f', 'x', { Depth: 'infinity' })).status).toBe(201);
+  });
+});
+
+describe('COPY', () => {
+  test('a file: a new identity, the same content and time; both live on their own', async () => {
+    expect((await transfer('COPY', 'f', 'copy')).status).toBe(201);
+    expect(await id('copy')).not.toBe(await id('f'));
+    const find = await server.ask('PROPFIND', `${d}/copy`, {
+      headers: { Depth: '0' },
+      body: '<d:propfind xmlns:d="DAV:" xmlns:c="urn:cloudmount"><d:prop><c:mtime/></d:prop></d:propfind>',
+    });
+    expect(find.text).toContain('5.000000007');
+    await server.ask('PUT', `${d}/f`, { body: 'changed' });
+    await server.ask('DELETE', `${d}/f`);
+    expect(await text('copy')).toBe('f');
+    await transfer('COPY', 'big', 'big2');
+    await server.ask('DELETE', `${d}/big`);
+    expect((await server.ask('GET', `${d}/big2`)).bytes.equals(Buffer.alloc(100_000, 1))).toBe(true);
+  });
+
+  test('over a file keeps the identity of what it replaces', async () => {
+    const before = await id('sub/g');
+    expect((await transfer('COPY', 'big', 'sub/g')).status).toBe(204);
+    expect(await id('sub/g')).toBe(before);
+    expect((await server.ask('GET', `${d}/sub/g`)).bytes).toHaveLength(100_000);
+    expect((await transfer('COPY', 'f', 'sub/g', { Overwrite: 'F' })).status).toBe(412);
+  });
+
+  test('a collection: deep, or with Depth 0 alone', async () => {
+    const before = await sizeOfTree();
+    expect((await transfer('COPY', 'sub', 'deep')).status).toBe(201);
+    expect(await text('deep/g')).toBe('g');
+    expect((await transfer('COPY', 'sub', 'flat', { Depth: '0' })).status).toBe(201);
+    expect(await text('flat/g')).toBe(404);
+    expect((await transfer('COPY', 'sub', 'x', { Depth: '1' })).status).toBe(400);
+    expect(await sizeOfTree()).toBe(before + 1);
+    expect((await transfer('COPY', 'flat', 'deep')).status).toBe(204);
+    expect(await text('deep/g')).toBe(404);
+    expect(await sizeOfTree()).toBe(before);
+  });
+});
+
+describe.each(['MOVE', 'COPY'])('%s', (method) => {
+  test.each([
+    ['onto itself', 'f', 'f', 403],
+    ['a collection onto itself', 'sub', 'sub/', 403],
+    ['into itself', 'sub', 'sub/in', 409],
+    ['over what it is in', 'sub/g', 'sub', 409],
+    ['where no collection is', 'f', 'none/x', 409],
+    ['from nothing', 'none', 'x', 404],
+    ['to a name too long', 'f', 'x'.repeat(256), 400],
+    ['to a traversal', 'f', '%2e%2e/x', 400],
+  ])('%s is refused and changes nothing', async (_, from, to, status) => {
+    const before = await sizeOfTree();
+    expect((await transfer(method, from, to)).status).toBe(status);
+    expect([await text('f'), await text('sub/g'), await sizeOfTree()]).toEqual(['f', 'g', before]);
+  });
+
+  test('the destination is judged by its path, whatever host it names', async () => {
+    const headers = { Destination: `https://cloud.example.org:8443/dav/files/anna/${d}/abs%20olute` };
+    expect((await transfer(method, 'f', '', headers)).status).toBe(201);
+    expect(await text('abs%20olute')).toBe('f');
+    expect((await transfer(method, 'big', '', { Destination: '/elsewhere/x' })).status).toBe(502);
+    expect((await transfer(method, 'big', '', { Destination: '/dav/files/anna/' })).status).toBe(403);
+    expect((await server.ask(method, `${d}/big`)).status).toBe(400);
+  });
+
+  test('the root stays where it is', async () => {
+    expect((await server.ask(method, '', { headers: { Destination: `/dav/files/anna/${d}/x` } })).status).toBe(403);
+  });
+});
