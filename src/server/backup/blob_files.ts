@@ -53,6 +53,9 @@ export async function copyBlobFile(from: string, to: string, blob: BlobRef, sign
   await mkdir(dirname(to), { recursive: true, mode: 0o700 });
   const temporary = `${to}.copying`;
   const source = await open(from, 'r').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
+      throw new CloudError('corrupt', `content ${blob.sha256}: it is required, there is no ${from}`, { cause: error });
+    }
     throw toCloudError(error, `reading the content ${blob.sha256}`);
   });
   try {
