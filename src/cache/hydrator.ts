@@ -502,6 +502,7 @@ export class Hydrator {
     }
     const complete = fetch.at >= fetch.end;
     if (complete && fetch.etag === null && fetch.phase === 'running') this.#keepUnverified(fetch);
+    this.#sumEdges(fetch);
     this.#space?.refund(reserved - fetch.stored);
     if (first_ms !== null) {
       const duration_ms = this.#clock.monotonic_ms() - first_ms;
@@ -582,6 +583,21 @@ export class Hydrator {
     }
   }
 
+  /** Blocks that came in pieces, by this fetch and another: summed from what has just been written. */
+  #sumEdges(fetch: Fetch): void {
+    const { extents, sums, remoteSize_bytes, gen } = fetch.state.node;
+    if (fetch.stored === 0 || gen !== fetch.gen) return;
+    for (const at of [fetch.start, fetch.at - 1]) {
+      const block = Math.floor(at / SUM_BLOCK_BYTES);
+      const start = block * SUM_BLOCK_BYTES;
+      const end = Math.min(start + SUM_BLOCK_BYTES, remoteSize_bytes);
+      if (end <= start || sums.get(block) !== undefined || !extents.covers(start, end)) continue;
+      if (extents.dirtyWithin(start, end).length > 0) continue;
+      const bytes = fetch.file.readWarm(start, end - start);
+      if (bytes !== null) sums.record(block, bytes);
+    }
+  }
+
   /** A server without ETags: the range counts only because all of it came in one answer. */
   #keepUnverified(fetch: Fetch): void {
     const { node } = fetch.state;
@@ -603,8 +619,11 @@ export class Hydrator {
     const moved = error.code === 'not_found' && state.node.remotePath() !== fetch.path;
     const retry = moved || isCloudError(error, 'network', 'busy_server', 'server', 'timeout');
     if (retry && fetch.at > fetch.start && fetch.etag !== null) return; // it got on: go on from there
+    // Read-ahead does not wait for room; a program that counted on it asks for itself, and does.
+    const onlyAhead = fetch.priority === 'ahead' && error.code === 'no_space';
     for (const waiter of [...state.waiters]) {
       if (waiter.from >= fetch.end || waiter.to <= fetch.at) continue;
+      if (onlyAhead && waiter.priority !== 'ahead') continue;
       waiter.attempts += 1;
       if (retry && waiter.attempts < this.#limits.attempts) this.#backOff(waiter, error.details.retryAfter_s ?? 0);
       else if (waiter.start < fetch.end && waiter.end > coming(fetch)) this.#settle(waiter, error);

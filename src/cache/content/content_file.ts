@@ -69,8 +69,13 @@ export class ContentFile {
    * when the file is shorter than that: callers ask only for bytes that were stored. */
   read(offset: number, size: number): MaybePromise<Buffer> {
     if (size === 0) return EMPTY;
-    if (size <= WARM_READ_BYTES && warm.read(this.fd, offset, size) === size) return warm.buffer.subarray(0, size);
-    return this.readAsync(offset, size);
+    return this.readWarm(offset, size) ?? this.readAsync(offset, size);
+  }
+
+  /** The same if the page cache has all of it, else null: never waits. The buffer is shared, see `read`. */
+  readWarm(offset: number, size: number): Buffer | null {
+    if (size > WARM_READ_BYTES || warm.read(this.fd, offset, size) !== size) return null;
+    return warm.buffer.subarray(0, size);
   }
 
   /** Exactly `size` bytes in a buffer of their own, waiting for the disk on the thread pool. */

@@ -211,6 +211,22 @@ describe('who waits', () => {
     expect(remote.request(1).range).toEqual([1000, BLOCK]);
   });
 
+  it('keeps new waiters apart from a request that is only just ending', async () => {
+    const node = files.node(10 * MiB);
+    const gone = new AbortController();
+    const first = Promise.resolve(hydrator.need(node, 0, 1, { priority: 'read', signal: gone.signal }));
+    gone.abort();
+    const second = Promise.resolve(hydrator.need(node, 0, 1, { priority: 'read' }));
+    await expect(first).rejects.toMatchObject({ code: 'interrupted' });
+    await settled();
+    expect(hydrator.isBusy(node)).toBe(true);
+    need(node, 1, 2);
+    await settled();
+    expect(remote.open).toHaveLength(1);
+    await remote.request(remote.requests.length - 1).finish();
+    await second;
+  });
+
   it('does not take bytes of an aborted request that arrive late', async () => {
     const node = files.node(10 * MiB);
     const gone = new AbortController();
@@ -646,6 +662,31 @@ describe('space', () => {
     expect(hydrator.isBusy(node)).toBe(false);
   });
 
+  it('that read-ahead does not get is no error of the program that counted on it', async () => {
+    let give = () => {};
+    hydrator = make({
+      space: {
+        reserve: (_bytes, { wait }) =>
+          new Promise<void>((resolve, reject) => {
+            give = wait ? resolve : () => reject(new CloudError('no_space', 'full'));
+          }),
+        refund: () => {},
+      },
+    });
+    const node = files.node(10 * MiB);
+    hydrator.ahead(node, 0, BLOCK, new AbortController().signal);
+    const reader = need(node, 0, 1);
+    await settled();
+    give(); // read-ahead is refused
+    await settled();
+    expect(reader.done).toBe('pending');
+    give(); // the program's own request is not
+    await settled();
+    await remote.request(0).finish();
+    await settled();
+    expect(reader.done).toBe('ok');
+  });
+
   it('may take longer than the network may be silent', async () => {
     let give = () => {};
     hydrator = make({
@@ -754,6 +795,23 @@ describe('block sums', () => {
     await fillSums(node.file, node.extents, size, expected, () => false);
     expect(node.sums.blocks()).toEqual([0, 1, 2, 3]);
     expect(node.sums.serialise()).toEqual(expected.serialise());
+  });
+
+  it('cover blocks that came in pieces', async () => {
+    const node = files.node(10 * MiB);
+    need(node, BLOCK, 2 * BLOCK);
+    await settled();
+    await remote.request(0).finish();
+    need(node, 0, BLOCK);
+    need(node, 10 * MiB - BLOCK, 10 * MiB);
+    await settled();
+    await remote.request(1).finish();
+    await remote.request(2).finish();
+    await settled();
+    expect(node.sums.blocks()).toEqual([0]);
+    const expected = new BlockSums();
+    expected.record(0, serverBytes(0, SUM_BLOCK_BYTES));
+    expect(node.sums.get(0)).toEqual(expected.get(0));
   });
 
   it('are not kept of a block that was written to while it came', async () => {

@@ -198,6 +198,19 @@ describe('SpaceBudget', () => {
     expect(outcome(() => space.reserve(100, { signal: gone.signal })).done).toBe('interrupted');
   });
 
+  it('counts nothing for who gave up while room was being made', async () => {
+    const shelf = new Shelf();
+    shelf.slow = true;
+    shelf.add(1000);
+    const { space } = budget(shelf);
+    const gone = new AbortController();
+    const writer = outcome(() => space.reserve(100, { signal: gone.signal }));
+    gone.abort();
+    await settled();
+    expect(writer.done).toBe('interrupted');
+    expect(space.used_bytes).toBe(0);
+  });
+
   it('keeps the floor of free disk space, also against other programs', async () => {
     const shelf = new Shelf();
     shelf.add(300);
