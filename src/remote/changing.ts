@@ -2,7 +2,7 @@
 // where an answer was lost, we look what the tree says before we call it a failure.
 
 import { CloudError, isCloudError } from '../errors.js';
-import { isWithin, type RemotePath } from '../ids.js';
+import { isWithin, type RemotePath, splitPath } from '../ids.js';
 import { type Dav, show } from './dav.js';
 import { guarded, lookAt, mismatch, requireNow } from './guard.js';
 import { codeOfStatus } from './http.js';
@@ -29,21 +29,27 @@ export async function makeDirectory(
         {
           method: 'MKCOL',
           path: dav.href(path, true),
-          headers: { ...dav.dialect.metaHeaders(meta), ...dav.conditionHeaders({ kind: 'none' }, options.lockToken) },
+          headers: {
+            ...dav.dialect.metaHeaders(meta),
+            ...dav.conditionHeaders(path, { kind: 'none' }, options.lockToken),
+          },
           signal: options.signal,
         },
         [201],
         doing,
       );
     } catch (error) {
-      if (!isCloudError(error, 'not_permitted') || error.details.status !== 405) throw error;
+      // 405 says that the name is taken; mod_dav says 400 when a file has it.
+      if (!isCloudError(error, 'not_permitted', 'invalid')) throw error;
+      const there = await lookAt(dav, path, options);
+      if (there === null) throw error;
       // After a try whose answer was lost a directory there is the one we asked for.
-      if (tried > 0 && (await lookAt(dav, path, options))?.kind === 'dir') return null;
+      if (tried > 0 && there.kind === 'dir') return null;
       throw new CloudError('exists', `${doing}: the name is taken`, { status: 405, path });
     }
   }, dav.retrying(options));
   const etag = response === null || !dav.dialect.collectionEtags ? null : dav.versionOf(response);
-  const fileid = response?.headers['oc-fileid'] ?? null;
+  const fileid = response === null ? null : dav.fileidOf(response);
   const { fileIds, collectionEtags } = dav.info.capabilities;
   if ((fileid !== null || !fileIds) && (etag !== null || !collectionEtags)) return { etag, fileid, created: true };
   const entry = await lookAt(dav, path, options);
@@ -91,15 +97,18 @@ export async function moveNode(
   };
   const { overwrite } = rule;
   const attempt = async () => {
-    if (overwrite === null) return await send(sourceCondition(dav, rule, options));
+    if (overwrite === null) return await send(sourceCondition(dav, from, rule, options));
     const precondition: Precondition = { kind: 'if_match', etag: overwrite.etag };
     if (dav.info.conditional !== 'none') {
-      return await send({ ...sourceCondition(dav, rule, {}), if: targetCondition(dav, to, overwrite.etag, options) });
+      return await send({
+        ...sourceCondition(dav, from, rule, {}),
+        if: targetCondition(dav, to, overwrite.etag, options),
+      });
     }
     const target = await requireNow(dav, to, precondition, options);
     if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
     return await guarded(dav, to, precondition, options, (token) =>
-      send(token === undefined ? {} : { if: `<${dav.url(to)}> (<${token}>)` }),
+      send(dav.conditionHeaders(to, { kind: 'none' }, token)),
     );
   };
   await retry(async (tried) => {
@@ -113,8 +122,13 @@ export async function moveNode(
     }
   }, dav.retrying(options));
 
-  /** 412 says that something did not hold; which one decides what the caller does. */
+  /** 412 says that something did not hold; which one decides what the caller does. mod_dav says 500 where the parent of
+   * the target is missing. */
   async function explained(error: unknown): Promise<unknown> {
+    if (isCloudError(error, 'server', 'no_access')) {
+      const missing = (await lookAt(dav, splitPath(to).parent, options)) === null;
+      return missing ? new CloudError('not_found', `${doing}: the target's parent is missing`, { path: to }) : error;
+    }
     if (!isCloudError(error, 'precondition') || overwrite !== null) return error;
     const target = await lookAt(dav, to, options);
     return target === null ? error : new CloudError('exists', `${doing}: the target exists`, { status: 412, path: to });
@@ -131,17 +145,17 @@ async function sourceOf(dav: Dav, from: RemotePath, rule: MoveRule, options: Cal
   return source;
 }
 
-function sourceCondition(dav: Dav, rule: MoveRule, options: CallOptions): Record<string, string> {
+function sourceCondition(dav: Dav, from: RemotePath, rule: MoveRule, options: CallOptions): Record<string, string> {
   const checked = rule.sourceEtag !== null && dav.info.conditional === 'if_match' && dav.info.dialect !== 'generic';
   return {
     ...(checked && rule.sourceEtag !== null ? { 'if-match': rule.sourceEtag } : {}),
-    ...dav.conditionHeaders({ kind: 'none' }, options.lockToken),
+    ...dav.conditionHeaders(from, { kind: 'none' }, options.lockToken),
   };
 }
 
 /** The lists of an If header are alternatives: both here demand the tag, one with our lock on the target, one without. */
 function targetCondition(dav: Dav, to: RemotePath, etag: string, options: CallOptions): string {
-  const tag = `<${dav.url(to)}>`;
+  const tag = dav.tag(to);
   const token = options.lockToken;
   return token === undefined ? `${tag} ([${etag}])` : `${tag} (<${token}> [${etag}]) (Not <${token}> [${etag}])`;
 }
@@ -168,18 +182,25 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
   const attempt = async () => {
     if (etag === null) {
       const collection = await requireEmpty(dav, path, doing, options);
-      return await send(collection, dav.conditionHeaders({ kind: 'none' }, options.lockToken));
+      return await send(collection, dav.conditionHeaders(path, { kind: 'none' }, options.lockToken));
     }
     const precondition: Precondition = { kind: 'if_match', etag };
     if (dav.info.conditional !== 'none')
-      return await send(false, dav.conditionHeaders(precondition, options.lockToken));
+      return await send(false, dav.conditionHeaders(path, precondition, options.lockToken));
     // Locking makes a file of a name that is free: it must be there before.
     await dav.stat(path, options);
     return await guarded(dav, path, precondition, options, (token) =>
-      send(false, token === undefined ? {} : { if: `(<${token}>)` }),
+      send(false, dav.conditionHeaders(path, { kind: 'none' }, token)),
     );
   };
-  await retry(attempt, dav.retrying(options));
+  await retry(async () => {
+    try {
+      await attempt();
+    } catch (error) {
+      if (!isCloudError(error, 'precondition') || (await lookAt(dav, path, options)) !== null) throw error;
+      throw new CloudError('not_found', `${doing}: nothing is there`, { status: 412, path });
+    }
+  }, dav.retrying(options));
 }
 
 /** Without a version to insist on, DELETE takes everything below: nothing may be there. Is it a collection? */
@@ -206,7 +227,7 @@ export async function setAttributes(dav: Dav, path: RemotePath, patch: MetaPatch
     path: dav.href(path),
     headers: {
       'content-type': 'application/xml; charset=utf-8',
-      ...dav.conditionHeaders({ kind: 'none' }, options.lockToken),
+      ...dav.conditionHeaders(path, { kind: 'none' }, options.lockToken),
     },
     body: `${XML_DECLARATION}<d:propertyupdate${ROOT_XMLNS}>${part('set', set)}${part('remove', remove)}</d:propertyupdate>`,
     signal: options.signal,

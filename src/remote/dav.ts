@@ -143,7 +143,7 @@ export class Dav {
     const doing = depth === 0 ? `looking at ${show(path)}` : `listing ${show(path)}`;
     const request: HttpRequest = {
       method: 'PROPFIND',
-      path: this.href(path, depth === 1),
+      path: this.href(path),
       headers: { depth: String(depth), 'content-type': XML_TYPE, prefer: 'return=minimal' },
       body: this.#propfindBody,
       signal: options.signal,
@@ -248,7 +248,11 @@ export class Dav {
   }
 
   /** Headers that make a change of `path` depend on `precondition`, with the lock token we hold on it. */
-  conditionHeaders(precondition: Precondition, lockToken: string | undefined): Record<string, string> {
+  conditionHeaders(
+    path: RemotePath,
+    precondition: Precondition,
+    lockToken: string | undefined,
+  ): Record<string, string> {
     const conditions: string[] = lockToken === undefined ? [] : [`<${lockToken}>`];
     const headers: Record<string, string> = {};
     if (precondition.kind === 'if_absent') headers['if-none-match'] = '*';
@@ -256,14 +260,25 @@ export class Dav {
       if (this.info.conditional === 'if_header') conditions.push(`[${precondition.etag}]`);
       if (this.info.conditional === 'if_match') headers['if-match'] = precondition.etag;
     }
-    if (conditions.length > 0) headers['if'] = `(${conditions.join(' ')})`;
+    if (conditions.length > 0) headers['if'] = `${this.tag(path)} (${conditions.join(' ')})`;
     return headers;
+  }
+
+  /** Resource tag of an If header. Always written: mod_dav holds an untagged list against the parent of what it deletes.
+   * Go compares the host in it, so it has one there; elsewhere a path survives a proxy that changes the host. */
+  tag(path: RemotePath): string {
+    return `<${this.info.conditional === 'none' ? this.url(path) : this.href(path)}>`;
   }
 
   /** Version in an answer's headers, null when it has none that can be relied on. */
   versionOf(response: HttpResponse): string | null {
     const etag = normalizeEtag(response.headers['etag'] ?? response.headers['oc-etag']);
     return etag === null ? null : this.dialect.version(etag);
+  }
+
+  /** `oc:fileid` from the header, where it stands padded with zeros and followed by the name of the instance. */
+  fileidOf(response: HttpResponse): string | null {
+    return /^0*(\d+)/.exec(response.headers['oc-fileid'] ?? '')?.[1] ?? null;
   }
 
   retrying(options: CallOptions): { signal?: AbortSignal | undefined; deadline_ms: number } {

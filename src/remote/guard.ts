@@ -82,7 +82,7 @@ async function release(
     if (lock.created && !done) {
       const entry = await lookAt(dav, path, {});
       if (entry?.kind === 'file' && entry.size_bytes === 0) {
-        const headers = { if: `(<${lock.token}>)` };
+        const headers = dav.conditionHeaders(path, { kind: 'none' }, lock.token);
         await dav.send({ method: 'DELETE', path: dav.href(path), headers }, [200, 204, 404], `removing ${show(path)}`);
       }
     }

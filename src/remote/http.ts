@@ -5,7 +5,7 @@
 
 import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
-import { CloudError, type ErrorCode } from '../errors.js';
+import { CloudError, type ErrorCode, toCloudError } from '../errors.js';
 import { authorization, type Credentials } from './auth.js';
 import { Watchdog } from './watchdog.js';
 import { parseHttpDate } from './wire/http_date.js';
@@ -232,6 +232,8 @@ class Call {
   #sending: Watchdog | null = null;
   #answering: NodeJS.Timeout | null = null;
   #finished = false;
+  /** Our own side could not give what it was to send. */
+  #sourceFailure: CloudError | null = null;
 
   constructor(request: HttpRequest, timeout_ms: number, release: () => void) {
     this.#request = request;
@@ -263,6 +265,9 @@ class Call {
         watchdog.waiting(false);
       }
       this.#awaitAnswer();
+    } catch (error) {
+      this.#sourceFailure = toCloudError(error, `${this.#doing}: reading what is to be sent`);
+      throw error;
     } finally {
       watchdog.stop();
     }
@@ -343,6 +348,7 @@ class Call {
     this.#finish();
     const { reason } = this.#abort.signal as { reason: unknown };
     if (this.#abort.signal.aborted && reason instanceof CloudError) return reason;
+    if (this.#sourceFailure !== null) return this.#sourceFailure;
     if (error instanceof CloudError) return error;
     return transportError(error, this.#doing);
   }
@@ -451,8 +457,7 @@ export function transportError(error: unknown, doing: string): CloudError {
     return make('protocol', `the server's certificate or TLS is not accepted (${message})`);
   }
   if (code.startsWith('HPE_') || code.startsWith('UND_ERR_')) return make('protocol', `no valid HTTP (${message})`);
-  // What a source of ours throws while it is read (EIO and the like) keeps its own name.
-  return make(code.startsWith('E') ? 'io' : 'network', message);
+  return make('io', message);
 }
 
 /** The one table: HTTP status -> what went wrong. */

@@ -79,7 +79,7 @@ export async function refreshLock(
     {
       method: 'LOCK',
       path: dav.href(path),
-      headers: { if: `(<${token}>)`, timeout: formatTimeout(timeout_s ?? 'infinite') },
+      headers: { if: `${dav.tag(path)} (<${token}>)`, timeout: formatTimeout(timeout_s ?? 'infinite') },
       signal: options.signal,
     },
     doing,

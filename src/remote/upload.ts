@@ -2,8 +2,8 @@
 // that was not the base of our change, and that a lost answer is neither taken for a conflict nor for success: after a
 // failure that leaves it open whether the server took it, we look, and compare contents.
 
-import { type CloudError, isCloudError, toCloudError } from '../errors.js';
-import type { RemotePath } from '../ids.js';
+import { CloudError, isCloudError, toCloudError } from '../errors.js';
+import { type RemotePath, splitPath } from '../ids.js';
 import { CHUNKED_FROM_bytes, type Commit, uploadInChunks } from './chunked_upload.js';
 import { type Dav, show } from './dav.js';
 import { guarded, lookAt, mismatch } from './guard.js';
@@ -11,12 +11,13 @@ import type { HttpResponse } from './http.js';
 import type { CallOptions, PosixMeta, Precondition, PutResult, UploadSession, UploadSource } from './remote.js';
 import { isTransient, pause } from './retry.js';
 import { hasSameContent } from './same_content.js';
-import { counted } from './upload_body.js';
+import { collect, counted } from './upload_body.js';
 import { isWeak, normalizeEtag } from './wire/etag.js';
 
 /** A server may take its time to write, check and publish what it got. */
 const ANSWER_ms = 120_000;
 const TRIES = 4;
+const SMALL_bytes = 256 * 1024;
 
 /** See `Remote.put`. */
 export async function upload(
@@ -48,7 +49,9 @@ export async function putFile(
   options: CallOptions,
 ): Promise<PutResult> {
   const send = async (condition: Readonly<Record<string, string>>) => {
-    const body = counted(source, 0, source.size_bytes, session.progress);
+    const stream = counted(source, 0, source.size_bytes, (sent) => session.progress(sent));
+    // One write with the headers: a server that refuses before it reads has nothing to cut off.
+    const body = source.size_bytes <= SMALL_bytes ? await collect(stream) : stream;
     return await dav.send(
       {
         method: 'PUT',
@@ -65,9 +68,9 @@ export async function putFile(
     );
   };
   return await committing(dav, path, source, precondition, options, (lockToken) => {
-    if (dav.info.conditional !== 'none') return send(dav.conditionHeaders(precondition, lockToken));
+    if (dav.info.conditional !== 'none') return send(dav.conditionHeaders(path, precondition, lockToken));
     return guarded(dav, path, precondition, withToken(options, lockToken), (token) =>
-      send(token === undefined ? {} : { if: `(<${token}>)` }),
+      send(dav.conditionHeaders(path, { kind: 'none' }, token)),
     );
   });
 }
@@ -97,9 +100,7 @@ async function committing(
       failure = toCloudError(error, `uploading ${show(path)}`);
     }
     const open = isTransient(failure) || isCloudError(failure, 'timeout');
-    // 405: a collection has the name. For the caller that is another version than the one it knows.
-    if (isCloudError(failure, 'not_permitted') && failure.details.status === 405)
-      throw mismatch(path, precondition, 'a directory');
+    await explain(dav, path, precondition, failure, options);
     if (!open && failure.code !== 'precondition') throw failure;
     const state = await whatHappened(dav, path, source, precondition, options).catch((error: unknown) => {
       throw open ? failure : error;
@@ -115,6 +116,27 @@ async function committing(
     const asked_ms = (failure.details.retryAfter_s ?? 0) * 1000;
     if (asked_ms > dav.http.timeout_ms) throw failure;
     await pause(Math.max(asked_ms, Math.random() * 200 * 2 ** tried), options.signal);
+  }
+}
+
+/** Some refusals mean different things on different servers: a look at the tree tells. Throws what it finds. */
+async function explain(
+  dav: Dav,
+  path: RemotePath,
+  precondition: Precondition,
+  failure: CloudError,
+  options: CallOptions,
+): Promise<void> {
+  const { status } = failure.details;
+  if (status === 404 || status === 405 || status === 409) {
+    // A directory has the name: another version than the caller knows.
+    if ((await lookAt(dav, path, options))?.kind !== 'dir') return;
+    if (precondition.kind !== 'none') throw mismatch(path, precondition, 'a directory');
+    throw new CloudError('is_dir', `uploading ${show(path)}: a directory is there`, { status, path });
+  }
+  // Go's LOCK below a missing parent.
+  if (status === 500 && (await lookAt(dav, splitPath(path).parent, options)) === null) {
+    throw new CloudError('not_found', `uploading ${show(path)}: the parent is missing`, { status, path });
   }
 }
 
@@ -151,7 +173,7 @@ async function resultOf(
 ): Promise<PutResult> {
   const created = response.status === 201;
   const raw = normalizeEtag(response.headers['etag'] ?? response.headers['oc-etag']);
-  const fileid = response.headers['oc-fileid'] ?? null;
+  const fileid = dav.fileidOf(response);
   const known = fileid !== null || !dav.info.capabilities.fileIds;
   if (raw !== null && !isWeak(raw) && known) return { etag: dav.dialect.version(raw), fileid, created };
   const entry = await lookAt(dav, path, options);

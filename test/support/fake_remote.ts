@@ -208,6 +208,7 @@ export class FakeServer {
 
   membersAs(path: string, user: string): RemoteEntry[] {
     const node = this.#get(path);
+    if (node.kind !== 'dir') throw new CloudError('not_dir', `listing ${path}: a directory is required`);
     return [node, ...node.children.values()].map((one) => this.#entry(one, user));
   }
 
@@ -227,7 +228,10 @@ export class FakeServer {
       if (!parent.rights.createFile) throw noAccess('creating', path);
       this.#needUnlocked(parent, access);
     } else {
-      if (node.kind === 'dir') throw new CloudError('is_dir', `uploading ${path}: a directory is there`);
+      if (node.kind === 'dir') {
+        if (precondition.kind !== 'none') throw mismatch(path, 'a file or nothing', 'a directory');
+        throw new CloudError('is_dir', `uploading ${path}: a directory is there`);
+      }
       if (precondition.kind === 'if_absent') throw mismatch(path, 'nothing', node.etag);
       if (precondition.kind === 'if_match' && precondition.etag !== node.etag) {
         throw mismatch(path, precondition.etag, node.etag);
@@ -303,6 +307,9 @@ export class FakeServer {
   removeAs(path: string, etag: string | null, access: Access): void {
     const node = this.#get(path);
     if (etag !== null && etag !== node.etag) throw mismatch(path, etag, node.etag);
+    if (etag === null && node.children.size > 0) {
+      throw new CloudError('not_empty', `removing ${path}: the directory must be empty`, { path });
+    }
     if (!node.rights.remove || node.parent === null) throw noAccess('removing', path);
     for (const one of this.#walk(node)) this.#needUnlocked(one, access);
     this.#detach(node, true);
@@ -361,7 +368,7 @@ export class FakeServer {
   }
 
   #fullPage(after: string | null, seq: number, limit: number, user: string): ChangePage {
-    const nodes = [...this.#walk(this.#root)];
+    const nodes = [...this.#walk(this.#root)].slice(1); // a feed names members, not the root
     let from = 0;
     if (after !== null) {
       const order = [...nodes].map((node) => orderKey(this.#path(node)));
@@ -389,7 +396,7 @@ export class FakeServer {
     type Step = { seq: number; path: RemotePath; node: FakeNode | null };
     const steps: Step[] = [];
     for (const node of this.#walk(this.#root))
-      if (node.seq > seq) steps.push({ seq: node.seq, path: this.#path(node), node });
+      if (node.seq > seq && node !== this.#root) steps.push({ seq: node.seq, path: this.#path(node), node });
     for (const [path, at] of this.#gone) if (at > seq) steps.push({ seq: at, path, node: null });
     steps.sort((a, b) => a.seq - b.seq);
     // A page never ends in the middle of one change.
@@ -399,7 +406,8 @@ export class FakeServer {
     const upTo = page.at(-1)?.seq ?? this.#seq;
     const nodes = new Set<FakeNode>();
     for (const step of page)
-      for (let node = step.node; node !== null && node.seq > seq; node = node.parent) nodes.add(node);
+      for (let node = step.node; node !== null && node !== this.#root && node.seq > seq; node = node.parent)
+        nodes.add(node);
     const present = [...nodes].sort((a, b) => (orderKey(this.#path(a)) < orderKey(this.#path(b)) ? -1 : 1));
     const more = count < steps.length;
     const next: FakeCursor = { epoch: this.#epoch, seq: upTo, after: null, full: full && more };
@@ -848,7 +856,15 @@ export class FakeRemote implements Remote {
   ): Promise<PutResult> {
     return this.#call('put', path, options, async () => {
       const chunked = this.capabilities.chunkedUpload && source.size_bytes > this.chunkedFrom_bytes;
-      this.server.checkPut(path, precondition, source.size_bytes, this.#access(options));
+      try {
+        this.server.checkPut(path, precondition, source.size_bytes, this.#access(options));
+      } catch (error) {
+        const same =
+          error instanceof CloudError && error.code === 'precondition' && (await this.#alreadyThere(path, source));
+        if (!same) throw error;
+        const there = this.server.statAs(path, this.user);
+        return { etag: there.etag, fileid: this.capabilities.fileIds ? there.fileid : null, created: false };
+      }
       const id = session.state ?? `upload-${crypto.randomUUID()}`;
       const chunks = this.server.upload(id);
       const step = chunked ? this.uploadChunk_bytes : Math.max(source.size_bytes, 1);
@@ -891,9 +907,11 @@ export class FakeRemote implements Remote {
   }
 
   mkdir(path: RemotePath, meta: PosixMeta, options?: CallOptions): Promise<PutResult> {
-    return this.#call('mkdir', path, options, () =>
-      this.server.makeDir(path, this.#storable(meta), this.#access(options)),
-    );
+    return this.#call('mkdir', path, options, () => {
+      const result = this.server.makeDir(path, this.#storable(meta), this.#access(options));
+      const { fileIds, collectionEtags } = this.capabilities;
+      return { ...result, etag: collectionEtags ? result.etag : null, fileid: fileIds ? result.fileid : null };
+    });
   }
 
   symlink(path: RemotePath, target: string, precondition: Precondition, options?: CallOptions): Promise<PutResult> {
@@ -1070,6 +1088,15 @@ export class FakeRemote implements Remote {
       for (const events of this.#watchers)
         setImmediate(() => this.#watchers.has(events) && events.onConnection(!before));
     }
+  }
+
+  /** Identical content is no conflict: the answer of an earlier upload may have been lost. */
+  async #alreadyThere(path: RemotePath, source: UploadSource): Promise<boolean> {
+    const there = this.server.entry(path);
+    if (there === null || there.kind !== 'file' || there.size_bytes !== source.size_bytes) return false;
+    const parts: Buffer[] = [];
+    for await (const part of source.open(0, source.size_bytes)) parts.push(Buffer.from(part));
+    return Buffer.concat(parts).equals(this.server.read(path));
   }
 
   #access(options: CallOptions | undefined): Access {

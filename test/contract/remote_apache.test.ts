@@ -1,0 +1,15 @@
+import { startApache } from '../support/apache.js';
+import { GENERIC, openDav } from './dav_harness.js';
+import { remoteContract } from './remote_contract.js';
+
+const account = { user: 'alice', password: 'pass word:ä' };
+
+remoteContract({
+  name: 'Apache mod_dav',
+  capabilities: { ...GENERIC, conditionalPut: true },
+  anyBytesInNames: true,
+  open: async () => {
+    const apache = await startApache(account);
+    return openDav({ ...account, url: apache.url, root: apache.url, stop: () => apache.stop() });
+  },
+});
