@@ -246,7 +246,7 @@ describe('the hydrator under random load', () => {
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), fate, (steps, fates) =>
         play(steps, fates, '"v1"'),
       ),
-      { numRuns: 150 },
+      { numRuns: 80 },
     );
   });
 
@@ -259,7 +259,7 @@ describe('the hydrator under random load', () => {
           null,
         ),
       ),
-      { numRuns: 80 },
+      { numRuns: 40 },
     );
   });
 });
