@@ -160,7 +160,9 @@ export class Mirror {
 
   /** Moves `node` out of the way under a conflict name. */
   setAside(node: NodeRecord, reason: string): Name {
-    const original = node.name;
+    const shown = node.name;
+    // A copy that is in the way again keeps the name it first competed for, else names would grow without end.
+    const original = (node.conflict?.original ?? shown) as Name;
     const parent = node.parent ?? (1 as Ino);
     const name = conflictName(original, this.#o.author, new Date(this.#o.clock.now_ms()), (candidate) => {
       return this.#store.child(parent, candidate) !== null || this.#store.atBase(parent, candidate) !== null;
@@ -169,7 +171,7 @@ export class Mirror {
     node.conflict = { original, atEpoch_ms: this.#o.clock.now_ms(), reason };
     node.localOnly = false;
     this.#o.tree.changed(node, 0);
-    this.#o.invalidate({ kind: 'entry', parent, name: original });
+    this.#o.invalidate({ kind: 'entry', parent, name: shown });
     this.#o.invalidate({ kind: 'entry', parent, name });
     this.#o.log.warn({ ino: node.ino, original, name, reason }, 'conflict: both versions are kept');
     return name;
