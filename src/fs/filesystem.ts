@@ -390,7 +390,11 @@ export class Filesystem {
     const kills = op.killSuidgid && (op.flags & O_TRUNC) !== 0;
     if (kills) checkWrite(this.#cache.node(ino));
     return andThen(this.#killSuidgid(ino, kills, caller), () =>
-      andThen(this.#open(ino, op.flags, caller), (open) => ({ kind: 'open', open })),
+      andThen(this.#open(ino, op.flags, caller), (open) => {
+        // What the kernel writes into a mapping moves no attribute it keeps: from here on it has to ask.
+        if (this.#handles.isWrittenByKernel(ino)) this.#attributesChanged(ino);
+        return { kind: 'open', open };
+      }),
     );
   }
 

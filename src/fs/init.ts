@@ -2,7 +2,8 @@
 //
 // No write-back cache: it excludes passthrough and would make the kernel the owner of sizes and times. POSIX locks and
 // flock are left to the kernel (local to the machine). Page caches are dropped by explicit notification, never because
-// a time stamp moved: the drive itself moves the time stamp with every local write.
+// a time stamp moved: the drive itself moves the time stamp with every local write. No ASYNC_DIO: with it an O_DIRECT read
+// waits where no signal reaches it; without it the kernel sends INTERRUPT.
 
 import { CloudError } from '../errors.js';
 import { KERNEL_MINOR_VERSION, KERNEL_VERSION, MAX_IO_BYTES, MAX_PAGES, OLDEST_MINOR_VERSION } from './wire/abi.js';
@@ -15,7 +16,6 @@ const WANTED =
   Init.BIG_WRITES |
   Init.DO_READDIRPLUS |
   Init.READDIRPLUS_AUTO |
-  Init.ASYNC_DIO |
   Init.PARALLEL_DIROPS |
   Init.MAX_PAGES |
   Init.CACHE_SYMLINKS |

@@ -223,6 +223,7 @@ async function mountByHelper(mountPoint: string, request: MountRequest): Promise
   const [ours, theirs] = socketpair();
   try {
     const helper = runHelper(['-o', options.join(','), '--', mountPoint], theirs);
+    helper.catch(() => undefined); // awaited below; the stream ends first
     closeSync(theirs); // the child has its copy: now its death is seen as the end of the stream
     const fd = await receiveFd(ours);
     const { code, stderr } = await helper;

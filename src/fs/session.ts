@@ -106,8 +106,8 @@ export class Session {
   }
 
   #undecodable(error: unknown): void {
-    this.#log.error({ err: error }, 'a request could not be decoded');
     if (error instanceof DecodeError) this.#fail(error.unique, 'unknown', error.cause);
+    else this.#log.error({ err: error }, 'a request could not be decoded');
   }
 
   #dispatch(request: Request, call: Call): MaybePromise<Answer> {

@@ -2,7 +2,17 @@
 // in memory, content in files of a folder (so that passthrough, holes and fallocate are real). Tests reach in to change
 // things "on the server", to make calls wait, and to set rights and locks.
 
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import {
+  type BigIntStats,
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type {
   AttrChange,
@@ -53,6 +63,8 @@ export class MemNode implements NodeView {
   dataVersion = 1;
   opens = 0;
   fd: number | null = null;
+  writtenByKernel = false;
+  contentMtimeNs = 0n;
   readonly children: Map<Name, MemNode> | null;
   readonly xattrs = new Map<string, Buffer>();
   /** Reads wait until this resolves (or their signal aborts). */
@@ -64,6 +76,16 @@ export class MemNode implements NodeView {
     this.parent = parent;
     this.name = name;
     this.children = kind === 'dir' ? new Map() : null;
+  }
+
+  /** While the kernel writes the content file itself, that file is what knows. */
+  noticeKernelWrites(): void {
+    if (this.fd === null || !this.writtenByKernel) return;
+    const { mtimeNs }: BigIntStats = fstatSync(this.fd, { bigint: true });
+    if (mtimeNs === this.contentMtimeNs) return;
+    this.contentMtimeNs = mtimeNs;
+    this.mtime = { s: Number(mtimeNs / 1_000_000_000n), ns: Number(mtimeNs % 1_000_000_000n) };
+    this.dataVersion += 1;
   }
 
   get size_bytes(): number {
@@ -169,7 +191,9 @@ export class MemCache implements DriveCache {
   }
 
   node(ino: Ino): NodeView {
-    return this.#get(ino);
+    const node = this.#get(ino);
+    node.noticeKernelWrites();
+    return node;
   }
 
   lookup(parent: Ino, name: Name, caller: Caller): MaybePromise<NodeView | null> {
@@ -276,7 +300,7 @@ export class MemCache implements DriveCache {
         node.mtime = systemClock.timestamp();
       }
       node.opens += 1;
-      return new MemFile(this, node, () => this.#drop(node));
+      return new MemFile(this, node, mode.write, () => this.#drop(node));
     });
   }
 
@@ -317,15 +341,15 @@ class MemFile implements OpenFile {
   readonly #cache: MemCache;
   readonly #node: MemNode;
   readonly #released: () => void;
-  readonly #version: number;
+  readonly #writes: boolean;
   flushes = 0;
 
-  constructor(cache: MemCache, node: MemNode, released: () => void) {
+  constructor(cache: MemCache, node: MemNode, writes: boolean, released: () => void) {
     this.#cache = cache;
     this.#node = node;
     this.ino = node.ino;
+    this.#writes = writes;
     this.#released = released;
-    this.#version = node.dataVersion;
   }
 
   get #fd(): number {
@@ -356,6 +380,7 @@ class MemFile implements OpenFile {
 
   flush(): void {
     this.flushes += 1;
+    this.#node.noticeKernelWrites();
   }
 
   fsync(): void {
@@ -374,15 +399,18 @@ class MemFile implements OpenFile {
   }
 
   passthroughFd(): number | null {
-    return this.#cache.passthrough ? this.#fd : null;
-  }
-
-  get version(): number {
-    return this.#version;
+    if (!this.#cache.passthrough) return null;
+    if (this.#writes && !this.#node.writtenByKernel) {
+      this.#node.writtenByKernel = true;
+      this.#node.contentMtimeNs = fstatSync(this.#fd, { bigint: true }).mtimeNs;
+    }
+    return this.#fd;
   }
 
   release(): void {
+    this.#node.noticeKernelWrites();
     this.#node.opens -= 1;
+    if (this.#node.opens === 0) this.#node.writtenByKernel = false;
     this.#released();
   }
 }
