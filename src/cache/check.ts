@@ -6,6 +6,7 @@ import type { Ino } from '../ids.js';
 import { BlockSums, SUM_BLOCK_BYTES } from './content/block_sums.js';
 import type { ContentStore } from './content/content_store.js';
 import { ExtentSet } from './content/extents.js';
+import { verifyContent } from './content/verify.js';
 import type { Contents } from './contents.js';
 import type { NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
@@ -111,15 +112,8 @@ async function checkContent(
     const { size_bytes } = file.stat();
     if (size_bytes < extents.end) say(`its content file has ${size_bytes} bytes, cached ranges end at ${extents.end}`);
     if (!full || node.sums === null || node.contentDirty) return;
-    const sums = BlockSums.parse(node.sums);
-    for (const block of sums.blocks()) {
-      const sum = sums.get(block);
-      const start = block * SUM_BLOCK_BYTES;
-      if (sum === undefined || !extents.covers(start, start + sum.length) || start + sum.length > size_bytes) continue;
-      const probe = new BlockSums();
-      probe.record(block, await file.readAsync(start, sum.length));
-      if (probe.get(block)?.crc !== sum.crc) say(`cached bytes at ${start} are not the ones that were fetched`);
-    }
+    const { damaged } = await verifyContent(file, extents, BlockSums.parse(node.sums));
+    for (const range of damaged) say(`cached bytes ${range.start} to ${range.end} are not the ones that were fetched`);
   } catch (error) {
     if (!(error instanceof CloudError)) throw error;
     say(error.message);

@@ -12,7 +12,8 @@ import type { MaybePromise } from '../maybe_promise.js';
 import { ActiveContent } from './active_content.js';
 import { BlockSums } from './content/block_sums.js';
 import type { ContentStore } from './content/content_store.js';
-import { ExtentSet } from './content/extents.js';
+import { type ByteRange, ExtentSet } from './content/extents.js';
+import { verifyContent } from './content/verify.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydratable, Hydrator } from './hydrator.js';
 import type { NodeRecord } from './metadata/node.js';
@@ -325,7 +326,7 @@ export class Contents {
     content.unsaved = true;
   }
 
-  async #provenRanges(content: ActiveContent): Promise<{ start: number; end: number }[]> {
+  async #provenRanges(content: ActiveContent): Promise<readonly ByteRange[]> {
     const { node, file, extents, sums } = content;
     const checksum = node.checksum?.startsWith('SHA256:') ? node.checksum.slice(7).toLowerCase() : null;
     if (checksum !== null && extents.isComplete(node.size_bytes)) {
@@ -335,18 +336,8 @@ export class Contents {
       }
       if (hash.digest('hex') === checksum) return [{ start: 0, end: node.size_bytes }];
     }
-    const good: { start: number; end: number }[] = [];
-    for (const block of sums.blocks()) {
-      const sum = sums.get(block);
-      const start = block * SUM_BLOCK;
-      if (sum === undefined || !extents.covers(start, start + sum.length)) continue;
-      const bytes = await file.readAsync(start, sum.length);
-      const probe = new BlockSums();
-      probe.record(block, bytes);
-      if (probe.get(block)?.crc === sum.crc) good.push({ start, end: start + sum.length });
-      else sums.forget(start, start + sum.length);
-    }
-    return good;
+    const { proven } = await verifyContent(file, extents, sums);
+    return proven;
   }
 
   #activate(content: ActiveContent): ActiveContent {
@@ -438,5 +429,4 @@ export class Contents {
 
 const KEEP_NEAR_BYTES = 4 * 1024 * 1024;
 const HASH_STEP_BYTES = 1024 * 1024;
-const SUM_BLOCK = 256 * 1024;
 const BLOCK_SLACK_BYTES = 128 * 1024;

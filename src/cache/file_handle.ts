@@ -23,6 +23,8 @@ import type { Tree } from './tree.js';
 /** Largest offset a file may have: what all file systems below us and JavaScript's integers can hold. */
 const MAX_FILE_BYTES = 2 ** 43;
 
+const READ_AHEAD_MAX_BYTES = 32 * 1024 * 1024;
+
 export interface FileServices {
   readonly store: NodeStore;
   readonly tree: Tree;
@@ -40,7 +42,7 @@ export class FileHandle implements OpenFile {
   readonly content: ActiveContent;
   readonly #s: FileServices;
   readonly #writable: boolean;
-  readonly #ahead = new ReadAhead();
+  readonly #ahead: ReadAhead;
   readonly #closing = new AbortController();
   #passthrough = false;
   #open = true;
@@ -50,6 +52,7 @@ export class FileHandle implements OpenFile {
     this.content = content;
     this.#writable = writable;
     this.#s = services;
+    this.#ahead = new ReadAhead({ max_bytes: Math.min(READ_AHEAD_MAX_BYTES, services.space.limit_bytes / 4) });
     content.handles += 1;
     if (writable) content.writers += 1;
   }
@@ -59,13 +62,10 @@ export class FileHandle implements OpenFile {
     const end = Math.min(offset + size, content.size_bytes);
     if (end <= offset) return EMPTY;
     content.positions.set(this, offset);
-    if (content.complete) return this.#readHere(offset, end, caller);
-    const ahead = this.#ahead.onRead(offset, end - offset, content.size_bytes);
-    if (content.extents.covers(offset, end)) {
-      if (ahead !== null) this.#s.hydrator.ahead(content, ahead.start, ahead.end, this.#closing.signal);
-      return this.#readHere(offset, end, caller);
-    }
-    const answer = this.#s.hydrator.read(content, offset, end - offset, caller.signal);
+    const ahead = content.complete ? null : this.#ahead.onRead(offset, end - offset, content.size_bytes);
+    // A signal costs a controller: only who may have to wait asks for one.
+    const signal = content.extents.covers(offset, end) ? undefined : caller.signal;
+    const answer = this.#s.hydrator.read(content, offset, end - offset, signal);
     if (ahead !== null) this.#s.hydrator.ahead(content, ahead.start, ahead.end, this.#closing.signal);
     return answer;
   }
@@ -172,19 +172,6 @@ export class FileHandle implements OpenFile {
     }
     if (content.handles === 0) content.access = 'undecided';
     this.#s.contents.release(content);
-  }
-
-  #readHere(offset: number, end: number, caller: Caller): MaybePromise<Buffer> {
-    const { content } = this;
-    const buffer = content.file.read(offset, end - offset);
-    if (!(buffer instanceof Promise)) return buffer;
-    // Bytes read from the disk on another thread may have been evicted meanwhile: the hydrator's loop looks again.
-    const { removals } = content.extents;
-    return buffer.then((bytes) =>
-      removals === content.extents.removals
-        ? bytes
-        : this.#s.hydrator.read(content, offset, end - offset, caller.signal),
-    );
   }
 
   #store(offset: number, data: Buffer, fresh: number): void {
