@@ -3,7 +3,7 @@
 
 import { CloudError } from '../errors.js';
 import type { Ino } from '../ids.js';
-import { BlockSums, SUM_BLOCK_BYTES } from './content/block_sums.js';
+import { BlockSums } from './content/block_sums.js';
 import type { ContentStore } from './content/content_store.js';
 import { ExtentSet } from './content/extents.js';
 import { verifyContent } from './content/verify.js';
