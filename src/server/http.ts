@@ -57,6 +57,9 @@ export class HttpFront {
   /** What a connection had moved when its previous request was done: a request's headers are read before it begins. */
   readonly #moved = new WeakMap<Socket, { readonly read: number; readonly written: number }>();
   readonly #timers: NodeJS.Timeout[] = [];
+  /** Request ids: of this run, then counted. */
+  readonly #run = randomBytes(4).toString('hex');
+  #requests = 0;
   #stopping = false;
   #onIdle: (() => void) | null = null;
 
@@ -75,6 +78,8 @@ export class HttpFront {
     server.on('timeout', (socket: Socket) => this.#onIdleSocket(socket));
     server.on('clientError', (error, socket) => answerBroken(error, socket));
     server.on('upgrade', (request, socket, head) => {
+      // From here on it is nobody's but ours: an error without a listener would end the process.
+      socket.on('error', () => socket.destroy());
       const { trustProxy } = options;
       options.onUpgrade(request, socket, head, clientAddress(request, trustProxy));
     });
@@ -181,7 +186,7 @@ export class HttpFront {
   #context(request: IncomingMessage, response: ServerResponse, signal: AbortSignal): RequestContext {
     const { path, query } = splitTarget(request.url ?? '/');
     return {
-      id: randomBytes(8).toString('hex'),
+      id: `${this.#run}-${(this.#requests++).toString(36)}`,
       request,
       response,
       path,

@@ -77,7 +77,7 @@ async function start(
   closers.push(() => metadata.close());
   const blobs = await LocalBlobStore.open(dir.blobs);
   closers.push(() => blobs.close());
-  const accounts = new SqliteAccounts(database, storedUserFiles(metadata), { clock });
+  const accounts = new SqliteAccounts(database, storedUserFiles(metadata, dir.uploads), { clock });
   await accounts.reconcile();
 
   const authenticator = new Authenticator(

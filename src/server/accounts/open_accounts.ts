@@ -18,7 +18,7 @@ export async function openAccounts(dataDir: string): Promise<AccountStore> {
   const dir = await prepareDataDir(dataDir);
   const database = SqliteDatabase.open(dir.database, SERVER_SCHEMA);
   const store = new SqliteMetadataStore(database, { clock: systemClock });
-  return new SqliteAccounts(database, storedUserFiles(store), {
+  return new SqliteAccounts(database, storedUserFiles(store, dir.uploads), {
     onClose: async () => {
       await store.close();
       await database.close();

@@ -1,9 +1,12 @@
 // The accounts' view of the metadata store: a root per user, its quota, its end.
 
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { MetadataStore } from '../storage/metadata/metadata_store.js';
 import type { UserFiles } from './sqlite_accounts.js';
 
-export function storedUserFiles(store: MetadataStore): UserFiles {
+/** `uploads`: DIR/uploads, where the unfinished ones of each user are. */
+export function storedUserFiles(store: MetadataStore, uploads: string): UserFiles {
   return {
     async ensure(userId, quota_bytes) {
       const done = await store.read(async (tx) => {
@@ -21,6 +24,7 @@ export function storedUserFiles(store: MetadataStore): UserFiles {
     },
     async delete(userId) {
       await store.write((tx) => tx.removeRoot(userId));
+      await rm(join(uploads, userId), { recursive: true, force: true });
     },
   };
 }

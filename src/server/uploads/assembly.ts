@@ -18,7 +18,7 @@ export interface Assembled {
 
 type Expected = ReturnType<typeof parseChecksums>;
 
-const READ_BYTES = 256 * 1024;
+const READ_BYTES = 512 * 1024;
 const SYNC_BYTES = 32 * 1024 * 1024;
 
 export class Assembly {
@@ -94,18 +94,23 @@ export class Assembly {
     const file = this.#file ?? (await this.#open());
     const source = await this.#folder.open(chunk);
     try {
-      const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-      let left = chunk.size_bytes;
-      while (left > 0) {
-        const { bytesRead } = await source.read(buffer, 0, Math.min(left, READ_BYTES));
+      // Two buffers: one is read into while the other is hashed and written.
+      let [next, spare] = [Buffer.allocUnsafeSlow(READ_BYTES), Buffer.allocUnsafeSlow(READ_BYTES)];
+      let writing: Promise<unknown> = Promise.resolve();
+      for (let at = 0; at < chunk.size_bytes; ) {
+        const { bytesRead } = await source.read(next, 0, Math.min(chunk.size_bytes - at, READ_BYTES), at);
         if (bytesRead === 0) throw new CloudError('corrupt', `chunk ${chunk.name}: it is shorter than it was`);
-        const bytes = buffer.subarray(0, bytesRead);
+        await writing;
+        const bytes = next.subarray(0, bytesRead);
+        writing = file.writeFile(bytes);
+        writing.catch(() => undefined);
         this.#sha256.update(bytes);
         this.#sha1.update(bytes);
-        await file.writeFile(bytes);
-        left -= bytesRead;
+        [next, spare] = [spare, next];
+        at += bytesRead;
         this.#unsynced_bytes += bytesRead;
       }
+      await writing;
     } catch (error) {
       await this.#startOver();
       throw error;

@@ -25,6 +25,7 @@ interface ActiveUpload {
 
 export interface ReceivedChunk {
   readonly replaced: boolean;
+  /** Strong, quoted. */
   readonly etag: string;
 }
 
@@ -92,10 +93,10 @@ export class ChunkedUploads {
       throw new CloudError('busy', 'chunked upload: it is being put together, no chunk can be added');
     }
     const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
-    const { chunk, replaced, etag } = await folder.receive(name, source, limits);
+    const { chunk, replaced } = await folder.receive(name, source, limits);
     active.chunks.set(name, chunk);
     this.#workAhead(key, active);
-    return { replaced, etag };
+    return { replaced, etag: `"${chunk.version}"` };
   }
 
   async removeChunk(key: UploadKey, name: string): Promise<boolean> {

@@ -2,7 +2,7 @@
 // renamed into the folder when it is whole and synced, so what a listing shows is what a client may skip when it resumes.
 // When the upload is committed the chunks go and `committed.json` stays: a client that lost the answer asks again.
 
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
@@ -25,6 +25,7 @@ export interface Committed {
   readonly created: boolean;
 }
 
+const WRITE_BYTES = 512 * 1024;
 const COMMITTED_FILE = 'committed.json';
 const TEMPORARY = /^receiving-/;
 
@@ -79,23 +80,14 @@ export class UploadFolder {
     name: string,
     source: AsyncIterable<Buffer>,
     limits: { readonly expected_bytes: number | null; readonly max_bytes: number; readonly signal?: AbortSignal },
-  ): Promise<{ readonly chunk: Chunk; readonly replaced: boolean; readonly etag: string }> {
+  ): Promise<{ readonly chunk: Chunk; readonly replaced: boolean }> {
     parseChunkName(name);
     const temporary = join(this.path, `receiving-${randomBytes(8).toString('hex')}`);
     const target = join(this.path, name);
     let file: FileHandle | null = null;
     try {
       file = await open(temporary, 'wx', 0o600);
-      const hash = createHash('sha1');
-      let size_bytes = 0;
-      for await (const bytes of source) {
-        limits.signal?.throwIfAborted();
-        size_bytes += bytes.length;
-        if (size_bytes > limits.max_bytes) throw tooLarge(limits.max_bytes);
-        hash.update(bytes);
-        await file.writeFile(bytes);
-      }
-      limits.signal?.throwIfAborted();
+      const size_bytes = await writeStream(file, source, limits);
       if (limits.expected_bytes !== null && size_bytes !== limits.expected_bytes) {
         throw new CloudError(
           'network',
@@ -109,7 +101,7 @@ export class UploadFolder {
       await rename(temporary, target);
       const chunk = await this.#stat(name);
       if (chunk === null) throw noUpload(null);
-      return { chunk, replaced, etag: `"${hash.digest('hex')}"` };
+      return { chunk, replaced };
     } catch (error) {
       await file?.close().catch(() => undefined);
       await rm(temporary, { force: true }).catch(() => undefined);
@@ -179,6 +171,43 @@ export class UploadFolder {
       throw toCloudError(error, 'listing an upload');
     }
   }
+}
+
+/** Writes in big pieces, one under way while the next arrives. Answers how much it was. */
+async function writeStream(
+  file: FileHandle,
+  source: AsyncIterable<Buffer>,
+  limits: { readonly max_bytes: number; readonly signal?: AbortSignal },
+): Promise<number> {
+  let size_bytes = 0;
+  let gathered: Buffer[] = [];
+  let gathered_bytes = 0;
+  let writing: Promise<unknown> = Promise.resolve();
+  const flush = async () => {
+    const bytes = Buffer.concat(gathered, gathered_bytes);
+    gathered = [];
+    gathered_bytes = 0;
+    await writing;
+    writing = file.writeFile(bytes);
+    writing.catch(() => undefined);
+  };
+  try {
+    for await (const bytes of source) {
+      limits.signal?.throwIfAborted();
+      size_bytes += bytes.length;
+      if (size_bytes > limits.max_bytes) throw tooLarge(limits.max_bytes);
+      gathered.push(bytes);
+      gathered_bytes += bytes.length;
+      if (gathered_bytes >= WRITE_BYTES) await flush();
+    }
+    limits.signal?.throwIfAborted();
+    await flush();
+    await writing;
+  } catch (error) {
+    await writing.catch(() => undefined);
+    throw error;
+  }
+  return size_bytes;
 }
 
 function noUpload(cause: unknown): CloudError {

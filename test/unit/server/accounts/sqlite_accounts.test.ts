@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -146,7 +146,9 @@ describe('removing a user', () => {
   test('with the files takes the tree away', async () => {
     await accounts.create({ name: 'Anna', password: null });
     await putDir('anna', 'photos');
+    await mkdir(join(dir, 'data', 'uploads', 'anna', '1'), { recursive: true });
     expect(await accounts.remove('anna', 'delete')).toEqual({ files: 'deleted' });
+    expect(await readdir(join(dir, 'data', 'uploads'))).toEqual([]);
     expect(await accounts.get('anna')).toBeNull();
     expect(await withMetadata((store) => store.read((tx) => tx.root('anna')))).toBeNull();
   });

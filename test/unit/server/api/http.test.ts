@@ -48,6 +48,7 @@ describe('limits', () => {
       'PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
     ],
     ['no Host', 'GET / HTTP/1.1\r\n\r\n'],
+    ['a path that is not encoded', 'GET /webdav/ä€ HTTP/1.1\r\nHost: x\r\n\r\n'],
   ])('%s is a bad request', async (_what, text) => {
     server = await TestServer.start();
     const raw = server.raw();
