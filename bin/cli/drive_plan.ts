@@ -66,7 +66,13 @@ async function savedLogin(account: Account, options: LoginOptions, context: Cont
     user: options.user ?? account.user,
     password,
     tls: { ...account.tls, ...tlsOf(options) },
+    ...(account.serverDir === undefined ? {} : { identity: localIdentity(account.user, account.serverDir) }),
   };
+}
+
+/** The server of `up` is known by its data folder: its port may be another one tomorrow. */
+export function localIdentity(user: string, serverDir: string): string {
+  return `${user} on the server in ${serverDir}`;
 }
 
 export async function givenPassword(options: LoginOptions): Promise<string | null> {

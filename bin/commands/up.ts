@@ -5,7 +5,7 @@ import { checkMountPoint } from '../../src/daemon/mount_point.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
 import type { Command } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
-import { planDrive } from '../cli/drive_plan.js';
+import { localIdentity, planDrive } from '../cli/drive_plan.js';
 import { choosePort, EmbeddedServer } from '../cli/embedded_server.js';
 import { EXIT } from '../cli/exit_codes.js';
 import { followParents } from '../cli/find_drive.js';
@@ -90,7 +90,7 @@ export const up: Command<Options> = {
           serverDir: dataDir,
         });
         const config = await planDrive(
-          { account: name, url, user, password, tls: {}, identity: `${user} on the server in ${dataDir}` },
+          { account: name, url, user, password, tls: {}, identity: localIdentity(user, dataDir) },
           dir,
           merged,
           context,

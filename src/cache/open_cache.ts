@@ -3,7 +3,6 @@
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import lockfile from 'proper-lockfile';
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError, toCloudError } from '../errors.js';
 import type { Log } from '../log.js';
@@ -14,6 +13,7 @@ import type { CacheControl, DriveCache, Invalidation } from './cache_api.js';
 import { Connection } from './connection.js';
 import { ContentStore } from './content/content_store.js';
 import { Contents } from './contents.js';
+import { lockFolder } from './folder_lock.js';
 import { Follower } from './follower.js';
 import { Hydrator } from './hydrator.js';
 import { Locks } from './locks.js';
@@ -272,25 +272,6 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       .collectOrphans()
       .catch((error: unknown) => log.warn({ err: error }, 'collecting left-over content files failed'));
     return cache;
-  }
-}
-
-async function lockFolder(dir: string, log: Log): Promise<() => Promise<void>> {
-  try {
-    return await lockfile.lock(dir, {
-      lockfilePath: join(dir, 'lock'),
-      stale: 15_000,
-      update: 5_000,
-      onCompromised: (error) => log.error({ err: error }, 'the lock of the cache folder was taken away'),
-    });
-  } catch (error) {
-    throw new CloudError(
-      'busy',
-      `opening the cache folder ${dir}: another process uses it (its lock is ${join(dir, 'lock')})`,
-      {
-        cause: error,
-      },
-    );
   }
 }
 

@@ -300,7 +300,6 @@ class RunningDrive implements Drive {
     );
     if (status.connection !== this.#lastConnection) {
       this.#lastConnection = status.connection;
-      environment.log.info({ connection: status.connection, error: status.connectionError }, 'connection');
       if (status.connection === 'online') {
         saved.save(remote.describe()).catch((error: unknown) => environment.log.warn({ error }, 'saving remote.json'));
       }

@@ -1,0 +1,125 @@
+// One daemon per cache folder. DIR/lock is proper-lockfile's; DIR/owner says which process holds it, so that the lock of
+// a process that was killed is taken over at once instead of after its time has run out. A process is known by its
+// number, its start time and the boot it belongs to: numbers are given out again. Another host's lock (a cache folder on
+// a network disk) is only taken over when it has not been refreshed for long.
+
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import lockfile from 'proper-lockfile';
+import { CloudError } from '../errors.js';
+import type { Log } from '../log.js';
+
+const STALE_MS = 15_000;
+const REFRESH_MS = 5_000;
+
+interface Owner {
+  readonly pid: number;
+  /** Field 22 of /proc/PID/stat. */
+  readonly started: string;
+  readonly boot: string;
+  readonly host: string;
+}
+
+/** Resolves with the function that gives the lock back; rejects with `busy`. */
+export async function lockFolder(dir: string, log: Log): Promise<() => Promise<void>> {
+  const path = join(dir, 'lock');
+  const attempt = () =>
+    lockfile.lock(dir, {
+      lockfilePath: path,
+      stale: STALE_MS,
+      update: REFRESH_MS,
+      onCompromised: (error) => log.error({ err: error }, 'the lock of the cache folder was taken away'),
+    });
+  let unlock: () => Promise<void>;
+  try {
+    unlock = await attempt();
+  } catch (error) {
+    const owner = await removeDead(dir, path);
+    if (owner !== null) throw busy(dir, owner, error);
+    log.info({ dir }, 'took over the lock of a process that is gone');
+    unlock = await attempt().catch((again: unknown) => {
+      throw busy(dir, 'another process', again);
+    });
+  }
+  await writeFile(join(dir, 'owner'), JSON.stringify(self()), { mode: 0o600 });
+  return async () => {
+    await rm(join(dir, 'owner'), { force: true });
+    await unlock();
+  };
+}
+
+function busy(dir: string, owner: string, cause: unknown): CloudError {
+  return new CloudError(
+    'busy',
+    `opening the cache folder ${dir}: one process at a time may use it, and ${owner} does`,
+    {
+      cause,
+    },
+  );
+}
+
+/** Null once a dead owner's lock is out of the way, else who holds it. */
+async function removeDead(dir: string, path: string): Promise<string | null> {
+  const before = await stat(path).catch(() => null);
+  if (before === null) return null;
+  const owner = parseOwner(await readFile(join(dir, 'owner'), 'utf8').catch(() => ''));
+  if (owner === null) return 'another process';
+  if (owner.host !== hostname()) return `process ${owner.pid} on ${owner.host}`;
+  if (owner.boot === bootId() && startTime(owner.pid) === owner.started) return `process ${owner.pid}`;
+  // Only the lock that was looked at: another starter may have taken it over meanwhile.
+  const aside = `${path}.${randomBytes(6).toString('hex')}`;
+  try {
+    await rename(path, aside);
+  } catch {
+    return null;
+  }
+  const taken = await stat(aside);
+  if (taken.ino === before.ino && taken.mtimeMs === before.mtimeMs) {
+    // Before anybody can hold the lock anew: a dead owner's note beside a fresh lock would have it taken over again.
+    await rm(join(dir, 'owner'), { force: true });
+    await rmdir(aside);
+    return null;
+  }
+  await rename(aside, path);
+  return 'another process';
+}
+
+function self(): Owner {
+  return { pid: process.pid, started: startTime(process.pid) ?? '', boot: bootId(), host: hostname() };
+}
+
+function parseOwner(text: string): Owner | null {
+  try {
+    const value = JSON.parse(text) as Partial<Record<keyof Owner, unknown>>;
+    const { pid, started, boot, host } = value;
+    if (
+      typeof pid !== 'number' ||
+      typeof started !== 'string' ||
+      typeof boot !== 'string' ||
+      typeof host !== 'string'
+    ) {
+      return null;
+    }
+    return { pid, started, boot, host };
+  } catch {
+    return null;
+  }
+}
+
+function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}
+
+/** Null when there is no such process (or only its zombie). The name in the second field may hold anything, also `)`. */
+function startTime(pid: number): string | null {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? null : (fields[19] ?? null);
+  } catch {
+    return null;
+  }
+}
