@@ -5,17 +5,41 @@ import { CloudError } from '../../errors.js';
 import { parseXml, type XmlElement, type XmlLimits } from '../../remote/wire/xml.js';
 
 /** A whole small body. Throws `too_large` beyond `maxBytes`, `network` when it is cut short. */
-export async function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
+export function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const declared = Number(req.headers['content-length'] ?? 0);
-  if (declared > maxBytes) throw tooLarge(maxBytes);
-  const chunks: Buffer[] = [];
-  let size_bytes = 0;
-  for await (const chunk of bodyOf(req)) {
-    size_bytes += chunk.length;
-    if (size_bytes > maxBytes) throw tooLarge(maxBytes);
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+  if (declared > maxBytes) return Promise.reject(tooLarge(maxBytes));
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size_bytes = 0;
+    // Listeners instead of an iterator: this is the way of every small request.
+    const finish = (error: CloudError | null) => {
+      req.off('data', onData);
+      req.off('end', onEnd);
+      req.off('error', onCut);
+      req.off('close', onCut);
+      if (error !== null) reject(error);
+      else resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, size_bytes));
+    };
+    const onData = (chunk: Buffer) => {
+      size_bytes += chunk.length;
+      chunks.push(chunk);
+      if (size_bytes > maxBytes) finish(tooLarge(maxBytes));
+    };
+    const onEnd = () => finish(req.complete ? null : cut());
+    const onCut = (cause?: unknown) => finish(cut(cause));
+    if (req.readableEnded || req.destroyed) {
+      finish(req.complete ? null : cut());
+      return;
+    }
+    req.on('data', onData);
+    req.on('end', onEnd);
+    req.on('error', onCut);
+    req.on('close', onCut);
+  });
+}
+
+function cut(cause?: unknown): CloudError {
+  return new CloudError('network', 'receiving the request body: the client broke off before its end', { cause });
 }
 
 /** The body as it arrives. Rejects with `network` when the client breaks off. */
@@ -23,9 +47,9 @@ export async function* bodyOf(req: IncomingMessage): AsyncGenerator<Buffer> {
   try {
     for await (const chunk of req) yield chunk as Buffer;
   } catch (error) {
-    throw new CloudError('network', 'receiving the request body: the client broke off', { cause: error });
+    throw cut(error);
   }
-  if (!req.complete) throw new CloudError('network', 'receiving the request body: it ended early');
+  if (!req.complete) throw cut();
 }
 
 /** Root element of the body, null when there is none (white space counts as none). */

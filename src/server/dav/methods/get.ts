@@ -9,7 +9,7 @@ import { formatHttpDate } from '../../../remote/wire/http_date.js';
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../../../remote/wire/range.js';
 import { escapeText } from '../../../remote/wire/xml.js';
 import type { OpenBlob } from '../../storage/blobs/blob_store.js';
-import type { ContentRecord, NodeRecord } from '../../storage/metadata/metadata_store.js';
+import type { ContentRecord, NodeRecord, Readable } from '../../storage/metadata/metadata_store.js';
 import { checkIf, ifScopeOf, selectedOf } from '../conditional.js';
 import { contentTypeOf } from '../content_type.js';
 import type { DavRequest } from '../context.js';
@@ -20,9 +20,7 @@ import { DavFailure } from '../status.js';
 /** Members named on the page of a collection; who wants all asks PROPFIND. */
 const PAGE_MEMBERS = 1000;
 
-interface Found {
-  readonly node: NodeRecord;
-  readonly content: ContentRecord | null;
+interface Found extends Readable {
   readonly members: readonly NodeRecord[];
 }
 
@@ -30,15 +28,15 @@ export async function get(request: DavRequest): Promise<void> {
   const { services, ctx, req, res, path } = request;
   const isHead = req.method === 'HEAD';
   const { node, content, members } = await services.metadata.read(async (tx): Promise<Found> => {
-    const at = await tx.resolve(ctx.rootId, path.names);
-    await checkIf(tx, request.ifLists, ifScopeOf(request), path, at);
-    const { node } = at;
-    if (node === null || (path.slash && node.kind !== 'dir')) {
+    if (request.ifLists.length > 0) {
+      await checkIf(tx, request.ifLists, ifScopeOf(request), path, await tx.resolve(ctx.rootId, path.names));
+    }
+    const found = await tx.readable(ctx.rootId, path.names);
+    if (found === null || (path.slash && found.node.kind !== 'dir')) {
       throw new CloudError('not_found', 'reading: nothing is stored at this address');
     }
-    const content = node.contentId === null ? null : await tx.content(node.contentId);
-    const members = node.kind === 'dir' && !isHead ? await tx.children(node.id, null, PAGE_MEMBERS + 1) : [];
-    return { node, content, members };
+    const isPage = found.node.kind === 'dir' && !isHead;
+    return { ...found, members: isPage ? await tx.children(found.node.id, null, PAGE_MEMBERS + 1) : [] };
   });
 
   const verdict = evaluateConditions(parseConditions(req.headers), selectedOf(node), req.method ?? 'GET');

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { CloudError } from '../../../errors.js';
 import { decodeName } from '../../../names.js';
-import type { NewContent } from '../../storage/metadata/metadata_store.js';
+import type { MetadataRead, NewContent } from '../../storage/metadata/metadata_store.js';
 import { attributesOf } from '../attributes.js';
 import { bodyOf, readBody } from '../body.js';
 import { ChecksumVerifier, parseChecksums } from '../checksum.js';
@@ -39,20 +39,16 @@ export async function put(request: DavRequest): Promise<void> {
   const attributes = attributesOf(request);
   const verifier = new ChecksumVerifier(parseChecksums(request.header('oc-checksum')));
   const upload = { ctx, path, preconditions: preconditionsOf(request), attributes };
-  const declared_bytes = declaredLength(request);
-  await services.metadata.read(async (tx) => {
-    const at = await tx.resolve(ctx.rootId, path.names);
-    await mayUpload(upload, tx, at, now_ms);
-    if (declared_bytes === null) return;
-    const { used_bytes, quota_bytes } = await tx.usage(ctx.rootId);
-    const more_bytes = declared_bytes - (at.node?.size_bytes ?? 0);
-    if (quota_bytes !== null && more_bytes > 0 && used_bytes + more_bytes > quota_bytes) {
-      throw new CloudError(
-        'quota',
-        `storing ${declared_bytes} bytes: the quota is ${quota_bytes} bytes and ${used_bytes} are used`,
-      );
-    }
-  });
+  const declared_bytes = declaredLength(request, 'content-length', 'x-expected-entity-length');
+  // A small body that is on its way already is judged once, when it is committed.
+  const isUnderWay = declared_bytes !== null && declared_bytes <= services.limits.inline_bytes;
+  if (!isUnderWay || req.headers.expect !== undefined) {
+    await services.metadata.read(async (tx) => {
+      const at = await tx.resolve(ctx.rootId, path.names);
+      await mayUpload(upload, tx, at, now_ms);
+      if (declared_bytes !== null) await mayHold(request, tx, declared_bytes - (at.node?.size_bytes ?? 0));
+    });
+  }
 
   const isSymlink = /^inode\/symlink\s*(;|$)/i.test(req.headers['content-type'] ?? '');
   const received = isSymlink ? await receiveTarget(request) : await receiveContent(request, verifier, declared_bytes);
@@ -66,10 +62,19 @@ export async function put(request: DavRequest): Promise<void> {
   }
 }
 
+async function mayHold(request: DavRequest, tx: MetadataRead, more_bytes: number): Promise<void> {
+  const { used_bytes, quota_bytes } = await tx.usage(request.ctx.rootId);
+  if (quota_bytes === null || more_bytes <= 0 || used_bytes + more_bytes <= quota_bytes) return;
+  throw new CloudError(
+    'quota',
+    `storing ${more_bytes} more bytes: the quota is ${quota_bytes} bytes and ${used_bytes} are used`,
+  );
+}
+
 /** What the client says the whole will have; null = it does not say. */
-function declaredLength(request: DavRequest): number | null {
+function declaredLength(request: DavRequest, ...names: readonly string[]): number | null {
   const { headers } = request.req;
-  const length = headers['content-length'] ?? headers['x-expected-entity-length'];
+  const length = names.map((name) => headers[name]).find((value) => value !== undefined);
   return typeof length === 'string' && /^\d{1,15}$/.test(length) ? Number(length) : null;
 }
 
@@ -96,8 +101,10 @@ async function receiveContent(
   let release = () => {};
   try {
     let content: NewContent | null = null;
-    if (declared_bytes === null || declared_bytes <= inline_bytes) {
-      // Small, or of unknown length: gather until it ends or turns out to be big.
+    if (declaredLength(request, 'content-length') !== null && (declared_bytes ?? 0) <= inline_bytes) {
+      content = inlineContent(await readBody(req, inline_bytes), verifier);
+    } else if (declared_bytes === null || declared_bytes <= inline_bytes) {
+      // Of unknown length: gather until it ends or turns out to be big.
       const source = bodyOf(req);
       for (;;) {
         const { value, done } = await source.next();

@@ -94,6 +94,12 @@ export interface ContentRecord {
   readonly data: Buffer | null;
 }
 
+export interface Readable {
+  readonly node: NodeRecord;
+  /** null for collections and symlinks. */
+  readonly content: ContentRecord | null;
+}
+
 export interface Attributes {
   readonly mtime?: Timestamp | undefined;
   readonly created_ms?: number | undefined;
@@ -138,6 +144,8 @@ export interface MetadataRead {
   root(userId: string): Promise<NodeRecord | null>;
   node(id: NodeId): Promise<NodeRecord | null>;
   resolve(rootId: NodeId, path: readonly Name[]): Promise<Resolved>;
+  /** The node at `path` with its content: what GET needs, at the least cost. */
+  readable(rootId: NodeId, path: readonly Name[]): Promise<Readable | null>;
   /** Names from the root to the node; [] for a root; null if it does not exist. */
   pathOf(id: NodeId): Promise<readonly Name[] | null>;
   /** From the root down to the node itself. */

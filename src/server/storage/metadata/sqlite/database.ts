@@ -41,6 +41,11 @@ export class SqliteDatabase {
   readonly writer: Connection;
   readonly reader: Connection;
   readonly path: string;
+  readonly #sql: {
+    readonly [name in 'begin' | 'savepoint' | 'release' | 'rollbackTo' | 'commit']: Database.Statement<[]>;
+  };
+  readonly #readSql: { readonly begin: Database.Statement<[]>; readonly commit: Database.Statement<[]> };
+  #isReading = false;
   #walFd: number;
   #queue: Job[] = [];
   #scheduled = false;
@@ -56,6 +61,14 @@ export class SqliteDatabase {
     this.writer = writer;
     this.reader = reader;
     this.#walFd = walFd;
+    this.#sql = {
+      begin: writer.prepare('BEGIN IMMEDIATE'),
+      savepoint: writer.prepare('SAVEPOINT job'),
+      release: writer.prepare('RELEASE job'),
+      rollbackTo: writer.prepare('ROLLBACK TO job'),
+      commit: writer.prepare('COMMIT'),
+    };
+    this.#readSql = { begin: reader.prepare('BEGIN'), commit: reader.prepare('COMMIT') };
   }
 
   /** Opens or creates the file and brings every module's schema up to date. Throws `unsupported` if the file was
@@ -102,6 +115,25 @@ export class SqliteDatabase {
     });
   }
 
+  /** Runs `fn`, which reads through `reader`, in a transaction shared with all others of this turn of the event loop: a
+   * consistent view, and one locking of the WAL for the requests of a turn. `fn` may await as in `write`. The transaction
+   * ends before the next group of writes begins and before any write resolves: whoever was told of a write sees it. */
+  async read<T>(fn: () => Promise<T>): Promise<T> {
+    if (this.#closed) throw new CloudError('io', 'reading the database: it is closed');
+    if (!this.#isReading) {
+      this.#readSql.begin.run();
+      this.#isReading = true;
+      setImmediate(() => this.#endRead());
+    }
+    return fn();
+  }
+
+  #endRead(): void {
+    if (!this.#isReading) return;
+    this.#isReading = false;
+    this.#readSql.commit.run();
+  }
+
   /** Resolves when everything committed so far is on disk (what `reader` can see included). */
   durable(): Promise<void> {
     if (this.#unsynced.length === 0 && !this.#syncing) {
@@ -122,6 +154,7 @@ export class SqliteDatabase {
     }
     closeSync(this.#walFd);
     this.#walFd = -1;
+    this.#endRead();
     this.reader.close();
     this.writer.close();
   }
@@ -138,29 +171,31 @@ export class SqliteDatabase {
   /** Runs one group. Never rejects. */
   async #drain(): Promise<void> {
     this.#draining = true;
+    const sql = this.#sql;
+    this.#endRead();
     const group = this.#queue.splice(0, GROUP_MAX);
     const done: Settled[] = [];
     const failed: { readonly job: Job; readonly error: unknown }[] = [];
     try {
-      this.writer.exec('BEGIN IMMEDIATE');
+      sql.begin.run();
       const guard = new TurnGuard();
       for (const job of group) {
-        this.writer.exec('SAVEPOINT job');
+        sql.savepoint.run();
         try {
           let value = job.run();
           if (value instanceof Promise) value = await guard.within(value);
-          this.writer.exec('RELEASE job');
+          sql.release.run();
           done.push({ job, value });
         } catch (error) {
           failed.push({ job, error });
           // Disk full and I/O errors roll the whole transaction back by themselves.
           if (!this.writer.inTransaction) throw error;
-          this.writer.exec('ROLLBACK TO job');
-          this.writer.exec('RELEASE job');
+          sql.rollbackTo.run();
+          sql.release.run();
         }
       }
       guard.end();
-      this.writer.exec('COMMIT');
+      sql.commit.run();
       this.#unsynced.push(...done);
     } catch (error) {
       if (this.writer.inTransaction) this.writer.exec('ROLLBACK');
@@ -182,6 +217,7 @@ export class SqliteDatabase {
     this.#unsynced = [];
     fdatasync(this.#walFd, (error) => {
       this.#syncing = false;
+      this.#endRead();
       if (error === null) {
         for (const { job, value } of batch) job.resolve(value);
       } else {

@@ -13,6 +13,7 @@ import type {
   MetadataRead,
   NodeId,
   NodeRecord,
+  Readable,
   Resolved,
   Usage,
 } from '../metadata_store.js';
@@ -39,6 +40,14 @@ function readStatements(db: Connection) {
     node: db.prepare<[number], NodeRow>(`SELECT ${node} FROM nodes n WHERE n.id = ?`).raw(),
     member: db
       .prepare<[number, SqlName], NodeRow>(`SELECT ${node} FROM nodes n WHERE n.parent_id = ? AND n.name = ?`)
+      .raw(),
+    /** Answered from the index alone. */
+    memberId: db.prepare<[number, SqlName], number>('SELECT id FROM nodes WHERE parent_id = ? AND name = ?').pluck(),
+    readable: db
+      .prepare<[number, SqlName], [...NodeRow, string | null, number | null, Buffer | null]>(
+        `SELECT ${node}, c.sha256, c.size, c.data FROM nodes n LEFT JOIN contents c ON c.id = n.content_id
+         WHERE n.parent_id = ? AND n.name = ?`,
+      )
       .raw(),
     lineage: db
       .prepare<[number], NodeRow>(`${UP} SELECT ${node} FROM up JOIN nodes n ON n.id = up.id ORDER BY up.depth DESC`)
@@ -173,6 +182,27 @@ export class SqliteRead implements MetadataRead {
 
   async resolve(rootId: NodeId, path: readonly Name[]): Promise<Resolved> {
     return this.resolveSync(rootId, path);
+  }
+
+  async readable(rootId: NodeId, path: readonly Name[]): Promise<Readable | null> {
+    let parentId: number = rootId;
+    const last = path.length - 1;
+    for (let i = 0; i < last; i++) {
+      const id = this.sql.memberId.get(parentId, nameToSql(path[i] as Name));
+      if (id === undefined) return null;
+      parentId = id;
+    }
+    if (last < 0) {
+      const root = this.nodeSync(rootId);
+      return root === null ? null : { node: root, content: null };
+    }
+    const row = this.sql.readable.get(parentId, nameToSql(path[last] as Name));
+    if (row === undefined) return null;
+    const [sha256, size_bytes, data] = [row[19], row[20], row[21]];
+    return {
+      node: this.toNode(row as unknown as NodeRow),
+      content: sha256 === null || size_bytes === null ? null : { sha256, size_bytes, data },
+    };
   }
 
   async pathOf(id: NodeId): Promise<readonly Name[] | null> {

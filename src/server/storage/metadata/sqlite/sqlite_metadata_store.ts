@@ -1,5 +1,5 @@
-// MetadataStore on SQLite. `read`s that overlap share one transaction of the reader connection (they live for some
-// microtasks only); `snapshot`s get a connection of their own from a small pool; `write`s go through the database's group
+// MetadataStore on SQLite. `read`s of one turn of the event loop share one transaction of the reader connection (they live
+// for some microtasks only); `snapshot`s get a connection of their own from a small pool; `write`s go through the database's group
 // commit. What a transaction changed is told to the listeners once it is durable, in order.
 
 import Database from 'better-sqlite3';
@@ -63,7 +63,6 @@ export class SqliteMetadataStore implements MetadataStore {
   readonly #sql: ReturnType<typeof storeStatements>;
   readonly #known: Database.Statement<[string], string>;
   readonly #listeners = new Set<(changes: readonly CommittedChange[]) => void>();
-  #reading = 0;
   readonly #idleSnapshots: { readonly db: Database.Database; readonly tx: SqliteRead }[] = [];
   readonly #waiting: (() => void)[] = [];
   #openSnapshots = 0;
@@ -83,15 +82,8 @@ export class SqliteMetadataStore implements MetadataStore {
       .pluck();
   }
 
-  async read<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T> {
-    if (this.#reading === 0) this.#read.begin();
-    this.#reading += 1;
-    try {
-      return await fn(this.#read);
-    } finally {
-      this.#reading -= 1;
-      if (this.#reading === 0) this.#read.commit();
-    }
+  read<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T> {
+    return this.#database.read(() => fn(this.#read));
   }
 
   async snapshot<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T> {
