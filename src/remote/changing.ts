@@ -3,16 +3,13 @@
 
 import { CloudError, isCloudError } from '../errors.js';
 import { isWithin, type RemotePath, splitPath } from '../ids.js';
-import { type Dav, show } from './dav.js';
+import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
 import { guarded, lookAt, mismatch, requireNow } from './guard.js';
 import { codeOfStatus } from './http.js';
 import type { CallOptions, MetaPatch, PosixMeta, Precondition, PutResult, RemoteEntry } from './remote.js';
 import { isTransient, retry } from './retry.js';
 import { ROOT_XMLNS } from './wire/ns.js';
 import { XML_DECLARATION } from './wire/xml.js';
-
-/** Moving or removing a big folder may take a server a while. */
-const TREE_ms = 120_000;
 
 export async function makeDirectory(
   dav: Dav,
@@ -88,7 +85,7 @@ export async function moveNode(
           overwrite: rule.overwrite === null ? 'F' : 'T',
           ...headers,
         },
-        answer_ms: TREE_ms,
+        answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
         signal: options.signal,
       },
       [201, 204],
@@ -174,7 +171,13 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
   const doing = `removing ${show(path)}`;
   const send = async (collection: boolean, headers: Readonly<Record<string, string>>) => {
     await dav.send(
-      { method: 'DELETE', path: dav.href(path, collection), headers, answer_ms: TREE_ms, signal: options.signal },
+      {
+        method: 'DELETE',
+        path: dav.href(path, collection),
+        headers,
+        answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
+        signal: options.signal,
+      },
       [200, 204],
       doing,
     );

@@ -4,7 +4,7 @@
 
 import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
-import { type Dav, propElement, show } from './dav.js';
+import { ANSWER_PATIENCE, type Dav, propElement, show } from './dav.js';
 import { lookAt, mismatch } from './guard.js';
 import type { HttpResponse } from './http.js';
 import type { CallOptions, PosixMeta, Precondition, PutResult, UploadSession, UploadSource } from './remote.js';
@@ -19,9 +19,8 @@ export const CHUNKED_FROM_bytes = 64 * 1024 * 1024;
 const CHUNK_bytes = 32 * 1024 * 1024;
 /** Nextcloud takes 10,000. */
 const MAX_CHUNKS = 9_000;
-/** Putting a big file together may take a while. */
-const ASSEMBLE_ms = 600_000;
-const ANSWER_ms = 120_000;
+/** Putting a big file together may take a while: so many times the usual timeout. */
+const ASSEMBLE_PATIENCE = 30;
 
 interface State {
   readonly id: string;
@@ -189,13 +188,13 @@ class ChunkedUpload {
             body: counted(this.#source, start, end, (sent) => this.#session.progress(sent)),
             contentLength: end - start,
             lane: 'write',
-            answer_ms: ANSWER_ms,
+            answer_ms: this.#dav.http.timeout_ms * ANSWER_PATIENCE,
             signal: this.#options.signal,
           },
           [200, 201, 204],
           doing,
         ),
-      { ...this.#dav.retrying(this.#options), deadline_ms: ANSWER_ms },
+      { ...this.#dav.retrying(this.#options), deadline_ms: this.#dav.http.timeout_ms * ANSWER_PATIENCE },
     );
   }
 
@@ -240,7 +239,7 @@ class ChunkedUpload {
           'oc-total-length': String(state.size_bytes),
           ...headers,
         },
-        answer_ms: ASSEMBLE_ms,
+        answer_ms: this.#dav.http.timeout_ms * ASSEMBLE_PATIENCE,
         signal: this.#options.signal,
       },
       [200, 201, 204],

@@ -32,6 +32,9 @@ export interface Log {
 
 export const SILENT: Log = { info: () => undefined, warn: () => undefined };
 
+/** A server may take its time to store a file or to move a big folder: so many times the usual timeout. */
+export const ANSWER_PATIENCE = 6;
+
 const XML_TYPE = 'application/xml; charset=utf-8';
 
 /** A failed answer together with the conditions it names. */

@@ -3,6 +3,7 @@
 // caller's signal; credentials go to no other origin (redirects are followed only to the same one and only for safe
 // methods); a body shorter than announced is an error; every failure is a CloudError by the one table below.
 
+import { setMaxListeners } from 'node:events';
 import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
 import { CloudError, type ErrorCode, toCloudError } from '../errors.js';
@@ -155,6 +156,8 @@ export class HttpClient {
   /** Any answer, whatever its status. Rejects with `network`, `timeout`, `protocol` or `interrupted`. */
   async request(request: HttpRequest): Promise<HttpResponse> {
     let { path } = request;
+    // One signal ends as many calls as its owner likes.
+    if (request.signal !== undefined) setMaxListeners(0, request.signal);
     for (let redirects = 0; ; redirects++) {
       const response = await this.#send({ ...request, path });
       const location = response.headers['location'];

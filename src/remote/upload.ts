@@ -5,7 +5,7 @@
 import { CloudError, isCloudError, toCloudError } from '../errors.js';
 import { type RemotePath, splitPath } from '../ids.js';
 import { CHUNKED_FROM_bytes, type Commit, uploadInChunks } from './chunked_upload.js';
-import { type Dav, show } from './dav.js';
+import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
 import { guarded, lookAt, mismatch } from './guard.js';
 import type { HttpResponse } from './http.js';
 import type { CallOptions, PosixMeta, Precondition, PutResult, UploadSession, UploadSource } from './remote.js';
@@ -14,8 +14,6 @@ import { hasSameContent } from './same_content.js';
 import { collect, counted } from './upload_body.js';
 import { isWeak, normalizeEtag } from './wire/etag.js';
 
-/** A server may take its time to write, check and publish what it got. */
-const ANSWER_ms = 120_000;
 const TRIES = 4;
 const SMALL_bytes = 256 * 1024;
 
@@ -60,7 +58,7 @@ export async function putFile(
         body,
         contentLength: source.size_bytes,
         lane: 'write',
-        answer_ms: ANSWER_ms,
+        answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
         signal: options.signal,
       },
       [200, 201, 204],
