@@ -71,7 +71,8 @@ export class ControlServer {
   /** Ends all connections; the socket is gone when it resolves. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    // `end` first: answers on their way (that of `unmount` itself) still reach their client.
+    // The answer to the request that had us stop (`unmount`) is due in this turn of the event loop.
+    await new Promise((resolve) => setImmediate(resolve));
     for (const socket of this.#sockets) socket.end();
     const timer = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy();
