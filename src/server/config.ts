@@ -35,6 +35,8 @@ export interface ServerLimits {
   readonly pushPerUser: number;
   /** Chunked uploads nobody touched for so long are removed. */
   readonly uploadAge_ms: number;
+  /** How often certificate files are looked at. */
+  readonly certificateCheck_ms: number;
 }
 
 export const DEFAULT_LIMITS: ServerLimits = {
@@ -47,6 +49,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   pushPing_ms: 30_000,
   pushPerUser: 64,
   uploadAge_ms: 2 * 24 * 3600 * 1000,
+  certificateCheck_ms: 60_000,
 };
 
 /** The limits to run with; throws `invalid`. */

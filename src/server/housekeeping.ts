@@ -6,8 +6,8 @@ import type { Log } from '../log.js';
 import { backupRuns } from './backup/lease.js';
 import type { DataDir } from './data_dir.js';
 import type { BlobStore } from './storage/blobs/blob_store.js';
-import { collectGarbage } from './storage/blobs/collector.js';
-import type { MetadataStore } from './storage/metadata/metadata_store.js';
+import { type CollectResult, collectGarbage } from './storage/blobs/collector.js';
+import type { MetadataStore, SweepResult } from './storage/metadata/metadata_store.js';
 import type { ChunkedUploads } from './uploads/chunked_uploads.js';
 
 export interface HousekeepingServices {
@@ -18,6 +18,12 @@ export interface HousekeepingServices {
   readonly clock: Clock;
   readonly log: Log;
   readonly uploadAge_ms: number;
+}
+
+export interface HousekeepingResult extends SweepResult {
+  readonly removedUploads: number;
+  /** null = a backup runs, nothing was collected. */
+  readonly collected: CollectResult | null;
 }
 
 const ROUND_MS = 10 * 60_000;
@@ -48,7 +54,8 @@ export class Housekeeping {
   #start(): void {
     if (this.#busy) return;
     this.#busy = true;
-    this.#running = this.#run()
+    this.#running = this.round()
+      .then((done) => this.#services.log.debug(done, 'housekeeping done'))
       .catch((error: unknown) => {
         if (!this.#abort.signal.aborted) this.#services.log.warn({ err: error }, 'housekeeping failed');
       })
@@ -57,8 +64,9 @@ export class Housekeeping {
       });
   }
 
-  async #run(): Promise<void> {
-    const { dir, metadata, blobs, uploads, clock, log, uploadAge_ms } = this.#services;
+  /** One round, now. */
+  async round(): Promise<HousekeepingResult> {
+    const { dir, metadata, blobs, uploads, clock, uploadAge_ms } = this.#services;
     const now_ms = clock.now_ms();
     const swept = await metadata.sweep(now_ms);
     const removedUploads = await uploads.sweep(now_ms - uploadAge_ms);
@@ -67,6 +75,6 @@ export class Housekeeping {
     const collected = backupRuns(dir, now_ms)
       ? null
       : await collectGarbage(metadata, blobs, { now_ms, orphans, signal: this.#abort.signal });
-    log.debug({ ...swept, removedUploads, collected }, 'housekeeping done');
+    return { ...swept, removedUploads, collected };
   }
 }

@@ -45,7 +45,6 @@ interface Active {
   readonly abort: AbortController;
 }
 
-const CERTIFICATE_CHECK_MS = 60_000;
 /** After the graceful time: what a handler gets to notice that it was aborted. */
 const ABORT_GRACE_MS = 2_000;
 
@@ -230,7 +229,7 @@ export class HttpFront {
       look().catch((error: unknown) => this.#options.log.warn({ err: error }, 'certificate could not be read again'));
     };
     again();
-    const timer = setInterval(again, CERTIFICATE_CHECK_MS);
+    const timer = setInterval(again, this.#options.limits.certificateCheck_ms);
     timer.unref();
     this.#timers.push(timer);
   }

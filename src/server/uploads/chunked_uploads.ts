@@ -175,7 +175,8 @@ export class ChunkedUploads {
       for (const upload of await namesIn(join(this.#root, userId))) {
         const key = { userId, upload };
         const folder = new UploadFolder(join(this.#root, userId, upload));
-        if (this.#finishing.has(keyText(key)) || (await folder.modified_ms()) >= before_ms) continue;
+        const modified_ms = await folder.modified_ms();
+        if (this.#finishing.has(keyText(key)) || modified_ms === null || modified_ms >= before_ms) continue;
         this.#active.delete(keyText(key));
         await folder.remove();
         removed += 1;

@@ -59,8 +59,14 @@ export class UploadFolder {
     }
   }
 
-  async modified_ms(): Promise<number> {
-    return (await stat(this.path)).mtimeMs;
+  /** When a chunk was last added or removed; null = it is gone. */
+  async modified_ms(): Promise<number | null> {
+    try {
+      return (await stat(this.path)).mtimeMs;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw toCloudError(error, 'looking at an upload');
+    }
   }
 
   /** In order. Rejects with `not_found` when there is no such upload. */

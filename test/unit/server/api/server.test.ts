@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -354,19 +354,27 @@ describe('one server per folder', () => {
 });
 
 describe('TLS', () => {
-  test('serves the certificate it is given', async () => {
-    const certFile = join(server.dir, 'cert.pem');
-    const keyFile = join(server.dir, 'key.pem');
+  let certFile: string;
+  let keyFile: string;
+
+  beforeEach(async () => {
+    certFile = join(server.dir, 'cert.pem');
+    keyFile = join(server.dir, 'key.pem');
+    await makeCertificate();
+    await server.stop();
+  });
+
+  async function makeCertificate(): Promise<void> {
     await promisify(execFile)('openssl', [
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
       ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', keyFile, '-out', certFile],
     ]);
-    await server.stop();
-    await server.run({ tls: { certFile, keyFile } });
-    expect(server.url).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
+  }
+
+  /** Body of a GET that trusts the certificate file alone. */
+  async function get(path: string): Promise<string> {
     const ca = await readFile(certFile);
-    const body = await new Promise<string>((resolve, reject) => {
-      const path = '/ocs/v2.php/cloud/capabilities';
+    return new Promise<string>((resolve, reject) => {
       const sent = httpsRequest({ host: '127.0.0.1', port: server.port, path, ca, agent: false }, (answer) => {
         answer.setEncoding('utf8');
         let text = '';
@@ -378,13 +386,23 @@ describe('TLS', () => {
       sent.on('error', reject);
       sent.end();
     });
-    expect(body).toContain(`wss://127.0.0.1:${server.port}/push/ws`);
+  }
+
+  test('serves the certificate it is given', async () => {
+    await server.run({ tls: { certFile, keyFile } });
+    expect(server.url).toMatch(/^https:\/\/127\.0\.0\.1:\d+$/);
+    expect(await get('/ocs/v2.php/cloud/capabilities')).toContain(`wss://127.0.0.1:${server.port}/push/ws`);
+  });
+
+  test('a renewed certificate is served without a restart', async () => {
+    await server.run({ tls: { certFile, keyFile }, limits: { certificateCheck_ms: 20 } });
+    expect(await get('/healthz')).toContain('ok');
+    await makeCertificate();
+    await expect.poll(() => get('/healthz').catch(String), { timeout: 20_000 }).toContain('"ok"');
+    expect(server.lines.some(({ message }) => message === 'certificate read again')).toBe(true);
   });
 
   test('a missing certificate is told by name', async () => {
-    await server.stop();
-    const keyFile = join(server.dir, 'key.pem');
-    await writeFile(keyFile, '');
     await expect(server.run({ tls: { certFile: '/no/such/cert.pem', keyFile } })).rejects.toThrow('/no/such/cert.pem');
   });
 });

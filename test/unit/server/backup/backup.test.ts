@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { access, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { access, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -143,6 +143,21 @@ describe('a backup', () => {
     await onRestored(join(scratch, 'restored'), async () => {
       expect((await server.call('GET', '/webdav/one')).body.length).toBe(100_000);
     });
+  });
+
+  test('of a folder no server runs on, stopped or killed', async () => {
+    await put('f', Buffer.alloc(100_000, 'f'));
+    const killed = join(scratch, 'killed');
+    // What a kill leaves: the log not yet in the database, nobody's shared memory.
+    await cp(server.dataDir, killed, { recursive: true });
+    await rm(join(killed, 'cloudmount.db-shm'));
+    expect((await stat(join(killed, 'cloudmount.db-wal'))).size).toBeGreaterThan(0);
+    expect(await backup(killed, target)).toMatchObject({ manifest: { contents: { count: 1 } } });
+    await server.stop();
+    expect(await backup(server.dataDir, join(scratch, 'second'))).toMatchObject({
+      manifest: { contents: { count: 1 } },
+    });
+    await server.run();
   });
 
   test('can be interrupted and taken up again', async () => {
