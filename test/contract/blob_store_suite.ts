@@ -67,7 +67,39 @@ export function blobStoreSuite(title: string, open: () => Promise<OpenBlobStore>
         [7, 7],
       ] as const) {
         expect((await read(hash, start, end)).equals(bytes.subarray(start, end))).toBe(true);
+        const blob = await store.open(hash);
+        const taken: Buffer[] = [];
+        await blob.send(start, end, async (chunk) => {
+          // Slower than the disk: what is taken must not be overwritten meanwhile.
+          await new Promise((resolve) => setImmediate(resolve));
+          taken.push(Buffer.from(chunk));
+        });
+        await blob.close();
+        expect(Buffer.concat(taken).equals(bytes.subarray(start, end))).toBe(true);
       }
+    });
+
+    test('a taker that fails ends the sending', async () => {
+      const { sha256: hash } = await store.put(pieces(randomBytes(2_000_000), 100_000));
+      const blob = await store.open(hash);
+      const failing = blob.send(0, 2_000_000, () => Promise.reject(new Error('gone')));
+      await expect(failing).rejects.toThrow('gone');
+      await blob.close();
+    });
+
+    test('many senders at once each get their own bytes', async () => {
+      const contents = Array.from({ length: 12 }, (_, i) => Buffer.alloc(700_000, i));
+      await Promise.all(
+        contents.map(async (bytes) => {
+          const { sha256: hash } = await store.put(pieces(bytes, 100_000));
+          const blob = await store.open(hash);
+          await blob.send(0, bytes.length, async (chunk) => {
+            await new Promise((resolve) => setImmediate(resolve));
+            expect(chunk.every((byte) => byte === bytes[0])).toBe(true);
+          });
+          await blob.close();
+        }),
+      );
     });
 
     test('a source that breaks off leaves nothing', async () => {

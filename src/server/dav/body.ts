@@ -54,7 +54,10 @@ export async function* bodyOf(req: IncomingMessage): AsyncGenerator<Buffer> {
 
 /** Root element of the body, null when there is none (white space counts as none). */
 export async function readXml(req: IncomingMessage, limits: XmlLimits): Promise<XmlElement | null> {
-  const body = await readBody(req, limits.maxBytes);
+  return xmlOf(await readBody(req, limits.maxBytes), limits);
+}
+
+export function xmlOf(body: Buffer, limits: XmlLimits): XmlElement | null {
   if (body.length === 0 || body.toString('latin1').trim() === '') return null;
   return parseXml(body, limits);
 }

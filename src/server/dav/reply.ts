@@ -127,6 +127,31 @@ export function drained(
   });
 }
 
+/** Writes and resolves when the bytes are the kernel's. Rejects when the client is gone or has read nothing for
+ * `stall_ms`. */
+export function written(res: ServerResponse, chunk: Buffer, stall_ms: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (res.destroyed || res.closed) {
+      reject(gone());
+      return;
+    }
+    const finish = (error?: CloudError) => {
+      clearTimeout(timer);
+      res.off('close', onClose);
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    const onClose = () => finish(gone());
+    const timer = setTimeout(() => {
+      res.destroy();
+      finish(new CloudError('timeout', `sending the answer: the client has read nothing for ${stall_ms} ms`));
+    }, stall_ms);
+    timer.unref();
+    res.once('close', onClose);
+    res.write(chunk, (error) => finish(error == null ? undefined : gone()));
+  });
+}
+
 function gone(): CloudError {
   return new CloudError('interrupted', 'sending the answer: the client is gone');
 }

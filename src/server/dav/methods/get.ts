@@ -14,7 +14,7 @@ import { checkIf, ifScopeOf, selectedOf } from '../conditional.js';
 import { contentTypeOf } from '../content_type.js';
 import type { DavRequest } from '../context.js';
 import { ocId } from '../properties.js';
-import { drained, sendBody } from '../reply.js';
+import { sendBody, written } from '../reply.js';
 import { DavFailure } from '../status.js';
 
 /** Members named on the page of a collection; who wants all asks PROPFIND. */
@@ -166,11 +166,9 @@ async function sendBytes(
   }
 }
 
-async function pump(request: DavRequest, blob: OpenBlob, range: ByteRange): Promise<void> {
+function pump(request: DavRequest, blob: OpenBlob, range: ByteRange): Promise<void> {
   const { res, services } = request;
-  for await (const chunk of blob.stream(range.start, range.end)) {
-    if (!res.write(chunk)) await drained(res, res, services.limits.stall_ms);
-  }
+  return blob.send(range.start, range.end, (chunk) => written(res, chunk, services.limits.stall_ms));
 }
 
 function sendPage(request: DavRequest, node: NodeRecord, members: readonly NodeRecord[]): void {

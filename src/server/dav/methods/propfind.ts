@@ -1,13 +1,14 @@
 // PROPFIND (RFC 4918 section 9.1). An absent or empty body means allprop. Short answers are read in one go and sent whole;
 // long ones are streamed out of a snapshot with the memory of one page, whatever the number of entries.
 
+import { LRUCache } from 'lru-cache';
 import { CloudError } from '../../../errors.js';
 import { type Depth, parseDepth } from '../../../remote/wire/depth.js';
 import { MULTISTATUS_START, MULTISTATUS_TYPE, multistatusEnd } from '../../../remote/wire/multistatus.js';
 import { DAV } from '../../../remote/wire/ns.js';
 import { childOf, elementsOf, type XmlElement } from '../../../remote/wire/xml.js';
 import type { MetadataRead, NodeRecord } from '../../storage/metadata/metadata_store.js';
-import { readXml } from '../body.js';
+import { readBody, xmlOf } from '../body.js';
 import { checkIf, ifScopeOf } from '../conditional.js';
 import type { DavRequest } from '../context.js';
 import { PAGE_NODES, streamMembers, writeNode, writePage } from '../listing.js';
@@ -20,8 +21,7 @@ import { existing } from '../write_access.js';
 export async function propfind(request: DavRequest): Promise<void> {
   const { services, req } = request;
   const depth = parseDepth(request.header('depth'), 'infinity');
-  const body = await readXml(req, services.limits.xml);
-  const plan = new PropertyPlan(propertyRequest(body), wantsMinimal(request));
+  const plan = planFor(request, await readBody(req, services.limits.xml.maxBytes));
   const free_bytes = plan.needs.has('usage') ? await services.blobs.free() : null;
   const answer = new Answer(request, plan, depth, free_bytes);
   const isWhole = await services.metadata.read((tx) => answer.short(tx));
@@ -29,6 +29,20 @@ export async function propfind(request: DavRequest): Promise<void> {
   // A sync token must not name what a power cut could still undo.
   if (plan.needs.has('head')) await services.metadata.durable();
   answer.end();
+}
+
+// Clients send the same few bodies all the time.
+const plans = new LRUCache<string, PropertyPlan>({ max: 200 });
+const MAX_REMEMBERED_BYTES = 4096;
+
+function planFor(request: DavRequest, body: Buffer): PropertyPlan {
+  const isMinimal = wantsMinimal(request);
+  const key = `${isMinimal}${body.toString('latin1')}`;
+  const known = plans.get(key);
+  if (known !== undefined) return known;
+  const plan = new PropertyPlan(propertyRequest(xmlOf(body, request.services.limits.xml)), isMinimal);
+  if (body.length <= MAX_REMEMBERED_BYTES) plans.set(key, plan);
+  return plan;
 }
 
 /** Throws `invalid` on a body that is no propfind. */

@@ -23,11 +23,15 @@ export interface PutOptions {
   readonly tap?: ((chunk: Buffer) => void) | undefined;
 }
 
+export type ChunkTaker = (chunk: Buffer) => Promise<void>;
+
 /** Bytes of a blob that is known to be there, for a socket. */
 export interface OpenBlob {
   readonly size_bytes: number;
   /** Bytes [start, end) in order. Errors with `corrupt` if the stored bytes end before that. */
   stream(start: number, end: number): AsyncIterable<Buffer>;
+  /** The same bytes without allocating: each chunk is the taker's only until its promise resolves. One is read ahead. */
+  send(start: number, end: number, taker: ChunkTaker): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -18,7 +18,16 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, isCloudError, toCloudError } from '../../../errors.js';
-import type { BlobInfo, BlobPin, BlobStore, ByteSource, OpenBlob, PutOptions, StoredBlob } from './blob_store.js';
+import type {
+  BlobInfo,
+  BlobPin,
+  BlobStore,
+  ByteSource,
+  ChunkTaker,
+  OpenBlob,
+  PutOptions,
+  StoredBlob,
+} from './blob_store.js';
 
 /** Bytes gathered for one write call. */
 const WRITE_BYTES = 1 << 20;
@@ -216,6 +225,18 @@ export class LocalBlobStore implements BlobStore {
   }
 }
 
+// Fresh memory costs a page fault per 4 KiB, as much as the copy itself: buffers are lent again and again.
+const lent: Buffer[] = [];
+const MAX_LENT = 32;
+
+function takeBuffer(): Buffer {
+  return lent.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
+}
+
+function giveBuffers(...buffers: readonly Buffer[]): void {
+  for (const buffer of buffers) if (lent.length < MAX_LENT) lent.push(buffer);
+}
+
 class LocalOpenBlob implements OpenBlob {
   readonly size_bytes: number;
   readonly #handle: FileHandle;
@@ -228,32 +249,44 @@ class LocalOpenBlob implements OpenBlob {
   }
 
   async *stream(start: number, end: number): AsyncIterable<Buffer> {
-    let at = start;
-    let next = this.#read(at, end);
-    next.catch(() => undefined);
-    while (at < end) {
-      const chunk = await next;
+    for (let at = start; at < end; ) {
+      const chunk = await this.#read(Buffer.allocUnsafeSlow(Math.min(READ_BYTES, end - at)), at, end);
       at += chunk.length;
-      if (at < end) {
-        // One read ahead of the socket.
-        next = this.#read(at, end);
-        next.catch(() => undefined);
-      }
       yield chunk;
     }
   }
 
-  async #read(at: number, end: number): Promise<Buffer> {
-    const length = Math.min(READ_BYTES, end - at);
-    if (length <= 0) return Buffer.alloc(0);
-    const { bytesRead, buffer } = await this.#handle.read(Buffer.allocUnsafeSlow(length), 0, length, at);
+  async send(start: number, end: number, taker: ChunkTaker): Promise<void> {
+    let [buffer, spare] = [takeBuffer(), takeBuffer()];
+    let taking: Promise<void> = Promise.resolve();
+    try {
+      for (let at = start; at < end; ) {
+        const chunk = await this.#read(buffer, at, end);
+        at += chunk.length;
+        await taking;
+        taking = taker(chunk);
+        taking.catch(() => undefined);
+        [buffer, spare] = [spare, buffer];
+      }
+      await taking;
+    } catch (error) {
+      // A socket may still be reading from them: let these two go instead of lending them again.
+      await taking.catch(() => undefined);
+      throw error;
+    }
+    giveBuffers(buffer, spare);
+  }
+
+  async #read(into: Buffer, at: number, end: number): Promise<Buffer> {
+    const length = Math.min(into.length, end - at);
+    const { bytesRead } = await this.#handle.read(into, 0, length, at);
     if (bytesRead === 0) {
       throw new CloudError(
         'corrupt',
         `reading the content ${this.#sha256}: ${end} bytes are required, the file ends at ${at}`,
       );
     }
-    return bytesRead === length ? buffer : buffer.subarray(0, bytesRead);
+    return bytesRead === into.length ? into : into.subarray(0, bytesRead);
   }
 
   close(): Promise<void> {
