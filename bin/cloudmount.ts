@@ -101,4 +101,7 @@ function fail(error: unknown, json: boolean): ExitCode {
   return exitCode;
 }
 
+// What is waited for may hang on timers that do not keep a process running (a pause between two attempts): the command
+// decides when it is over.
+setInterval(() => undefined, 60_000);
 process.exit(await main(process.argv.slice(2)));

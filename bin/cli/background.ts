@@ -114,11 +114,12 @@ export async function keepDrive(config: DriveConfig, dirs: UserDirs, onReady: ()
     const running = await startDriveProcess(config, { dirs, version: packageVersion(), userAgent: userAgent() });
     flushLog = () => running.logFile.flushSync();
     stop = (reason) => void running.stop(reason);
-    if (requested === null) await onReady();
-    else stop(requested);
+    const early = requested !== null;
+    if (early) stop('interrupted while starting');
+    else await onReady();
     await running.drive.closed;
     await running.logFile.close();
-    return EXIT.ok;
+    return early ? EXIT.interrupted : EXIT.ok;
   } finally {
     restore();
   }

@@ -5,7 +5,7 @@
 import type { CacheControl, DriveCache } from '../cache/cache_api.js';
 import { openCache } from '../cache/open_cache.js';
 import type { Clock } from '../clock.js';
-import { CloudError, isCloudError } from '../errors.js';
+import { CloudError, isCloudError, toCloudError } from '../errors.js';
 import { type MountedDrive, mountDrive } from '../fs/drive.js';
 import type { Log } from '../log.js';
 import { createRemote, createRemoteOffline, type RemoteOptions, type WebdavRemote } from '../remote/connect.js';
@@ -138,7 +138,10 @@ async function openRemote(
     await remote.connect({ signal: AbortSignal.timeout(FIRST_CONNECT_MS) });
   } catch (error) {
     await remote.close();
-    throw error;
+    const known = toCloudError(error, 'connecting');
+    throw new CloudError(known.code, `connecting to ${config.url} for the first time: ${known.message}`, {
+      cause: error,
+    });
   }
   await saved.save(remote.describe());
   return remote;
