@@ -14,7 +14,7 @@ const ODD_NAMES: readonly string[] = [
   'question?mark=1',
   'amper&sand;&amp;',
   `quotes "double" 'single' \`back\``,
-  'angle <b>tags</b> ]]>',
+  'angle <b>tags<b> ]]> &lt;',
   'new\nline and\ttab\rreturn',
   'back\\slash',
   'colon:semi;comma,',

@@ -85,7 +85,8 @@ onServers(['cloudmount', 'apache'], {}, (world) => {
     await world.fs.writeFile(`${dir}/file`, 'content');
     await world.drive.flush();
     const etag = (await world.fs.getxattr(`${dir}/file`, 'user.cloudmount.etag')).toString();
-    expect(etag).toBe(await world.server.dav.etag(`${world.remote(dir)}/file`));
+    // Apache calls the ETag of a file weak for the first second.
+    expect(etag).toBe((await world.server.dav.etag(`${world.remote(dir)}/file`)).replace(/^W\//, ''));
   });
 
   it('user.cloudmount.pin is writable, inherited below, and removable', async () => {

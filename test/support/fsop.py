@@ -436,7 +436,9 @@ def answer(request):
     try:
         return {"ok": OPS[op](**request)}
     except OSError as error:
-        return {"errno": errno.errorcode.get(error.errno, str(error.errno)), "message": "%s: %s" % (op, error)}
+        # ENOTSUP is another name of the same number.
+        name = "EOPNOTSUPP" if error.errno == errno.EOPNOTSUPP else errno.errorcode.get(error.errno, str(error.errno))
+        return {"errno": name, "message": "%s: %s" % (op, error)}
     except ValueError as error:
         # Python refuses a few things itself (an embedded NUL byte) before there is a system call.
         return {"errno": "EINVAL", "message": "%s: %s" % (op, error)}

@@ -1,0 +1,276 @@
+// Our server beside Apache mod_dav and `rclone serve webdav`: 16 authenticated keep-alive connections.
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { must } from '../test/support/processes.js';
+import { ForeignServer, type ServerKind, type TestServer } from '../test/support/servers.js';
+import type { Stage } from '../test/support/stage.js';
+import { type LoadAnswer, type LoadConnection, type LoadRequest, type LoadResult, load } from './load.js';
+import { bestOf, markdown, medianOf } from './report.js';
+
+const MIB = 1 << 20;
+const LOCK_BODY = Buffer.from(
+  '<?xml version="1.0"?><D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockinfo>',
+);
+
+interface Case {
+  readonly name: string;
+  readonly title: string;
+  readonly unit: '1/s' | 'MB/s' | 's';
+  /** Figures to reach: at least (or for `s` at most) this multiple of another server's, or this absolute value. */
+  readonly goal: { readonly of: ServerKind; readonly factor: number } | { readonly value: number };
+  prepare?(server: TestServer): Promise<void>;
+  run(server: TestServer): Promise<{ figure: number; errors: number }>;
+}
+
+/** The same request again and again, or another one each time. */
+function repeat(make: (i: number, n: number) => LoadRequest, fixed = false) {
+  return (connection: LoadConnection, i: number) => {
+    const once = fixed ? connection.build(make(i, 0)) : null;
+    return (n: number) => [() => once ?? connection.build(make(i, n))];
+  };
+}
+
+const ok = (status: number): boolean => status >= 200 && status < 300;
+
+function rate(result: LoadResult): { figure: number; errors: number } {
+  return { figure: result.requests / result.seconds, errors: count(result) };
+}
+
+function count(result: LoadResult): number {
+  return [...result.unexpected.values()].reduce((sum, n) => sum + n, 0);
+}
+
+/** Puts a file of `size` bytes there, by PUT. */
+async function put(server: TestServer, path: string, size: number): Promise<void> {
+  await server.dav.put(path, Buffer.alloc(size, 'bench'));
+}
+
+async function collection(server: TestServer, path: string, files: number): Promise<void> {
+  if (server instanceof ForeignServer) {
+    await must('mkdir', [join(server.root, path)]);
+    for (let i = 0; i < files; i++) await writeFile(join(server.root, path, `f${i}`), '0123456789');
+    await must('chmod', ['-R', 'a+rwX', server.root]);
+    return;
+  }
+  await server.dav.mkcol(path);
+  const body = Buffer.from('0123456789');
+  const each = Math.ceil(files / 16);
+  await Promise.all(
+    Array.from({ length: 16 }, async (_, c) => {
+      for (let i = c * each; i < Math.min(files, (c + 1) * each); i++) await server.dav.put(`${path}/f${i}`, body);
+    }),
+  );
+}
+
+function lockCycle(paths: (i: number, n: number) => string) {
+  return (connection: LoadConnection, i: number) => (n: number) => [
+    () =>
+      connection.build({
+        method: 'LOCK',
+        path: paths(i, n),
+        headers: { Timeout: 'Second-60', Depth: '0', 'Content-Type': 'application/xml' },
+        body: LOCK_BODY,
+      }),
+    (last: LoadAnswer | null) =>
+      connection.build({
+        method: 'UNLOCK',
+        path: paths(i, n),
+        headers: { 'Lock-Token': /\r\nlock-token: *(\S+)/i.exec(last?.headers ?? '')?.[1] ?? '<opaquelocktoken:none>' },
+      }),
+  ];
+}
+
+async function propfind(
+  server: TestServer,
+  path: string,
+  entries: number,
+): Promise<{ figure: number; errors: number }> {
+  const start = performance.now();
+  const answer = await server.dav.send('PROPFIND', path, { headers: { depth: '1' } });
+  const figure = (performance.now() - start) / 1000;
+  const found = (answer.body.toString('latin1').match(/<(?:\w+:)?response[ >]/g) ?? []).length;
+  return { figure, errors: found === entries + 1 ? 0 : 1 };
+}
+
+const CASES: readonly Case[] = [
+  {
+    name: 'get-4k',
+    title: 'GET 4 KiB',
+    unit: '1/s',
+    goal: { of: 'apache', factor: 1 },
+    prepare: (server) => put(server, 'small', 4096),
+    run: async ({ login }) =>
+      rate(
+        await load(
+          login,
+          16,
+          3,
+          repeat(() => ({ method: 'GET', path: 'small' }), true),
+          ok,
+        ),
+      ),
+  },
+  {
+    name: 'get-64m',
+    title: 'GET 64 MiB',
+    unit: 'MB/s',
+    goal: { of: 'apache', factor: 1 },
+    prepare: (server) => put(server, 'large', 64 * MIB),
+    async run({ login }) {
+      const result = await load(
+        login,
+        16,
+        3,
+        repeat(() => ({ method: 'GET', path: 'large' }), true),
+        ok,
+      );
+      return { figure: result.body_bytes / result.seconds / 1e6, errors: count(result) };
+    },
+  },
+  {
+    name: 'put-4k',
+    title: 'PUT 4 KiB, new files',
+    unit: '1/s',
+    goal: { of: 'apache', factor: 1 },
+    prepare: (server) => server.dav.mkcol('puts'),
+    async run({ login }) {
+      const tag = Date.now();
+      const body = (i: number, n: number) => Buffer.alloc(4096, `${tag}-${i}-${n} `);
+      const make = (i: number, n: number) => ({ method: 'PUT', path: `puts/${tag}-${i}-${n}`, body: body(i, n) });
+      return rate(await load(login, 16, 3, repeat(make), ok));
+    },
+  },
+  {
+    name: 'put-64m',
+    title: 'PUT 64 MiB',
+    unit: 'MB/s',
+    goal: { of: 'apache', factor: 1 },
+    prepare: (server) => server.dav.mkcol('large-puts'),
+    async run({ login }) {
+      const bodies = Array.from({ length: 4 }, (_, i) => Buffer.alloc(64 * MIB, `${Date.now()} ${i}`));
+      const make = (i: number, n: number) => ({
+        method: 'PUT',
+        path: `large-puts/${i}`,
+        body: tagged(bodies[i % 4], n),
+      });
+      const result = await load(login, 4, 4, repeat(make), ok);
+      return { figure: (result.requests * 64 * MIB) / result.seconds / 1e6, errors: count(result) };
+    },
+  },
+  {
+    name: 'propfind-0',
+    title: 'PROPFIND depth 0',
+    unit: '1/s',
+    goal: { of: 'apache', factor: 1 },
+    prepare: (server) => put(server, 'stat', 4096),
+    async run({ login }) {
+      const make = () => ({ method: 'PROPFIND', path: 'stat', headers: { Depth: '0' } });
+      return rate(await load(login, 16, 3, repeat(make, true), ok));
+    },
+  },
+  {
+    name: 'propfind-1-10k',
+    title: 'PROPFIND depth 1, 10,000 entries',
+    unit: 's',
+    goal: { value: 0.05 },
+    prepare: (server) => collection(server, 'ten-thousand', 10_000),
+    run: (server) => propfind(server, 'ten-thousand/', 10_000),
+  },
+  {
+    name: 'propfind-1-100k',
+    title: 'PROPFIND depth 1, 100,000 entries',
+    unit: 's',
+    goal: { value: 0.5 },
+    prepare: (server) => collection(server, 'hundred-thousand', 100_000),
+    run: (server) => propfind(server, 'hundred-thousand/', 100_000),
+  },
+  ...([1, 16] as const).map(
+    (connections): Case => ({
+      name: `lock-${connections}`,
+      title: `LOCK + UNLOCK, ${connections} connection${connections === 1 ? '' : 's'}, pairs`,
+      unit: '1/s',
+      goal: { of: 'rclone', factor: 1 },
+      async prepare(server) {
+        for (let i = 0; i < connections; i++) await put(server, `lock-${connections}-${i}`, 10);
+      },
+      async run({ login }) {
+        const result = await load(
+          login,
+          connections,
+          3,
+          lockCycle((i) => `lock-${connections}-${i}`),
+          ok,
+        );
+        return { figure: result.requests / 2 / result.seconds, errors: count(result) };
+      },
+    }),
+  ),
+];
+
+/** A body that differs each time, so that no server may recognise it. */
+function tagged(body: Buffer | undefined, n: number): Buffer {
+  if (body === undefined) throw new Error('no body');
+  body.writeUInt32LE(n, 0);
+  return body;
+}
+
+export async function benchServers(
+  stage: Stage,
+  kinds: readonly ServerKind[],
+  runs: number,
+  only: readonly string[] | null,
+): Promise<unknown> {
+  const cases = CASES.filter(({ name }) => only === null || only.includes(name));
+  const servers: TestServer[] = [];
+  for (const kind of kinds) servers.push(await stage.server(kind));
+  for (const server of servers) for (const one of cases) await one.prepare?.(server);
+  const figures = new Map<string, number[]>();
+  const errors = new Map<string, number>();
+  for (const one of cases) {
+    for (let run = 0; run < runs; run++) {
+      for (const server of servers) {
+        const key = `${one.name} ${server.kind}`;
+        const found = await one.run(server);
+        figures.set(key, [...(figures.get(key) ?? []), found.figure]);
+        errors.set(key, (errors.get(key) ?? 0) + found.errors);
+        console.error(`${one.name} ${server.kind}: ${found.figure.toPrecision(4)} ${one.unit}, ${found.errors} errors`);
+      }
+    }
+  }
+  const best = (one: Case, kind: string) =>
+    bestOf(figures.get(`${one.name} ${kind}`) ?? [], one.unit === 's' ? 'low' : 'high');
+  const rows = cases.map((one) => {
+    const goal =
+      'value' in one.goal
+        ? one.goal.value
+        : kinds.includes(one.goal.of)
+          ? best(one, one.goal.of) * one.goal.factor
+          : null;
+    const ours = kinds.includes('cloudmount') ? best(one, 'cloudmount') : null;
+    const met = goal === null || ours === null ? null : one.unit === 's' ? ours <= goal : ours >= goal;
+    const says = 'value' in one.goal ? `${one.goal.value} s` : one.goal.of;
+    return [
+      one.title,
+      ...kinds.map((kind) => {
+        const failed = errors.get(`${one.name} ${kind}`) ?? 0;
+        const runsOf = figures.get(`${one.name} ${kind}`) ?? [];
+        const text = `${round(best(one, kind))} (${round(medianOf(runsOf))}) ${one.unit}`;
+        return failed === 0 ? text : `${text}, ${failed} errors`;
+      }),
+      ...kinds
+        .filter((kind) => kind !== 'cloudmount')
+        .map((kind) => (ours === null ? '–' : (ours / best(one, kind)).toFixed(2))),
+      met === null ? '–' : `${one.unit === 's' ? '≤' : '≥'} ${says}: ${met ? 'met' : 'MISSED'}`,
+    ];
+  });
+  console.log(`\n## Servers, best (median) of ${runs} runs\n`);
+  const others = kinds.filter((kind) => kind !== 'cloudmount').map((kind) => `ours / ${kind}`);
+  console.log(markdown(['request', ...kinds, ...others, 'goal'], rows));
+  for (const server of servers) await server.stop();
+  return { figures: Object.fromEntries(figures), errors: Object.fromEntries(errors) };
+}
+
+function round(value: number): string {
+  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
+}
