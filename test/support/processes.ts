@@ -35,6 +35,8 @@ export function atExit(hook: () => void): void {
     for (const child of running) killGroup(child, 'SIGKILL');
     for (const each of exitHooks) each();
   });
+  // By default these end a process without its exit hooks.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => process.exit(1));
 }
 
 /** Signals the whole group of a child that was started here. */
@@ -47,8 +49,14 @@ export function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-function command(program: string, args: readonly string[], options: RunOptions): readonly [string, readonly string[]] {
-  let line = [program, ...args];
+/** The line to run. What serves is told when this process dies of SIGKILL, which runs no hook. */
+function command(
+  program: string,
+  args: readonly string[],
+  options: RunOptions,
+  serves: boolean,
+): readonly [string, readonly string[]] {
+  let line = serves ? ['setpriv', '--pdeathsig', 'SIGTERM', program, ...args] : [program, ...args];
   if (options.cwd !== undefined) line = ['env', '-C', options.cwd, ...line];
   if (options.user !== undefined) {
     const { uid, gid } = options.user;
@@ -65,7 +73,7 @@ export function spawnTracked(
   options: RunOptions & { readonly stdin?: 'pipe' | 'ignore'; readonly log?: string } = {},
 ): ChildProcess {
   atExit(() => {});
-  const [file, argv] = command(program, args, options);
+  const [file, argv] = command(program, args, options, options.log !== undefined);
   const log = options.log === undefined ? 'pipe' : openSync(options.log, 'a');
   const child = spawn(file, argv, {
     detached: true,
