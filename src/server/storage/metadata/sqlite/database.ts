@@ -11,6 +11,7 @@ import { closeSync, fdatasync, fsyncSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { CloudError, toCloudError } from '../../../../errors.js';
+import { Checkpointer } from './checkpointer.js';
 
 /** A part of the schema with its own version line. `migrations[i]` brings the part from version i to i + 1. Released
  * entries are never edited, only new ones appended. */
@@ -45,6 +46,7 @@ export class SqliteDatabase {
     readonly [name in 'begin' | 'savepoint' | 'release' | 'rollbackTo' | 'commit']: Database.Statement<[]>;
   };
   readonly #readSql: { readonly begin: Database.Statement<[]>; readonly commit: Database.Statement<[]> };
+  readonly #checkpointer: Checkpointer;
   #isReading = false;
   #walFd: number;
   #queue: Job[] = [];
@@ -68,6 +70,7 @@ export class SqliteDatabase {
       rollbackTo: writer.prepare('ROLLBACK TO job'),
       commit: writer.prepare('COMMIT'),
     };
+    this.#checkpointer = new Checkpointer(path, writer);
     this.#readSql = { begin: reader.prepare('BEGIN'), commit: reader.prepare('COMMIT') };
   }
 
@@ -152,6 +155,7 @@ export class SqliteDatabase {
     if (this.#queue.length > 0 || this.#draining || this.#syncing || this.#unsynced.length > 0) {
       await new Promise<void>((resolve) => this.#idle.push(resolve));
     }
+    await this.#checkpointer.close();
     closeSync(this.#walFd);
     this.#walFd = -1;
     this.#endRead();
@@ -196,6 +200,7 @@ export class SqliteDatabase {
       }
       guard.end();
       sql.commit.run();
+      this.#checkpointer.committed(done.length);
       this.#unsynced.push(...done);
     } catch (error) {
       if (this.writer.inTransaction) this.writer.exec('ROLLBACK');
