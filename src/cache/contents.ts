@@ -247,9 +247,13 @@ export class Contents {
   #load(node: NodeRecord): ActiveContent {
     const extents = node.extents === null ? new ExtentSet() : ExtentSet.parse(node.extents);
     const sums = node.contentDirty ? new BlockSums() : BlockSums.parse(node.sums);
-    const file = extents.isEmpty
-      ? this.#o.files.open(node.ino, node.gen, { create: true, size_bytes: node.size_bytes })
-      : this.#openExisting(node, extents);
+    // Written and closed just before a crash: the record does not claim the bytes yet, but they are there.
+    const unclaimed = extents.isEmpty && node.contentDirty && this.#o.files.has(node.ino, node.gen);
+    const file =
+      extents.isEmpty && !unclaimed
+        ? this.#o.files.open(node.ino, node.gen, { create: true, size_bytes: node.size_bytes })
+        : this.#openExisting(node, extents);
+    if (unclaimed && file.stat().size_bytes < node.size_bytes) file.truncate(node.size_bytes);
     const content = new ActiveContent(node, file, extents, sums, (of) => {
       const path = this.#o.mirror().remotePath(of);
       if (path === null) throw new CloudError('stale', `reading "${of.name}": its version is no longer on the server`);
