@@ -140,7 +140,8 @@ export class Drive {
         if (this.daemonEnded) {
           throw new Error(`the daemon ended with ${daemon.signalCode ?? daemon.exitCode}:\n${this.said().slice(from)}`);
         }
-        return this.mounted;
+        // Said once the drive answers: a dead mount of before is in the mount table, too.
+        return this.mounted && this.said().slice(from).includes('is mounted');
       },
       Boolean,
       30_000,
