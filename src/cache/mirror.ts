@@ -317,6 +317,8 @@ export class Mirror {
   /** A clean node has a new version on the server. Whoever has the old one open keeps it, under an inode that is no
    * longer in the tree; so no handle and no page of the kernel's cache ever mixes two versions. */
   #takeVersion(node: NodeRecord, entry: RemoteEntry): void {
+    const versions = { had: node.baseEtag, has: entry.etag };
+    this.#o.log.debug({ ino: node.ino, name: node.name, ...versions }, 'the server has another version');
     if (!this.#o.isOpen(node)) {
       this.#o.dropContent(node);
       node.size_bytes = entry.size_bytes;
@@ -388,6 +390,7 @@ export class Mirror {
 
   /** Something else is now where the server had `node`; whether it moved or is gone the rest of the feed will say. */
   #pushOut(node: NodeRecord): void {
+    this.#o.log.debug({ ino: node.ino, name: node.name, fileid: node.fileid }, 'something else is in its place on the server');
     node.limbo = node.inPlace ? 'follow' : 'stay';
     node.base = null;
     if (node.limbo === 'follow' && node.parent !== null) {
@@ -430,6 +433,7 @@ export class Mirror {
   }
 
   #removeLocally(node: NodeRecord): void {
+    this.#o.log.debug({ ino: node.ino, name: node.name }, 'removed, as the server has');
     const { parent, name } = node;
     node.parent = null;
     node.dirty = 0;
