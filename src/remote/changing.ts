@@ -96,17 +96,17 @@ export async function moveNode(
   const attempt = async () => {
     if (overwrite === null) return await send(sourceCondition(dav, from, rule, options));
     const precondition: Precondition = { kind: 'if_match', etag: overwrite.etag };
-    if (dav.info.conditional !== 'none') {
-      return await send({
-        ...sourceCondition(dav, from, rule, {}),
-        if: targetCondition(dav, to, overwrite.etag, options),
-      });
-    }
+    const tagged = { if: targetCondition(dav, to, overwrite.etag, options) };
+    if (dav.info.dialect !== 'generic') return await send({ ...sourceCondition(dav, from, rule, {}), ...tagged });
+    // Also because locking a free name makes a file of it.
     const target = await requireNow(dav, to, precondition, options);
     if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
-    return await guarded(dav, to, precondition, options, (token) =>
-      send(dav.conditionHeaders(to, { kind: 'none' }, token)),
-    );
+    return await guarded(dav, to, precondition, 0, options, (headers) => {
+      // If-Match would be held against the source: the tag moves into the list that has the guard's lock.
+      const { 'if-match': strong, if: lists, ...rest } = headers;
+      const condition = strong === undefined ? lists : (lists?.replace(/\)$/, ` [${strong}])`) ?? tagged.if);
+      return send(condition === undefined ? rest : { ...rest, if: condition });
+    });
   };
   await retry(async (tried) => {
     try {
@@ -187,14 +187,9 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
       const collection = await requireEmpty(dav, path, doing, options);
       return await send(collection, dav.conditionHeaders(path, { kind: 'none' }, options.lockToken));
     }
-    const precondition: Precondition = { kind: 'if_match', etag };
-    if (dav.info.conditional !== 'none')
-      return await send(false, dav.conditionHeaders(path, precondition, options.lockToken));
     // Locking makes a file of a name that is free: it must be there before.
-    await dav.stat(path, options);
-    return await guarded(dav, path, precondition, options, (token) =>
-      send(false, dav.conditionHeaders(path, { kind: 'none' }, token)),
-    );
+    if (dav.info.dialect === 'generic') await dav.stat(path, options);
+    return await guarded(dav, path, { kind: 'if_match', etag }, 0, options, (headers) => send(false, headers));
   };
   await retry(async () => {
     try {

@@ -1,5 +1,6 @@
-// For servers that ignore If-Match: the check before a change is made by looking, and where the server has locks the look
-// and the change happen under one, so that nobody who respects locks comes in between.
+// The check before a change, as safe as the server allows. mod_dav checks and writes in two steps, and of two writers at
+// once both win; Go's (rclone) does not check at all, so we look. Where there are locks, check and change happen under
+// one: nobody comes in between.
 
 import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
@@ -7,7 +8,10 @@ import { type Dav, show } from './dav.js';
 import { freeLock, takeLock } from './locks.js';
 import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
 
-const GUARD_TIMEOUT_s = 3600;
+/** How long a lock outlives us if we die holding it: two minutes, more for what takes long to send. */
+const LOCK_MIN_s = 120;
+const LOCK_MAX_s = 7200;
+const SLOW_bytesPerSecond = 200_000;
 
 /** What is there, null for nothing. */
 export async function lookAt(dav: Dav, path: RemotePath, options: CallOptions): Promise<RemoteEntry | null> {
@@ -42,28 +46,44 @@ export async function requireNow(
   return entry;
 }
 
-/** Runs `act` right after the check. `act` gets the token to send along. */
+/** Checking and writing are two steps in most servers' code, and between them somebody else's change is lost: where there
+ * are locks both happen under one. Our own server and Nextcloud do it in one transaction. */
+function needsLock(dav: Dav, precondition: Precondition, options: CallOptions): boolean {
+  const { dialect, capabilities } = dav.info;
+  if (dialect !== 'generic' || !capabilities.locks) return false;
+  return options.lockToken === undefined && precondition.kind !== 'none';
+}
+
+/** Runs `act` with the headers that make it depend on `precondition`; on servers that ignore those, right after a look.
+ * `size_bytes`: of what is sent, for the time the lock may be needed. */
 export async function guarded<T>(
   dav: Dav,
   path: RemotePath,
   precondition: Precondition,
+  size_bytes: number,
   options: CallOptions,
-  act: (lockToken: string | undefined) => Promise<T>,
+  act: (headers: Readonly<Record<string, string>>) => Promise<T>,
 ): Promise<T> {
-  if (!dav.info.capabilities.locks || options.lockToken !== undefined || precondition.kind === 'none') {
-    await requireNow(dav, path, precondition, options);
-    return await act(options.lockToken);
+  const blind = dav.info.conditional === 'none';
+  const headers = (token: string | undefined) =>
+    dav.conditionHeaders(path, blind ? { kind: 'none' } : precondition, token);
+  if (!needsLock(dav, precondition, options)) {
+    if (blind && precondition.kind !== 'none') await requireNow(dav, path, precondition, options);
+    return await act(headers(options.lockToken));
   }
-  const lock = await takeLock(dav, path, GUARD_TIMEOUT_s, options);
+  const timeout_s = Math.min(LOCK_MIN_s + Math.floor(size_bytes / SLOW_bytesPerSecond), LOCK_MAX_s);
+  const lock = await takeLock(dav, path, timeout_s, options);
   let done = false;
   try {
     if (lock.created) {
       // Locking a free name makes an empty file of it: the server itself has said that it was free.
       if (precondition.kind === 'if_match') throw mismatch(path, precondition, null);
-    } else {
-      await requireNow(dav, path, precondition, options);
+      const result = await act(dav.conditionHeaders(path, { kind: 'none' }, lock.token));
+      done = true;
+      return result;
     }
-    const result = await act(lock.token);
+    if (blind) await requireNow(dav, path, precondition, options);
+    const result = await act(headers(lock.token));
     done = true;
     return result;
   } finally {
@@ -88,6 +108,8 @@ async function release(
     }
     await freeLock(dav, path, lock.token, {});
   } catch (error) {
+    // A lock goes with the file it was on.
+    if (done && isCloudError(error, 'not_found', 'precondition', 'invalid')) return;
     dav.log.warn({ path, error: String(error) }, 'a lock taken for one change could not be given back');
   }
 }

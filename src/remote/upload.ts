@@ -29,7 +29,10 @@ export async function upload(
 ): Promise<PutResult> {
   const { capabilities, uploads } = dav.info;
   if (capabilities.chunkedUpload && uploads !== null && source.size_bytes > CHUNKED_FROM_bytes) {
-    const commit: Commit = (send) => committing(dav, path, source, precondition, options, send);
+    const commit: Commit = (send) =>
+      committing(dav, path, precondition, source, options, async (lockToken) =>
+        resultOf(dav, path, source, await send(lockToken), options),
+      );
     return await uploadInChunks(dav, path, source, precondition, meta, session, options, commit);
   }
   const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(source.sha256) };
@@ -50,7 +53,7 @@ export async function putFile(
     const stream = counted(source, 0, source.size_bytes, (sent) => session.progress(sent));
     // One write with the headers: a server that refuses before it reads has nothing to cut off.
     const body = source.size_bytes <= SMALL_bytes ? await collect(stream) : stream;
-    return await dav.send(
+    const response = await dav.send(
       {
         method: 'PUT',
         path: dav.href(path),
@@ -64,13 +67,11 @@ export async function putFile(
       [200, 201, 204],
       `uploading ${show(path)}`,
     );
+    return await resultOf(dav, path, source, response, options);
   };
-  return await committing(dav, path, source, precondition, options, (lockToken) => {
-    if (dav.info.conditional !== 'none') return send(dav.conditionHeaders(path, precondition, lockToken));
-    return guarded(dav, path, precondition, withToken(options, lockToken), (token) =>
-      send(dav.conditionHeaders(path, { kind: 'none' }, token)),
-    );
-  });
+  return await committing(dav, path, precondition, source, options, (lockToken) =>
+    guarded(dav, path, precondition, source.size_bytes, withToken(options, lockToken), send),
+  );
 }
 
 function withToken(options: CallOptions, lockToken: string | undefined): CallOptions {
@@ -84,16 +85,16 @@ function withToken(options: CallOptions, lockToken: string | undefined): CallOpt
 async function committing(
   dav: Dav,
   path: RemotePath,
-  source: UploadSource,
   precondition: Precondition,
+  source: UploadSource,
   options: CallOptions,
-  send: (lockToken: string | undefined) => Promise<HttpResponse>,
+  send: (lockToken: string | undefined) => Promise<PutResult>,
 ): Promise<PutResult> {
   let lockToken = options.lockToken;
   for (let tried = 0; ; tried++) {
     let failure: CloudError;
     try {
-      return await resultOf(dav, path, source, await send(lockToken), options);
+      return await send(lockToken);
     } catch (error) {
       failure = toCloudError(error, `uploading ${show(path)}`);
     }

@@ -278,6 +278,36 @@ export function remoteContract(harness: Harness): void {
         expect(await open.content(`${dir}/file`)).toBeNull();
       });
 
+      it('lets exactly one win of those that change the same version at once', async () => {
+        for (const round of [1, 2, 3]) {
+          const base = await put(remote, `${dir}/file${round}`, 'base');
+          const match: Precondition = { kind: 'if_match', etag: base.etag ?? '' };
+          const contents = ['one', 'two', 'three', 'four', 'five', 'six'];
+          const codes = await Promise.all(
+            contents.map((content, i) =>
+              codeOf(put(i % 2 === 0 ? remote : open.second, `${dir}/file${round}`, content, match)),
+            ),
+          );
+          const winners = contents.filter((_, i) => codes[i] === 'no error');
+          expect([codes, winners.length]).toEqual([codes, 1]);
+          expect(await open.content(`${dir}/file${round}`)).toBe(winners[0]);
+        }
+      });
+
+      it('lets exactly one win of those that create the same name at once', async () => {
+        for (const round of [1, 2, 3]) {
+          const contents = ['one', 'two', 'three', 'four', 'five', 'six'];
+          const codes = await Promise.all(
+            contents.map((content, i) =>
+              codeOf(put(i % 2 === 0 ? remote : open.second, `${dir}/file${round}`, content)),
+            ),
+          );
+          const winners = contents.filter((_, i) => codes[i] === 'no error');
+          expect([codes, winners.length]).toEqual([codes, 1]);
+          expect(await open.content(`${dir}/file${round}`)).toBe(winners[0]);
+        }
+      });
+
       it('finds that what it sends is there already', async () => {
         await open.write(`${dir}/file`, 'same');
         const result = await put(remote, `${dir}/file`, 'same');

@@ -1,0 +1,90 @@
+import { readdir } from 'node:fs/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
+import type { Precondition } from '../../../src/remote/remote.js';
+import { codeOf, path, put, readAll } from '../../contract/remote_contract.js';
+import { type Apache, startApache } from '../../support/apache.js';
+import { FaultProxy } from '../../support/fault_proxy.js';
+import { eventually } from '../../support/processes.js';
+import { type Rclone, startRclone } from '../../support/rclone.js';
+
+// Without checksums and file ids a lost answer can only be understood by comparing contents.
+describe.each(['apache', 'rclone'] as const)('a bad network before %s', (kind) => {
+  let server: Apache | Rclone;
+  let proxy: FaultProxy;
+  let remote: WebdavRemote;
+  let honest: WebdavRemote;
+  let counter = 0;
+  const fresh = () => `g${++counter}`;
+
+  beforeAll(async () => {
+    server = kind === 'apache' ? await startApache() : await startRclone();
+    proxy = await FaultProxy.open({ targetPort: server.port });
+    const root = new URL(server.url).pathname;
+    remote = createRemote({ url: proxy.url + root, auth: { kind: 'none' }, timeout_ms: 1000 });
+    honest = createRemote({ url: server.url, auth: { kind: 'none' } });
+    await remote.connect();
+    await honest.connect();
+  });
+  afterAll(async () => {
+    await remote.close();
+    await honest.close();
+    await proxy.close();
+    await server.stop();
+  });
+  afterEach(() => {
+    proxy.clear();
+    proxy.requests.length = 0;
+  });
+
+  it('finds out that an upload was stored when the answer is lost', async () => {
+    const file = fresh();
+    proxy.add({ method: 'PUT', times: 1, fault: { kind: 'lost_answer' } });
+    const first = await put(remote, file, 'first');
+    proxy.add({ method: 'PUT', times: 1, fault: { kind: 'lost_answer' } });
+    const second = await put(remote, file, 'other', { kind: 'if_match', etag: first.etag ?? '' });
+    expect(second.etag).toBe((await honest.stat(path(file))).etag);
+    expect((await readAll(honest, file)).toString()).toBe('other');
+    expect(proxy.count('PUT')).toBe(2);
+  });
+
+  it('does not take content of the same size for its own', async () => {
+    const file = fresh();
+    const { etag } = await put(honest, file, 'base');
+    const match: Precondition = { kind: 'if_match', etag: etag ?? '' };
+    proxy.add({ method: 'PUT', fault: { kind: 'reset' } });
+    proxy.add({ method: 'UNLOCK', times: 1, fault: { kind: 'latency', delay_ms: 300 } });
+    proxy.add({ method: 'UNLOCK', times: 1, fault: { kind: 'lost_answer' } });
+    const call = codeOf(put(remote, file, 'ours', match));
+    await eventually('the end of the first try', () => proxy.count('UNLOCK') > 0);
+    await eventually(
+      'the moment between two tries',
+      async () => (await codeOf(put(honest, file, 'them', match))) === 'no error',
+    );
+    expect(['precondition', 'network']).toContain(await call);
+    expect((await readAll(honest, file)).toString()).toBe('them');
+  });
+
+  it('leaves no empty file and no lock behind when an upload does not arrive', async () => {
+    const file = fresh();
+    proxy.add({ method: 'PUT', fault: { kind: 'reset' } });
+    expect(await codeOf(put(remote, file, 'never'))).toBe('network');
+    proxy.clear();
+    expect(await codeOf(honest.stat(path(file)))).toBe('not_found');
+    expect(await readdir(server.root)).not.toContain(file);
+    await put(honest, file, 'free');
+    expect((await readAll(remote, file)).toString()).toBe('free');
+  });
+
+  it('finds out what became of a move and a removal', async () => {
+    const [file, moved] = [fresh(), fresh()];
+    const { etag } = await put(honest, file, 'content');
+    proxy.add({ method: 'MOVE', times: 1, fault: { kind: 'lost_answer' } });
+    await remote.move(path(file), path(moved), { overwrite: null, sourceEtag: etag });
+    expect(await codeOf(honest.stat(path(file)))).toBe('not_found');
+    const there = await honest.stat(path(moved));
+    proxy.add({ method: 'DELETE', times: 1, fault: { kind: 'lost_answer' } });
+    expect(['no error', 'not_found']).toContain(await codeOf(remote.remove(path(moved), there.etag)));
+    expect(await codeOf(honest.stat(path(moved)))).toBe('not_found');
+  });
+});
