@@ -4,7 +4,9 @@ import { CloudError } from '../errors.js';
 import { decodeSegment, encodeSegment } from '../names.js';
 import { errorBody } from '../remote/wire/multistatus.js';
 import { answerAbove, DAV_OPTIONS_HEADERS, sendAboveOptions } from './above_trees.js';
+import type { AccountStore } from './accounts/account_store.js';
 import { userIdOf } from './accounts/user_name.js';
+import { appPasswords } from './api/app_passwords.js';
 import { capabilitiesDocument } from './api/capabilities.js';
 import { landingPage } from './api/landing_page.js';
 import { type OcsVersion, sendOcs } from './api/ocs.js';
@@ -28,6 +30,7 @@ import type { UploadHandler } from './uploads/upload_handler.js';
 const FILE_METHODS = 'OPTIONS, GET, HEAD, PUT, DELETE, PROPFIND, PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK, REPORT';
 
 export interface RouterServices {
+  readonly accounts: AccountStore;
   readonly guard: Guard;
   readonly metadata: MetadataStore;
   readonly dav: DavHandler;
@@ -139,6 +142,14 @@ export class Router {
       context.response.setHeader('WWW-Authenticate', CHALLENGE);
       sendOcs(context, version, { status: 401, message: 'Log in first', data: [] });
       return;
+    }
+    if (admission.kind === 'user') {
+      const answer = await appPasswords(context, path, admission.principal, this.#services.accounts);
+      if (answer !== null) {
+        context.response.setHeader('Cache-Control', 'no-store');
+        sendOcs(context, version, answer);
+        return;
+      }
     }
     if (context.request.method !== 'GET' && context.request.method !== 'HEAD') {
       sendOcs(context, version, { status: 405, message: 'Only GET is possible here', data: [] });

@@ -110,6 +110,7 @@ async function start(
     passwordChecks: () => authenticator.verifications,
   });
   const router = new Router({
+    accounts,
     guard: new Guard(authenticator, metrics),
     metadata,
     dav: createDavHandler(davServices),
