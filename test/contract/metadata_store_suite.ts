@@ -155,7 +155,7 @@ export function metadataStoreSuite(title: string, open: Opener): void {
         await store.write(async (tx) => {
           for (const one of names) await tx.create(root, one, { kind: 'dir' });
         });
-        const found = await store.read((tx) => tx.children(root.id, null, 100));
+        const found = await store.read((tx) => tx.children(root, null, 100));
         expect(new Set(found.map((node) => node.name))).toEqual(new Set(names));
         for (const one of names) {
           expect((await store.read((tx) => tx.resolve(root.id, [one]))).node?.name).toBe(one);
@@ -204,13 +204,26 @@ export function metadataStoreSuite(title: string, open: Opener): void {
         let after: Name | null = null;
         for (;;) {
           const last: Name | null = after;
-          const page: readonly NodeRecord[] = await store.read((tx) => tx.children(root.id, last, 7));
+          const page: readonly NodeRecord[] = await store.read((tx) => tx.children(root, last, 7));
           seen.push(...page.map((node) => node.name));
           if (page.length < 7) break;
           after = page.at(-1)?.name ?? null;
         }
         expect(seen).toHaveLength(25);
         expect(new Set(seen).size).toBe(25);
+      });
+
+      test('brief members say the same, less what is left out', async () => {
+        await make('d/f', 'hello');
+        await store.write((tx) => tx.create(root, name('l'), { kind: 'symlink', target: 't', mode: 0o777 }));
+        for (const detail of ['full', 'brief'] as const) {
+          const nodes = await store.read((tx) => tx.children(root, null, 10, detail));
+          for (const node of nodes) {
+            const { id, parentId, rootId, kind, etag, size_bytes, created_ms, hasProperties } = await nodeAt(node.name);
+            expect(node).toMatchObject({ id, parentId, rootId, kind, etag, size_bytes, created_ms, hasProperties });
+          }
+          expect(nodes[1]?.mode).toBe(detail === 'full' ? 0o777 : null);
+        }
       });
 
       test('a transaction that throws changes nothing, its neighbours are kept', async () => {
@@ -223,7 +236,7 @@ export function metadataStoreSuite(title: string, open: Opener): void {
           store.write((tx) => tx.create(root, name('three'), { kind: 'dir' })),
         ]);
         expect(results.map((result) => result.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
-        expect((await store.read((tx) => tx.children(root.id, null, 10))).map((node) => node.name)).toEqual([
+        expect((await store.read((tx) => tx.children(root, null, 10))).map((node) => node.name)).toEqual([
           'one',
           'three',
         ]);
@@ -565,13 +578,13 @@ export function metadataStoreSuite(title: string, open: Opener): void {
       test('stay as they were while others write', async () => {
         await make('f');
         const names = await store.snapshot(async (tx) => {
-          const before = await tx.children(root.id, null, 10);
+          const before = await tx.children(root, null, 10);
           await make('g');
-          const during = await tx.children(root.id, null, 10);
+          const during = await tx.children(root, null, 10);
           return [before, during].map((nodes) => nodes.map((node) => node.name));
         });
         expect(names).toEqual([['f'], ['f']]);
-        expect(await store.read((tx) => tx.children(root.id, null, 10))).toHaveLength(2);
+        expect(await store.read((tx) => tx.children(root, null, 10))).toHaveLength(2);
       });
 
       test('more than there are places for wait for each other', async () => {

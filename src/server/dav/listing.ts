@@ -47,7 +47,7 @@ export async function streamMembers(
   let after: Name | null = null;
   for (;;) {
     request.ctx.signal?.throwIfAborted();
-    const nodes: readonly NodeRecord[] = await tx.children(collection.id, after, PAGE_NODES);
+    const nodes: readonly NodeRecord[] = await tx.children(collection, after, PAGE_NODES, listing.plan.detail);
     if (deep) {
       await streamDeep(request, listing, nodes, base);
     } else if (await writePage(listing, base, nodes)) {

@@ -36,7 +36,7 @@ export async function get(request: DavRequest): Promise<void> {
       throw new CloudError('not_found', 'reading: nothing is stored at this address');
     }
     const isPage = found.node.kind === 'dir' && !isHead;
-    return { ...found, members: isPage ? await tx.children(found.node.id, null, PAGE_MEMBERS + 1) : [] };
+    return { ...found, members: isPage ? await tx.children(found.node, null, PAGE_MEMBERS + 1, 'brief') : [] };
   });
 
   const verdict = evaluateConditions(parseConditions(req.headers), selectedOf(node), req.method ?? 'GET');

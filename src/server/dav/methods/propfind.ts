@@ -87,7 +87,7 @@ class Answer {
     const listing = this.#listing(tx);
     await writeNode(listing, href, node);
     if (this.#depth === 0 || node.kind !== 'dir') return true;
-    const members = await tx.children(node.id, null, PAGE_NODES);
+    const members = await tx.children(node, null, PAGE_NODES, this.#plan.detail);
     const isDeep = this.#depth === 'infinity';
     if (members.length < PAGE_NODES && !(isDeep && members.some((member) => member.kind === 'dir'))) {
       await writePage(listing, href, members);

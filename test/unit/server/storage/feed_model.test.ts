@@ -64,7 +64,7 @@ async function walk(store: SqliteMetadataStore, root: NodeRecord): Promise<Map<s
   const out = new Map<string, Known>();
   await store.snapshot(async (tx) => {
     const visit = async (dir: NodeRecord, prefix: string): Promise<void> => {
-      for (const node of await tx.children(dir.id, null, 1000)) {
+      for (const node of await tx.children(dir, null, 1000)) {
         out.set(prefix + node.name, { id: node.id, etag: node.etag, size: node.size_bytes });
         if (node.kind === 'dir') await visit(node, `${prefix}${node.name}/`);
       }

@@ -7,6 +7,7 @@ import type {
   ContentId,
   ContentRecord,
   DeadProperty,
+  Detail,
   FeedCursor,
   FeedPage,
   LockRecord,
@@ -19,7 +20,17 @@ import type {
 } from '../metadata_store.js';
 import type { Connection } from './database.js';
 import { FeedReader } from './feed.js';
-import { LOCK_COLUMNS, type LockRow, type NodeRow, nodeColumns, toLock, toNode } from './rows.js';
+import {
+  BRIEF_COLUMNS,
+  type BriefRow,
+  LOCK_COLUMNS,
+  type LockRow,
+  type NodeRow,
+  nodeColumns,
+  toBriefNode,
+  toLock,
+  toNode,
+} from './rows.js';
 
 const UP = `WITH RECURSIVE up(id, parent_id, depth) AS (
   SELECT id, parent_id, 0 FROM nodes WHERE id = ?
@@ -53,11 +64,13 @@ function readStatements(db: Connection) {
       .prepare<[number], NodeRow>(`${UP} SELECT ${node} FROM up JOIN nodes n ON n.id = up.id ORDER BY up.depth DESC`)
       .raw(),
     children: db
-      .prepare<[number, number], NodeRow>(`SELECT ${node} FROM nodes n WHERE n.parent_id = ? ORDER BY n.name LIMIT ?`)
-      .raw(),
-    childrenAfter: db
       .prepare<[number, SqlName, number], NodeRow>(
         `SELECT ${node} FROM nodes n WHERE n.parent_id = ? AND n.name > ? ORDER BY n.name LIMIT ?`,
+      )
+      .raw(),
+    briefChildren: db
+      .prepare<[number, SqlName, number], BriefRow>(
+        `SELECT ${BRIEF_COLUMNS} FROM nodes n WHERE n.parent_id = ? AND n.name > ? ORDER BY n.name LIMIT ?`,
       )
       .raw(),
     anyChild: db.prepare<[number], number>('SELECT 1 FROM nodes WHERE parent_id = ? LIMIT 1').pluck(),
@@ -214,11 +227,21 @@ export class SqliteRead implements MetadataRead {
     return this.lineageSync(id);
   }
 
-  async children(parentId: NodeId, after: Name | null, limit: number): Promise<readonly NodeRecord[]> {
-    const rows =
-      after === null
-        ? this.sql.children.all(parentId, limit)
-        : this.sql.childrenAfter.all(parentId, nameToSql(after), limit);
+  async children(
+    parent: NodeRecord,
+    after: Name | null,
+    limit: number,
+    detail: Detail = 'full',
+  ): Promise<readonly NodeRecord[]> {
+    // No name is empty, so all are greater than ''.
+    const from = after === null ? '' : nameToSql(after);
+    if (detail === 'brief') {
+      const rows = this.sql.briefChildren.all(parent.id, from, limit);
+      const brief: NodeRecord[] = new Array(rows.length);
+      for (let i = 0; i < rows.length; i++) brief[i] = toBriefNode(rows[i] as BriefRow, parent, this.#epoch);
+      return brief;
+    }
+    const rows = this.sql.children.all(parent.id, from, limit);
     const nodes: NodeRecord[] = new Array(rows.length);
     for (let i = 0; i < rows.length; i++) nodes[i] = this.toNode(rows[i] as NodeRow);
     return nodes;

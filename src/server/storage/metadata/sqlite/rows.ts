@@ -81,6 +81,44 @@ export function toNode(row: NodeRow, epoch: string): NodeRecord {
   };
 }
 
+/** Reading a column costs as much as anything else done with a row. */
+export const BRIEF_COLUMNS =
+  'n.id, n.name, n.kind, n.size, coalesce(n.etag, n.tree_seq), n.mtime_s, n.created_ms, n.has_properties';
+
+export type BriefRow = [
+  id: number,
+  name: string | Buffer,
+  kind: number,
+  size: number,
+  version: string | number,
+  mtimeS: number,
+  createdMs: number,
+  hasProperties: number,
+];
+
+export function toBriefNode(row: BriefRow, parent: NodeRecord, epoch: string): NodeRecord {
+  const version = row[4];
+  return {
+    id: row[0] as NodeId,
+    parentId: parent.id,
+    rootId: parent.rootId,
+    name: nameFromSql(row[1]),
+    kind: KINDS[row[2]] ?? 'file',
+    size_bytes: row[3],
+    etag: typeof version === 'string' ? version : collectionEtag(version, epoch),
+    changedSeq: 0,
+    contentId: null,
+    sha256: null,
+    mtime: { s: row[5], ns: 0 },
+    created_ms: row[6],
+    mode: null,
+    uid: null,
+    gid: null,
+    target: null,
+    hasProperties: row[7] === 1,
+  };
+}
+
 export function collectionEtag(treeSeq: number, epoch: string): string {
   return `"${treeSeq.toString(36)}-${epoch}"`;
 }

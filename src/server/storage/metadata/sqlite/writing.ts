@@ -453,8 +453,7 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     if (node.kind === 'dir' && deep) {
       const copy = this.#mustNode(seq as NodeId);
       // All members are read before the first is written: a copy into itself (refused by the caller) could not run away.
-      for (const member of await this.children(node.id, null, -1))
-        await this.#copyTree(member, copy, member.name, true);
+      for (const member of await this.children(node, null, -1)) await this.#copyTree(member, copy, member.name, true);
       this.#carryOwn(copy.id);
     }
     return seq as NodeId;
