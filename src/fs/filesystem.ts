@@ -409,8 +409,20 @@ export class Filesystem {
       const { dataVersion, mode } = this.#cache.node(ino);
       // A write by the kernel itself would not take suid and sgid away.
       const mayPassThrough = ((mode ?? 0) & (S_ISUID | S_ISGID)) === 0;
-      return this.#handles.openFile({ file, writable: write, dataVersion, mayPassThrough });
+      const open = this.#handles.openFile({ file, writable: write, dataVersion, mayPassThrough });
+      // Where an earlier open (whose RELEASE may be on its way) has settled for that already, they go now.
+      const late = !mayPassThrough && write && caller.uid !== 0 && this.#handles.isWrittenByKernel(ino);
+      return late ? this.#orRelease(open, () => this.#killSuidgid(ino, true, caller)) : open;
     });
+  }
+
+  /** `open` once `more` is done; released again if that fails. */
+  #orRelease(open: OpenReply, more: () => MaybePromise<unknown>): MaybePromise<OpenReply> {
+    const done = attempt(more, (error) => {
+      this.#handles.release(open.handle);
+      throw error;
+    });
+    return andThen(done, () => open);
   }
 
   read(op: ReadOp, caller: Caller): MaybePromise<Answer> {

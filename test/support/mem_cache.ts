@@ -111,6 +111,7 @@ export class MemCache implements DriveCache {
   readonly nodes = new Map<Ino, MemNode>();
   readonly #folder: string;
   readonly #listeners: ((event: Invalidation) => void)[] = [];
+  readonly #listings = new Map<Ino, MemNode[]>();
   #next = 2;
 
   constructor(folder: string) {
@@ -205,8 +206,19 @@ export class MemCache implements DriveCache {
   }
 
   listDir(dir: Ino, after: Ino | 0, limit: number): readonly NodeView[] {
-    const children = [...(this.#dir(dir).children?.values() ?? [])].filter((child) => child.ino > after);
-    return children.sort((a, b) => a.ino - b.ino).slice(0, limit);
+    const { children } = this.#dir(dir);
+    let listing = this.#listings.get(dir);
+    if (listing === undefined || after === 0 || listing.length !== children?.size) {
+      listing = [...(children?.values() ?? [])].sort((a, b) => a.ino - b.ino);
+      this.#listings.set(dir, listing);
+    }
+    let low = 0;
+    for (let high = listing.length; low < high; ) {
+      const middle = (low + high) >> 1;
+      if ((listing[middle]?.ino ?? 0) > after) high = middle;
+      else low = middle + 1;
+    }
+    return listing.slice(low, low + limit);
   }
 
   setattr(ino: Ino, change: AttrChange, caller: Caller): MaybePromise<NodeView> {
