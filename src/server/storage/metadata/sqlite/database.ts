@@ -84,13 +84,13 @@ export class SqliteDatabase {
       writer.pragma('synchronous = NORMAL');
       writer.pragma('foreign_keys = ON');
       writer.pragma('temp_store = MEMORY');
-      writer.pragma('cache_size = -65536');
+      writer.pragma('cache_size = -32768');
       writer.pragma('journal_size_limit = 67108864');
       migrate(writer, modules);
       const reader = new Database(path, { timeout: BUSY_TIMEOUT_MS, fileMustExist: true });
       reader.pragma('query_only = ON');
       reader.pragma('temp_store = MEMORY');
-      reader.pragma('cache_size = -65536');
+      reader.pragma('cache_size = -32768');
       const walFd = openSync(`${path}-wal`, 'r');
       const database = new SqliteDatabase(path, writer, reader, walFd);
       // The names of the file and its WAL must be on disk before anything in them counts as durable.

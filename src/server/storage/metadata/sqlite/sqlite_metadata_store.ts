@@ -27,6 +27,8 @@ export interface SqliteMetadataOptions {
 }
 
 const DAY_MS = 86_400_000;
+/** Connections kept for the next long listing. */
+const IDLE_SNAPSHOTS = 4;
 
 function storeStatements(db: Database.Database) {
   return {
@@ -97,7 +99,7 @@ export class SqliteMetadataStore implements MetadataStore {
       }
     } finally {
       this.#openSnapshots -= 1;
-      if (this.#closed) connection.db.close();
+      if (this.#closed || this.#idleSnapshots.length >= IDLE_SNAPSHOTS) connection.db.close();
       else this.#idleSnapshots.push(connection);
       this.#waiting.shift()?.();
     }
@@ -113,6 +115,7 @@ export class SqliteMetadataStore implements MetadataStore {
     try {
       const db = new Database(this.#database.path, { fileMustExist: true, timeout: 5000 });
       db.pragma('query_only = ON');
+      db.pragma('cache_size = -4096');
       return { db, tx: new SqliteRead(db) };
     } catch (error) {
       this.#openSnapshots -= 1;
