@@ -205,6 +205,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     const xattrs = new Xattrs({
       store,
       tree,
+      clock,
       status: (node) => cache.nodeStatus(node),
       pinState: (node) => pins.state(node),
       setPin: (node, pinned) => pins.set(node, pinned),

@@ -15,6 +15,7 @@ const TOTAL_MAX_BYTES = 262_144;
 export interface XattrServices {
   readonly store: NodeStore;
   readonly tree: Tree;
+  readonly clock: Clock;
   readonly status: (node: NodeRecord) => NodeStatus;
   readonly pinState: (node: NodeRecord) => 'none' | 'pinned' | 'inherited';
   readonly setPin: (node: NodeRecord, pinned: boolean) => void;
@@ -71,6 +72,7 @@ export class Xattrs {
         node.xattrDirty = new Set(node.xattrDirty ?? []).add(name);
         node.dirty |= Dirty.xattrs;
       }
+      node.ctime = this.#s.clock.timestamp();
       this.#s.tree.changed(node);
     });
   }
