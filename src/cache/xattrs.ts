@@ -1,6 +1,7 @@
 // Extended attributes. `user.cloudmount.*` is the drive's own face (two of them writable), every other `user.*` is the
 // user's and travels to a server that can hold it.
 
+import type { Clock } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
 import type { NodeStatus, XattrMode } from './cache_api.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
