@@ -29,6 +29,7 @@ export class CommandError extends Error {
 }
 
 const BY_CODE: Partial<Record<ErrorCode, ExitCode>> = {
+  invalid: EXIT.usage,
   offline: EXIT.offline,
   timeout: EXIT.offline,
   network: EXIT.offline,

@@ -36,10 +36,10 @@ export function checkNode(version = process.versions.node): Finding {
   };
 }
 
-export function checkFuseDevice(path = '/dev/fuse'): Finding {
+export function checkFuseDevice(path = '/dev/fuse', open = openAndClose): Finding {
   const id = 'fuse-device';
   try {
-    closeSync(openSync(path, 'r+'));
+    open(path);
     return { id, state: 'ok', found: `${path} can be opened` };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
@@ -67,6 +67,10 @@ export function checkFuseDevice(path = '/dev/fuse'): Finding {
       fix: 'in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN',
     };
   }
+}
+
+function openAndClose(path: string): void {
+  closeSync(openSync(path, 'r+'));
 }
 
 /** Root mounts by itself; everybody else needs the set-uid helper. */

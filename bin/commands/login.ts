@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { type Account, checkAccountName, suggestAccountName } from '../../src/daemon/accounts/account_book.js';
 import { requestAppToken, revokeAppToken } from '../../src/daemon/accounts/app_password.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
@@ -121,7 +122,9 @@ async function verify(attempt: Login): Promise<RemoteCapabilities> {
 /** So that the password itself is kept nowhere. Only used once the token has proven itself. */
 async function tradeForToken(attempt: Login, capabilities: RemoteCapabilities): Promise<string | null> {
   if (capabilities.dialect === 'generic') return null;
-  const token = await requestAppToken({ ...attempt, tls: await readTlsFiles(attempt.tls) }, userAgent(), silentLog);
+  // The server's list of devices shows this name.
+  const device = `cloudmount on ${hostname()}`;
+  const token = await requestAppToken({ ...attempt, tls: await readTlsFiles(attempt.tls) }, device, silentLog);
   if (token === null) return null;
   try {
     await verify({ ...attempt, password: token });
