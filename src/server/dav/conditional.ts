@@ -15,15 +15,6 @@ export interface Preconditions {
   readonly ifLists: readonly IfList[];
 }
 
-export const NO_CONDITIONS: Conditions = {
-  ifMatch: null,
-  ifNoneMatch: null,
-  ifModifiedSince_s: null,
-  ifUnmodifiedSince_s: null,
-};
-
-export const NO_PRECONDITIONS: Preconditions = { conditions: NO_CONDITIONS, ifLists: [] };
-
 /** Throws `invalid` on headers that cannot be read. */
 export function preconditionsOf(request: DavRequest): Preconditions {
   return { conditions: parseConditions(request.req.headers), ifLists: request.ifLists };

@@ -81,7 +81,11 @@ export class TextStream {
       this.#out = this.#res;
       return this.#res;
     }
-    this.#res.writeHead(this.#status, { ...this.#headers, 'Content-Encoding': 'gzip', Vary: 'Accept-Encoding' });
+    this.#res.writeHead(this.#status, {
+      ...this.#headers,
+      'Content-Encoding': 'gzip',
+      Vary: [this.#headers['Vary'], 'Accept-Encoding'].filter(Boolean).join(', '),
+    });
     const gzip = createGzip({ level: constants.Z_BEST_SPEED });
     gzip.pipe(this.#res);
     this.#res.once('close', () => gzip.destroy());

@@ -48,11 +48,6 @@ export function targetPath(url: string): string {
   return cut < 0 ? url : url.slice(0, cut);
 }
 
-/** A path made of names that are known to exist (out of the store). */
-export function knownPath(names: readonly Name[]): ResourcePath {
-  return { names, slash: false } as unknown as ResourcePath;
-}
-
 /** Encoded URL path; collections end in a slash. */
 export function hrefOf(base: string, names: readonly Name[], collection: boolean): string {
   if (names.length === 0) return base;

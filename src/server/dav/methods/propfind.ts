@@ -31,6 +31,11 @@ export async function propfind(request: DavRequest): Promise<void> {
   answer.end();
 }
 
+/** RFC 7240 section 3. */
+export function preferenceApplied(request: DavRequest): Record<string, string> {
+  return wantsMinimal(request) ? { 'Preference-Applied': 'return=minimal', Vary: 'Prefer' } : {};
+}
+
 // Clients send the same few bodies all the time.
 const plans = new LRUCache<string, PropertyPlan>({ max: 200 });
 const MAX_REMEMBERED_BYTES = 4096;
@@ -119,7 +124,10 @@ class Answer {
   }
 
   #stream(): TextStream {
-    const out = new TextStream(this.#request, 207, { 'Content-Type': MULTISTATUS_TYPE, DAV: '1, 2, 3' });
+    const out = new TextStream(this.#request, 207, {
+      'Content-Type': MULTISTATUS_TYPE,
+      ...preferenceApplied(this.#request),
+    });
     out.write(MULTISTATUS_START);
     return out;
   }

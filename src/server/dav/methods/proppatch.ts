@@ -22,7 +22,7 @@ import {
   writeElement,
   type XmlElement,
 } from '../../../remote/wire/xml.js';
-import type { Attributes, PropertyChange } from '../../storage/metadata/metadata_store.js';
+import type { Attributes, MetadataRead, NodeRecord, PropertyChange } from '../../storage/metadata/metadata_store.js';
 import { readXml } from '../body.js';
 import type { DavRequest } from '../context.js';
 import { mayChange } from '../lock_rules.js';
@@ -31,6 +31,7 @@ import { sendBody } from '../reply.js';
 import { hrefOf } from '../resource_path.js';
 import { existing, holderOf, resolveChecked } from '../write_access.js';
 
+const MAX_PROPERTIES_CHARS = 2 << 20;
 const WIN32 = 'urn:schemas-microsoft-com:';
 
 type Instruction = { readonly name: XmlName } & (
@@ -65,13 +66,27 @@ export async function proppatch(request: DavRequest): Promise<void> {
       if (instruction.kind === 'dead') changes.push(instruction.change);
       if (instruction.kind !== 'refused') attributes = { ...attributes, ...instruction.attributes };
     }
-    if (changes.length > 0) node = await tx.setProperties(node, changes);
+    if (changes.length > 0) {
+      node = await tx.setProperties(node, changes);
+      await mayHold(tx, node);
+    }
     if (Object.keys(attributes).length > 0) node = await tx.setAttributes(node, attributes);
     return node;
   });
   const href = hrefOf(ctx.basePath, path.names, node.kind === 'dir');
   const body = MULTISTATUS_START + propResponse(href, answer(instructions, isRefused)) + multistatusEnd();
   sendBody(res, 207, MULTISTATUS_TYPE, body);
+}
+
+/** Properties are not counted by the quota, so they must not grow without end. */
+async function mayHold(tx: MetadataRead, node: NodeRecord): Promise<void> {
+  let size = 0;
+  for (const { xml } of (await tx.properties([node.id])).get(node.id) ?? []) size += xml.length;
+  if (size <= MAX_PROPERTIES_CHARS) return;
+  throw new CloudError(
+    'no_space',
+    `setting properties: a resource may hold ${MAX_PROPERTIES_CHARS} characters of them, these would be ${size}`,
+  );
 }
 
 function answer(instructions: readonly Instruction[], isRefused: boolean): readonly PropstatOut[] {

@@ -20,7 +20,7 @@ import { hrefOf } from '../resource_path.js';
 import { DavFailure } from '../status.js';
 import { formatSyncToken, parseSyncToken } from '../sync_token.js';
 import { existing } from '../write_access.js';
-import { wantsMinimal } from './propfind.js';
+import { preferenceApplied, wantsMinimal } from './propfind.js';
 
 interface SyncQuery {
   readonly token: string;
@@ -33,7 +33,7 @@ export async function report(request: DavRequest): Promise<void> {
   const { services, ctx, path, req } = request;
   const query = read(request, await readXml(req, services.limits.xml));
   const free_bytes = query.plan.needs.has('usage') ? await services.blobs.free() : null;
-  const out = new TextStream(request, 207, { 'Content-Type': MULTISTATUS_TYPE });
+  const out = new TextStream(request, 207, { 'Content-Type': MULTISTATUS_TYPE, ...preferenceApplied(request) });
   out.write(MULTISTATUS_START);
   const token = await services.metadata.read(async (tx) => {
     const at = await tx.resolve(ctx.rootId, path.names);

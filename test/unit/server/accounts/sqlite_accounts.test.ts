@@ -165,7 +165,7 @@ describe('removing a user', () => {
     const names = await withMetadata((store) =>
       store.read(async (tx) => {
         const root = await tx.root('anna');
-        return root === null ? [] : (await tx.children(root.id, null, 10)).map((node) => node.name);
+        return root === null ? [] : (await tx.children(root, null, 10)).map((node) => node.name);
       }),
     );
     expect(names).toEqual(['photos']);

@@ -151,6 +151,7 @@ describe('PROPFIND', () => {
     const answer = await find(dir, '0', prop('<d:getetag/><d:none/>'), { Prefer: 'return=minimal' });
     expect(answer.text).toContain('<d:getetag>');
     expect(answer.text).not.toContain('none');
+    expect(answer.headers['preference-applied']).toBe('return=minimal');
   });
 
   test('an unmappable control character in a name is percent-encoded, never raw', async () => {
@@ -297,6 +298,15 @@ describe('PROPPATCH', () => {
     expect(
       decodeURI((propertyText(await one(`${dir}/l`, '<cm:symlink/>'), CM, 'symlink') ?? '').replace('%FF', '')),
     ).toBe('..%2Fa b');
+  });
+
+  test('what a resource may hold of them has an end', async () => {
+    const half = 'x'.repeat(900_000);
+    const set = (i: number) => patch(dir, `<d:set><d:prop><x:p${i} xmlns:x="u">${half}</x:p${i}></d:prop></d:set>`);
+    expect((await set(1)).status).toBe(207);
+    expect((await set(2)).status).toBe(207);
+    expect((await set(3)).status).toBe(507);
+    expect(propertyText(await one(dir, '<x:p3 xmlns:x="u"/>'), 'u', 'p3')).toBeNull();
   });
 
   test('nothing to do, or no body, is 400; nothing there is 404', async () => {
