@@ -85,7 +85,7 @@ function requireDevice(): void {
 // ---- the mount point ------------------------------------------------------------------------------------------------
 
 /** Clears a dead mount, then requires an empty directory that nothing is mounted on. Returns its real path. */
-async function prepareMountPoint(path: string): Promise<string> {
+export async function prepareMountPoint(path: string): Promise<string> {
   const absolute = resolve(path);
   const mountPoint = absolute === '/' ? absolute : join(realParent(absolute), basename(absolute));
   await clearDeadMount(mountPoint);
@@ -138,10 +138,9 @@ export function mountedType(path: string): string | null {
   return type;
 }
 
-function unescapeMountinfo(text: string): string {
-  if (!text.includes('\\')) return text;
-  const bytes = text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
-  return bytes === text ? text : Buffer.from(bytes, 'latin1').toString('utf8');
+/** Blank, tab, newline, backslash and `#` are written as three octal digits. */
+export function unescapeMountinfo(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }
 
 export type MountState = 'none' | 'alive' | 'dead' | 'hung';
