@@ -239,7 +239,7 @@ export class DriveSide implements DriveCache {
   #inDir<T>(ino: Ino, caller: Caller, change: (dir: NodeRecord) => MaybePromise<T>): MaybePromise<T> {
     this.#writable();
     const dir = this.#dir(ino);
-    return andThen(this.ensureListed(ino, caller), () => {
+    return andThen(this.o.follower.ensureKnown(dir, () => caller.signal), () => {
       if (dir.parent === null && dir.ino !== ROOT_INO) throw new CloudError('not_found', `"${dir.name}" was removed`);
       return change(dir);
     });

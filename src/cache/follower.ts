@@ -118,6 +118,13 @@ export class Follower {
     return raceAbort(work, signal());
   }
 
+  /** As `ensureListed`, but content with a listing of any age. What replaces or removes a name must act on the version
+   * its caller has seen: a refresh in the middle of the call would let it hit one that nobody here ever saw. */
+  ensureKnown(dir: NodeRecord, signal: () => AbortSignal): MaybePromise<void> {
+    if (dir.listed_ms > 0) return;
+    return this.ensureListed(dir, signal);
+  }
+
   async close(): Promise<void> {
     this.#stop.abort();
     this.#watching?.abort();
