@@ -181,13 +181,13 @@ class ServedDrive implements MountedDrive {
     // The notification thread uses the descriptor: it goes first.
     await this.#invalidator.close();
     this.#device.dispose();
-    if (end.reason === 'aborted') await this.#clearAborted();
+    await this.#clearAborted();
     this.#guard.dismiss();
     if (end.error === null) this.#log.info({ mountPoint: this.mountPoint }, `the drive is closed: ${end.reason}`);
     else this.#log.error({ err: end.error, mountPoint: this.mountPoint }, 'the connection to the kernel failed');
   }
 
-  /** The connection was cut while the file system was mounted (umount -f): nobody serves it, so it goes. */
+  /** Where the connection was cut while the file system was mounted (umount -f of a busy drive), the mount goes too. */
   async #clearAborted(): Promise<void> {
     try {
       await clearDeadMount(this.mountPoint);

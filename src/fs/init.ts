@@ -1,4 +1,4 @@
-// The first exchange of a connection: what the kernel offers and what this drive takes (docs/kernel in the design).
+// The first exchange of a connection: what the kernel offers and what this drive takes.
 //
 // No write-back cache: it excludes passthrough and would make the kernel the owner of sizes and times. POSIX locks and
 // flock are left to the kernel (local to the machine). Page caches are dropped by explicit notification, never because
