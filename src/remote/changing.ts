@@ -4,7 +4,7 @@
 import { CloudError, isCloudError } from '../errors.js';
 import { isWithin, type RemotePath, splitPath } from '../ids.js';
 import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
-import { guarded, lookAt, mismatch, requireNow } from './guard.js';
+import { guarded, lockLost, lookAt, mismatch, requireNow } from './guard.js';
 import { codeOfStatus } from './http.js';
 import type { CallOptions, MetaPatch, PosixMeta, Precondition, PutResult, RemoteEntry } from './remote.js';
 import { isTransient, retry } from './retry.js';
@@ -93,15 +93,16 @@ export async function moveNode(
     );
   };
   const { overwrite } = rule;
+  let held = options;
   const attempt = async () => {
-    if (overwrite === null) return await send(sourceCondition(dav, from, rule, options));
+    if (overwrite === null) return await send(sourceCondition(dav, from, rule, held));
     const precondition: Precondition = { kind: 'if_match', etag: overwrite.etag };
-    const tagged = { if: targetCondition(dav, to, overwrite.etag, options) };
+    const tagged = { if: targetCondition(dav, to, overwrite.etag, held) };
     if (dav.info.dialect !== 'generic') return await send({ ...sourceCondition(dav, from, rule, {}), ...tagged });
     // Also because locking a free name makes a file of it.
     const target = await requireNow(dav, to, precondition, options);
     if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
-    return await guarded(dav, to, precondition, 0, options, (headers) => {
+    return await guarded(dav, to, precondition, 0, held, (headers) => {
       // If-Match would be held against the source: the tag moves into the list that has the guard's lock.
       const { 'if-match': strong, if: lists, ...rest } = headers;
       const condition = strong === undefined ? lists : (lists?.replace(/\)$/, ` [${strong}])`) ?? tagged.if);
@@ -126,8 +127,14 @@ export async function moveNode(
       const missing = (await lookAt(dav, splitPath(to).parent, options)) === null;
       return missing ? new CloudError('not_found', `${doing}: the target's parent is missing`, { path: to }) : error;
     }
-    if (!isCloudError(error, 'precondition') || overwrite !== null) return error;
+    if (!isCloudError(error, 'precondition')) return error;
     const target = await lookAt(dav, to, options);
+    if (overwrite !== null) {
+      const sourceHolds = rule.sourceEtag === null || (await lookAt(dav, from, options))?.etag === rule.sourceEtag;
+      if (target === null || target.etag !== overwrite.etag || !sourceHolds) return error;
+      held = withoutToken(options);
+      return lockLost(to, error);
+    }
     return target === null ? error : new CloudError('exists', `${doing}: the target exists`, { status: 412, path: to });
   }
 }
@@ -166,6 +173,10 @@ async function isMoved(dav: Dav, from: RemotePath, to: RemotePath, options: Call
   }
 }
 
+function withoutToken(options: CallOptions): CallOptions {
+  return options.signal === undefined ? {} : { signal: options.signal };
+}
+
 /** See `Remote.remove`. */
 export async function removeNode(dav: Dav, path: RemotePath, etag: string | null, options: CallOptions): Promise<void> {
   const doing = `removing ${show(path)}`;
@@ -182,21 +193,26 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
       doing,
     );
   };
+  let held = options;
   const attempt = async () => {
     if (etag === null) {
       const collection = await requireEmpty(dav, path, doing, options);
-      return await send(collection, dav.conditionHeaders(path, { kind: 'none' }, options.lockToken));
+      return await send(collection, dav.conditionHeaders(path, { kind: 'none' }, held.lockToken));
     }
     // Locking makes a file of a name that is free: it must be there before.
     if (dav.info.dialect === 'generic') await dav.stat(path, options);
-    return await guarded(dav, path, { kind: 'if_match', etag }, 0, options, (headers) => send(false, headers));
+    return await guarded(dav, path, { kind: 'if_match', etag }, 0, held, (headers) => send(false, headers));
   };
   await retry(async () => {
     try {
       await attempt();
     } catch (error) {
-      if (!isCloudError(error, 'precondition') || (await lookAt(dav, path, options)) !== null) throw error;
-      throw new CloudError('not_found', `${doing}: nothing is there`, { status: 412, path });
+      if (!isCloudError(error, 'precondition')) throw error;
+      const entry = await lookAt(dav, path, options);
+      if (entry === null) throw new CloudError('not_found', `${doing}: nothing is there`, { status: 412, path });
+      if (etag === null || entry.etag !== etag) throw error;
+      held = withoutToken(options);
+      throw lockLost(path, error);
     }
   }, dav.retrying(options));
 }

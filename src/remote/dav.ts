@@ -15,6 +15,7 @@ import {
   isWebPage,
   readFailure,
 } from './http.js';
+import { Turns } from './places.js';
 import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
 import type { ServerInfo } from './server_info.js';
@@ -66,6 +67,8 @@ export class Dav {
   readonly dialect: Dialect;
   readonly self: Self;
   readonly log: Log;
+  /** For changes of which a server takes only one at a time in a folder. */
+  readonly folderTurns = new Turns();
   readonly #resolve: (href: string) => HrefTarget | null;
   readonly #propfindBody: string;
 
@@ -127,8 +130,9 @@ export class Dav {
     for await (const batch of this.#propfind(path, 1, options)) {
       for (const entry of batch) {
         if (entry.path === path) self = entry;
-        else if (splitPath(entry.path).parent === path) members.push(entry);
-        else throw this.#protocol(doing, `a member of it is required, found ${show(entry.path)}`);
+        else if (splitPath(entry.path).parent !== path) {
+          throw this.#protocol(doing, `a member of it is required, found ${show(entry.path)}`);
+        } else if (!isLockNull(entry)) members.push(entry);
       }
       if (self === null) continue;
       if (self.kind !== 'dir') {
@@ -291,6 +295,13 @@ export class Dav {
   #protocol(doing: string, problem: string): CloudError {
     return new CloudError('protocol', `${doing}: ${problem}`);
   }
+}
+
+/** A name that is locked and free (mod_dav, after RFC 2518): described, with nothing that a file has. */
+export function isLockNull(entry: RemoteEntry): boolean {
+  return (
+    entry.kind === 'file' && entry.etag === null && entry.size_bytes === 0 && entry.mtime.s === 0 && entry.rights.read
+  );
 }
 
 export function show(path: string): string {

@@ -3,8 +3,8 @@
 // one: nobody comes in between.
 
 import { CloudError, isCloudError } from '../errors.js';
-import type { RemotePath } from '../ids.js';
-import { type Dav, show } from './dav.js';
+import { type RemotePath, splitPath } from '../ids.js';
+import { type Dav, isLockNull, show } from './dav.js';
 import { freeLock, takeLock } from './locks.js';
 import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
 
@@ -12,11 +12,14 @@ import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
 const LOCK_MIN_s = 120;
 const LOCK_MAX_s = 7200;
 const SLOW_bytesPerSecond = 200_000;
+/** Sent in one write together with the headers. */
+export const SMALL_bytes = 256 * 1024;
 
 /** What is there, null for nothing. */
 export async function lookAt(dav: Dav, path: RemotePath, options: CallOptions): Promise<RemoteEntry | null> {
   try {
-    return await dav.stat(path, options);
+    const entry = await dav.stat(path, options);
+    return isLockNull(entry) ? null : entry;
   } catch (error) {
     if (isCloudError(error, 'not_found')) return null;
     throw error;
@@ -28,6 +31,15 @@ export function mismatch(path: RemotePath, precondition: Precondition, found: st
   return new CloudError('precondition', `changing ${show(path)}: ${wanted} is required, found ${found ?? 'nothing'}`, {
     status: 412,
     path,
+  });
+}
+
+/** 412 although the version is the right one: no conflict, and worth another try. */
+export function lockLost(path: RemotePath, cause: CloudError): CloudError {
+  return new CloudError('busy_server', `changing ${show(path)}: the version is right but the server lost the lock`, {
+    status: 412,
+    path,
+    cause,
   });
 }
 
@@ -54,6 +66,9 @@ function needsLock(dav: Dav, precondition: Precondition, options: CallOptions): 
   return options.lockToken === undefined && precondition.kind !== 'none';
 }
 
+/** The change itself: sends it with `headers`; calls `sent` as soon as the server has answered. */
+export type Act<T> = (headers: Readonly<Record<string, string>>, sent: () => void) => Promise<T>;
+
 /** Runs `act` with the headers that make it depend on `precondition`; on servers that ignore those, right after a look.
  * `size_bytes`: of what is sent, for the time the lock may be needed. */
 export async function guarded<T>(
@@ -62,32 +77,51 @@ export async function guarded<T>(
   precondition: Precondition,
   size_bytes: number,
   options: CallOptions,
-  act: (headers: Readonly<Record<string, string>>) => Promise<T>,
+  act: Act<T>,
+): Promise<T> {
+  if (needsLock(dav, precondition, options)) return await underLock(dav, path, precondition, size_bytes, options, act);
+  const blind = dav.info.conditional === 'none';
+  if (blind && precondition.kind !== 'none') await requireNow(dav, path, precondition, options);
+  const checked: Precondition = blind ? { kind: 'none' } : precondition;
+  return await act(dav.conditionHeaders(path, checked, options.lockToken), () => undefined);
+}
+
+async function underLock<T>(
+  dav: Dav,
+  path: RemotePath,
+  precondition: Precondition,
+  size_bytes: number,
+  options: CallOptions,
+  act: Act<T>,
 ): Promise<T> {
   const blind = dav.info.conditional === 'none';
-  const headers = (token: string | undefined) =>
-    dav.conditionHeaders(path, blind ? { kind: 'none' } : precondition, token);
-  if (!needsLock(dav, precondition, options)) {
-    if (blind && precondition.kind !== 'none') await requireNow(dav, path, precondition, options);
-    return await act(headers(options.lockToken));
-  }
   const timeout_s = Math.min(LOCK_MIN_s + Math.floor(size_bytes / SLOW_bytesPerSecond), LOCK_MAX_s);
-  const lock = await takeLock(dav, path, timeout_s, options);
-  let done = false;
+  // mod_dav keeps the locks of free names in one file per folder and loses some when several are taken at once.
+  const alone = precondition.kind === 'if_absent' && !blind;
+  const turnOver = alone ? await dav.folderTurns.take(splitPath(path).parent, options.signal) : () => undefined;
   try {
-    if (lock.created) {
-      // Locking a free name makes an empty file of it: the server itself has said that it was free.
-      if (precondition.kind === 'if_match') throw mismatch(path, precondition, null);
-      const result = await act(dav.conditionHeaders(path, { kind: 'none' }, lock.token));
+    const lock = await takeLock(dav, path, timeout_s, options);
+    let done = false;
+    try {
+      // Big ones do not make the others wait; at worst one of those finds its lock lost and tries again.
+      if (size_bytes > SMALL_bytes) turnOver();
+      let checked: Precondition = blind ? { kind: 'none' } : precondition;
+      if (lock.created) {
+        // Locking a free name makes an empty file of it: the server itself has said that it was free.
+        if (precondition.kind === 'if_match') throw mismatch(path, precondition, null);
+        checked = { kind: 'none' };
+      } else if (blind) {
+        await requireNow(dav, path, precondition, options);
+      }
+      const result = await act(dav.conditionHeaders(path, checked, lock.token), turnOver);
       done = true;
       return result;
+    } finally {
+      const released = release(dav, path, lock, done);
+      if (options.signal?.aborted !== true) await released;
     }
-    if (blind) await requireNow(dav, path, precondition, options);
-    const result = await act(headers(lock.token));
-    done = true;
-    return result;
   } finally {
-    await release(dav, path, lock, done);
+    turnOver();
   }
 }
 
@@ -108,8 +142,8 @@ async function release(
     }
     await freeLock(dav, path, lock.token, {});
   } catch (error) {
-    // A lock goes with the file it was on.
-    if (done && isCloudError(error, 'not_found', 'precondition', 'invalid')) return;
+    // A lock goes with the file it was on, and some servers lose them: what is wanted is that it is gone.
+    if (isCloudError(error, 'not_found', 'precondition', 'invalid')) return;
     dav.log.warn({ path, error: String(error) }, 'a lock taken for one change could not be given back');
   }
 }

@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
 import { CloudError, type ErrorCode, toCloudError } from '../errors.js';
 import { authorization, type Credentials } from './auth.js';
+import { interrupted, Places } from './places.js';
 import { Watchdog } from './watchdog.js';
 import { parseHttpDate } from './wire/http_date.js';
 import { DAV, SABRE } from './wire/ns.js';
@@ -73,46 +74,6 @@ const MAX_REDIRECTS = 5;
 const LANES: Readonly<Record<Lane, number>> = { meta: 8, read: 16, write: 8 };
 /** A kernel buffer of some megabytes drains in bursts on a thin link: sending gets more patience than receiving. */
 const SEND_PATIENCE = 3;
-
-/** Waiting for one of `free` places, in order; given up by the signal. */
-class Places {
-  #free: number;
-  readonly #queue: (() => void)[] = [];
-
-  constructor(free: number) {
-    this.#free = free;
-  }
-
-  async take(signal: AbortSignal | undefined): Promise<void> {
-    if (signal?.aborted) throw interrupted(signal);
-    if (this.#free > 0) {
-      this.#free -= 1;
-      return;
-    }
-    await new Promise<void>((resolve, reject) => {
-      const turn = () => {
-        signal?.removeEventListener('abort', abort);
-        resolve();
-      };
-      const abort = () => {
-        this.#queue.splice(this.#queue.indexOf(turn), 1);
-        reject(interrupted(signal));
-      };
-      this.#queue.push(turn);
-      signal?.addEventListener('abort', abort, { once: true });
-    });
-  }
-
-  give(): void {
-    const next = this.#queue.shift();
-    if (next === undefined) this.#free += 1;
-    else next();
-  }
-}
-
-function interrupted(signal: AbortSignal | undefined): CloudError {
-  return new CloudError('interrupted', 'talking to the server: the call was interrupted', { cause: signal?.reason });
-}
 
 export class HttpClient {
   readonly origin: string;
