@@ -54,7 +54,10 @@ export class FileHandle implements OpenFile {
     this.#s = services;
     this.#ahead = new ReadAhead({ max_bytes: Math.min(READ_AHEAD_MAX_BYTES, services.space.limit_bytes / 4) });
     content.handles += 1;
-    if (writable) content.writers += 1;
+    if (writable) {
+      content.writers += 1;
+      content.lastWrite_ms = services.clock.monotonic_ms();
+    }
   }
 
   read(offset: number, size: number, caller: Caller): MaybePromise<Buffer> {
@@ -185,6 +188,7 @@ export class FileHandle implements OpenFile {
     }
     crashPoint('write.after_data');
     content.accounted_bytes += fresh;
+    stayDirty(content, this.#s);
     if (offset > node.size_bytes) content.extents.insertDirty(node.size_bytes, offset);
     content.wrote(offset, offset + data.length, this.#s.clock.monotonic_ms());
     if (offset + data.length > node.size_bytes) node.size_bytes = offset + data.length;
@@ -201,6 +205,7 @@ export class FileHandle implements OpenFile {
     if (!keepSize && end > node.size_bytes) resize(content, end, this.#s);
     if (offset >= stop) return;
     content.file.punchHole(offset, stop);
+    stayDirty(content, this.#s);
     content.wrote(offset, stop, this.#s.clock.monotonic_ms());
     const now = this.#s.clock.timestamp();
     node.mtime = now;
@@ -240,11 +245,20 @@ export function markDirty(
   return known ? services.store.durable() : undefined;
 }
 
+/** Right before the bytes change: while the change waited for its journal record an upload may have sent the file as it
+ * was and taken the mark away. */
+function stayDirty(content: ActiveContent, services: Pick<FileServices, 'tree'>): void {
+  const { node } = content;
+  if (node.contentDirty) return;
+  node.dirty |= Dirty.content | Dirty.mtime;
+  services.tree.changed(node);
+}
+
 /** truncate(2) and growth: the content file, the extents and the size change together. The caller has marked it dirty. */
 export function resize(
   content: ActiveContent,
   size_bytes: number,
-  services: Pick<FileServices, 'clock' | 'contents' | 'space'>,
+  services: Pick<FileServices, 'clock' | 'contents' | 'space' | 'tree'>,
 ): void {
   if (size_bytes > MAX_FILE_BYTES) {
     throw new CloudError(
@@ -261,6 +275,7 @@ export function resize(
   } else if (size_bytes > old) {
     content.extents.insertDirty(old, size_bytes);
   }
+  stayDirty(content, services);
   node.size_bytes = size_bytes;
   content.writeSeq += 1;
   content.lastWrite_ms = services.clock.monotonic_ms();
