@@ -30,6 +30,13 @@ export class ActiveContent implements Hydratable {
   sendNow = false;
   /** Extents or size changed since the row was written. */
   unsaved = false;
+  /** Saves begun, and the latest of them that the row shows: an earlier one that ends later must not undo it. */
+  savesBegun = 0;
+  saveShown = 0;
+  /** Its sums are being taken. */
+  summing = false;
+  /** A truncate to this size is about to happen: the row must not claim anything beyond. */
+  cutting_bytes: number | null = null;
   /** Bytes this content has in the space budget. */
   accounted_bytes: number;
   /** Where handles read last, for partial eviction. */
@@ -64,7 +71,7 @@ export class ActiveContent implements Hydratable {
 
   /** What the server's version has; bytes beyond exist only here. */
   get remoteSize_bytes(): number {
-    return this.node.baseSize_bytes ?? 0;
+    return remoteSizeOf(this.node);
   }
 
   get etag(): string | null {
@@ -87,4 +94,10 @@ export class ActiveContent implements Hydratable {
     this.lastWrite_ms = now_ms;
     this.unsaved = true;
   }
+}
+
+/** How much of the server's version still counts here. */
+export function remoteSizeOf(node: NodeRecord): number {
+  const base_bytes = node.baseSize_bytes ?? 0;
+  return node.contentDirty && node.cut_bytes !== null ? Math.min(base_bytes, node.cut_bytes) : base_bytes;
 }

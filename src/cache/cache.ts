@@ -17,6 +17,7 @@ import { check } from './check.js';
 import type { ContentStore } from './content/content_store.js';
 import { DriveSide, type DriveSideOptions } from './drive_side.js';
 import type { Locks } from './locks.js';
+import type { Database } from './metadata/database.js';
 import type { NodeRecord } from './metadata/node.js';
 import type { Pins } from './pins.js';
 import type { RecentOperations } from './recent_operations.js';
@@ -28,6 +29,9 @@ export interface CacheOptions extends DriveSideOptions {
   readonly recent: RecentOperations;
   readonly limit_bytes: number;
   readonly minFree_bytes: number;
+  readonly db: Database;
+  /** Folders with what was saved from a damaged database. */
+  readonly recovered: () => readonly string[];
   /** Closes everything below, in order. */
   readonly shutdown: () => Promise<void>;
 }
@@ -59,6 +63,7 @@ export class Cache extends DriveSide implements CacheControl {
       nodes: store.count(),
       queue,
       conflicts: store.conflicts().length,
+      recovered: this.#c.recovered(),
       quota: this.quota,
     };
   }

@@ -169,6 +169,8 @@ export interface CacheStatus {
   readonly nodes: number;
   readonly queue: readonly QueueItem[];
   readonly conflicts: number;
+  /** Folders that keep what was unsent when a damaged database had to be set aside. */
+  readonly recovered: readonly string[];
   readonly quota: Quota | null;
 }
 

@@ -8,19 +8,33 @@ import type { ContentStore } from './content/content_store.js';
 import { ExtentSet } from './content/extents.js';
 import { verifyContent } from './content/verify.js';
 import type { Contents } from './contents.js';
+import type { Hydrator } from './hydrator.js';
+import type { Database } from './metadata/database.js';
 import type { NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
+import type { SpaceBudget } from './space.js';
 
 export interface CheckServices {
   readonly store: NodeStore;
   readonly files: ContentStore;
   readonly contents: Contents;
+  readonly space: SpaceBudget;
+  readonly hydrator: Hydrator;
+  readonly db: Database;
+  readonly recovered: () => readonly string[];
 }
 
 export async function check(services: CheckServices, options: { readonly content: boolean }): Promise<string[]> {
   const problems: string[] = [];
   // Records of open contents are written behind: compare only what is settled.
-  await services.contents.saveAll();
+  await services.contents.settled();
+  const damage = await services.db.check();
+  if (damage !== null) problems.push(`the cache database is damaged: ${damage}; the next start sets it aside`);
+  for (const folder of services.recovered()) {
+    problems.push(
+      `${folder} keeps what was unsent when a damaged cache database was set aside: copy what you need, then delete it`,
+    );
+  }
   let looked = 0;
   for (const node of services.store.all()) {
     checkTree(node, services.store, problems);
@@ -31,14 +45,27 @@ export async function check(services: CheckServices, options: { readonly content
   }
   for await (const stored of services.files.list()) {
     const node = services.store.get(stored.ino);
-    if (node === null) problems.push(`content file ${stored.ino}.${stored.gen}: no record knows it`);
-    else if (node.gen !== stored.gen && !services.files.isOpen(stored.ino, stored.gen)) {
+    if (node === null && !services.contents.isLeaving(stored.ino, stored.gen)) {
+      problems.push(`content file ${stored.ino}.${stored.gen}: no record knows it`);
+    }
+    if (node === null) continue;
+    if (node.gen !== stored.gen && !services.contents.isLeaving(stored.ino, stored.gen)) {
       problems.push(
         `content file ${stored.ino}.${stored.gen}: the record of "${node.name}" is at generation ${node.gen}`,
       );
     }
   }
+  checkSpace(services, problems);
   return problems;
+}
+
+/** Only while nothing is being fetched or written: bytes that are on their way are reserved, not yet stored. */
+function checkSpace({ contents, space, hydrator }: CheckServices, problems: string[]): void {
+  if (contents.anyInUse || hydrator.stats().running > 0 || space.waiting > 0) return;
+  const held = contents.accountedBytes();
+  if (held !== space.used_bytes) {
+    problems.push(`the contents hold ${held} bytes, the space budget counts ${space.used_bytes}`);
+  }
 }
 
 function checkTree(node: NodeRecord, store: NodeStore, problems: string[]): void {
@@ -93,7 +120,7 @@ async function checkContent(
   const say = (what: string) => problems.push(`inode ${node.ino} "${node.name}": ${what}`);
   if (node.kind !== 'file' || node.extents === null) return;
   const open = services.contents.peek(node.ino);
-  if (open !== null && open.users > 0) return;
+  if (open !== null) return; // in use: its record follows
   let extents: ExtentSet;
   try {
     extents = ExtentSet.parse(node.extents);
@@ -111,9 +138,15 @@ async function checkContent(
   try {
     const { size_bytes } = file.stat();
     if (size_bytes < extents.end) say(`its content file has ${size_bytes} bytes, cached ranges end at ${extents.end}`);
-    if (!full || node.sums === null || node.contentDirty) return;
-    const { damaged } = await verifyContent(file, extents, BlockSums.parse(node.sums));
+    if (size_bytes !== node.size_bytes && node.contentDirty) {
+      say(`its content file has ${size_bytes} bytes, the file with unsent changes ${node.size_bytes}`);
+    }
+    if (!full || node.sums === null) return;
+    const { damaged, damagedDirty } = await verifyContent(file, extents, BlockSums.parse(node.sums));
     for (const range of damaged) say(`cached bytes ${range.start} to ${range.end} are not the ones that were fetched`);
+    for (const range of damagedDirty) {
+      say(`unsent bytes ${range.start} to ${range.end} in ${node.ino}.${node.gen} are not the ones that were written`);
+    }
   } catch (error) {
     if (!(error instanceof CloudError)) throw error;
     say(error.message);

@@ -239,10 +239,13 @@ export class DriveSide implements DriveCache {
   #inDir<T>(ino: Ino, caller: Caller, change: (dir: NodeRecord) => MaybePromise<T>): MaybePromise<T> {
     this.#writable();
     const dir = this.#dir(ino);
-    return andThen(this.o.follower.ensureKnown(dir, () => caller.signal), () => {
-      if (dir.parent === null && dir.ino !== ROOT_INO) throw new CloudError('not_found', `"${dir.name}" was removed`);
-      return change(dir);
-    });
+    return andThen(
+      this.o.follower.ensureKnown(dir, () => caller.signal),
+      () => {
+        if (dir.parent === null && dir.ino !== ROOT_INO) throw new CloudError('not_found', `"${dir.name}" was removed`);
+        return change(dir);
+      },
+    );
   }
 
   #writable(): void {
@@ -267,14 +270,14 @@ export class DriveSide implements DriveCache {
     };
     try {
       if (content.access === 'passthrough' && mode.write) {
-        const marked = andThen(markDirty(content, this.#files), () => {
+        const marked = andThen(markDirty(content, this.#files, mode.truncate ? 0 : undefined), () => {
           beginPassthroughWrites(content, wasDirty);
           if (mode.truncate) resize(content, 0, this.#files);
         });
         return marked instanceof Promise ? marked.catch(fail) : marked;
       }
       if (!mode.truncate || content.size_bytes === 0) return;
-      const truncated = andThen(markDirty(content, this.#files), () => resize(content, 0, this.#files));
+      const truncated = andThen(markDirty(content, this.#files, 0), () => resize(content, 0, this.#files));
       return truncated instanceof Promise ? truncated.catch(fail) : truncated;
     } catch (error) {
       return fail(error);
@@ -286,10 +289,16 @@ export class DriveSide implements DriveCache {
       throw new CloudError(node.isDir ? 'is_dir' : 'invalid', `truncating "${node.name}": it is no file`);
     this.#refuseLocked(node);
     return andThen(this.o.contents.acquire(node), (content) => {
-      const done = andThen(markDirty(content, this.#files), () => {
-        resize(content, size_bytes, this.#files);
-        this.o.store.transaction(() => this.o.tree.changed(node));
-      });
+      let done: MaybePromise<void>;
+      try {
+        done = andThen(markDirty(content, this.#files, size_bytes), () => {
+          resize(content, size_bytes, this.#files);
+          this.o.store.transaction(() => this.o.tree.changed(node));
+        });
+      } catch (error) {
+        this.o.contents.release(content);
+        throw error;
+      }
       if (done instanceof Promise) return done.finally(() => this.o.contents.release(content));
       return this.o.contents.release(content);
     });

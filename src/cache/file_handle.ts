@@ -11,6 +11,7 @@ import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from 
 import { andThen, type MaybePromise } from '../maybe_promise.js';
 import type { ActiveContent } from './active_content.js';
 import type { Caller, OpenFile, Seek } from './cache_api.js';
+import { ExtentSet } from './content/extents.js';
 import type { Contents } from './contents.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
@@ -81,7 +82,17 @@ export class FileHandle implements OpenFile {
     if (data.length === 0) return;
     const fresh = data.length - presentBytes(this.content, offset, end);
     const room = fresh > 0 ? this.#s.space.reserve(fresh, { signal: caller.signal }) : undefined;
-    return andThen(room, () => andThen(markDirty(this.content, this.#s), () => this.#store(offset, data, fresh)));
+    return andThen(room, () => {
+      try {
+        const marked = markDirty(this.content, this.#s);
+        if (marked === undefined) return this.#store(offset, data, fresh);
+        return Promise.resolve(marked)
+          .catch((error: unknown) => this.#giveBack(fresh, error))
+          .then(() => this.#store(offset, data, fresh));
+      } catch (error) {
+        return this.#giveBack(fresh, error);
+      }
+    });
   }
 
   flush(caller: Caller): MaybePromise<void> {
@@ -113,14 +124,18 @@ export class FileHandle implements OpenFile {
       return andThen(markDirty(content, this.#s), () => this.#zero(offset, end, keepSize));
     }
     const room = this.#s.space.reserve(length, { signal: caller.signal });
-    return andThen(room, () =>
-      andThen(markDirty(content, this.#s), () => {
-        content.accounted_bytes += length;
+    return andThen(room, async () => {
+      try {
+        await markDirty(content, this.#s);
         content.file.fallocate(FALLOC_FL_KEEP_SIZE, offset, length);
-        if (!keepSize && end > content.size_bytes) resize(content, end, this.#s);
-        content.unsaved = true;
-      }),
-    );
+      } catch (error) {
+        this.#giveBack(length, error);
+      }
+      content.accounted_bytes += length;
+      if (!keepSize && end > content.size_bytes) resize(content, end, this.#s);
+      content.unsaved = true;
+      this.#s.contents.scheduleSave();
+    });
   }
 
   seek(offset: number, whence: Seek, _caller: Caller): number {
@@ -177,16 +192,27 @@ export class FileHandle implements OpenFile {
     this.#s.contents.release(content);
   }
 
-  #store(offset: number, data: Buffer, fresh: number): void {
+  #giveBack(reserved_bytes: number, error: unknown): never {
+    this.#s.space.refund(reserved_bytes);
+    throw error;
+  }
+
+  #store(offset: number, data: Buffer, reserved_bytes: number): void {
     const { content } = this;
     const { node } = content;
+    // Another write may have filled the range while this one waited for room.
+    const fresh = Math.min(reserved_bytes, data.length - presentBytes(content, offset, offset + data.length));
     try {
       content.file.write(offset, data);
     } catch (error) {
-      this.#s.space.refund(fresh);
-      throw error;
+      // A part may have been stored (a full disk): what was there before is not sure any more, what is new does not count.
+      content.sums.forget(offset, offset + data.length);
+      content.writeSeq += 1;
+      if (content.file.stat().size_bytes > node.size_bytes) content.file.truncate(node.size_bytes);
+      this.#giveBack(reserved_bytes, error);
     }
     crashPoint('write.after_data');
+    this.#s.space.refund(reserved_bytes - fresh);
     content.accounted_bytes += fresh;
     stayDirty(content, this.#s);
     if (offset > node.size_bytes) content.extents.insertDirty(node.size_bytes, offset);
@@ -219,30 +245,51 @@ export class FileHandle implements OpenFile {
   }
 }
 
-/** Records durably that the file is about to differ from the version it is based on. Once per clean file. */
+/** Records durably that the file is about to differ from the version it is based on, from a settled content, or (`cutTo`)
+ * by being truncated. The record goes first: it must never claim bytes that are gone. */
 export function markDirty(
   content: ActiveContent,
   services: Pick<FileServices, 'store' | 'tree' | 'onDirty'>,
+  cutTo_bytes = Number.MAX_SAFE_INTEGER,
 ): MaybePromise<void> {
   const { node } = content;
-  if (node.contentDirty) {
-    if (node.fingerprint !== null) {
-      node.fingerprint = null;
-      services.store.save(node);
-    }
-    return;
-  }
-  const known = node.base !== null;
+  const wasClean = !node.contentDirty;
+  const settled = node.fingerprint !== null || node.sums !== null;
+  const cuts = cutTo_bytes < node.size_bytes;
+  if (!wasClean && !settled && !cuts) return;
+  const claimed = cuts && node.extents !== null && ExtentSet.parse(node.extents).end > cutTo_bytes;
   services.store.transaction(() => {
-    node.dirty |= Dirty.content | Dirty.mtime;
     node.fingerprint = null;
     node.sums = null;
-    content.sums.clear();
-    services.tree.changed(node);
+    if (wasClean) {
+      node.dirty |= Dirty.content | Dirty.mtime;
+      node.cut_bytes = null;
+      node.torn = false;
+    }
+    if (cuts) cutRecord(content, cutTo_bytes);
+    if (wasClean) services.tree.changed(node);
+    else services.store.save(node);
   });
-  services.onDirty(content);
+  if (wasClean) services.onDirty(content);
   crashPoint('write.after_dirty_mark');
-  return known ? services.store.durable() : undefined;
+  const mustLast = (wasClean && node.base !== null) || (!wasClean && settled) || claimed;
+  if (!mustLast) return undefined;
+  return services.store.durable().catch((error: unknown) => {
+    content.cutting_bytes = null;
+    throw error;
+  });
+}
+
+/** The row without what a truncate is about to take away. */
+function cutRecord(content: ActiveContent, size_bytes: number): void {
+  const { node } = content;
+  content.cutting_bytes = Math.min(content.cutting_bytes ?? size_bytes, size_bytes);
+  node.cut_bytes = Math.min(node.cut_bytes ?? size_bytes, size_bytes);
+  if (node.base !== null) node.torn = true;
+  if (node.extents === null) return;
+  const claims = ExtentSet.parse(node.extents);
+  claims.clip(size_bytes);
+  node.extents = claims.isEmpty ? null : claims.serialise();
 }
 
 /** Right before the bytes change: while the change waited for its journal record an upload may have sent the file as it
@@ -254,7 +301,8 @@ function stayDirty(content: ActiveContent, services: Pick<FileServices, 'tree'>)
   services.tree.changed(node);
 }
 
-/** truncate(2) and growth: the content file, the extents and the size change together. The caller has marked it dirty. */
+/** truncate(2) and growth: the content file, the extents and the size change together. The caller has marked it dirty, and
+ * cut its record when it shrinks. */
 export function resize(
   content: ActiveContent,
   size_bytes: number,
@@ -268,6 +316,7 @@ export function resize(
   }
   const { node } = content;
   const old = node.size_bytes;
+  content.cutting_bytes = null;
   content.file.truncate(size_bytes);
   if (size_bytes < old) {
     content.extents.clip(size_bytes);

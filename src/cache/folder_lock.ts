@@ -9,8 +9,9 @@ import { readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import lockfile from 'proper-lockfile';
-import { CloudError } from '../errors.js';
+import { CloudError, toCloudError } from '../errors.js';
 import type { Log } from '../log.js';
+import { bootId } from './boot_id.js';
 
 const STALE_MS = 15_000;
 const REFRESH_MS = 5_000;
@@ -37,6 +38,7 @@ export async function lockFolder(dir: string, log: Log): Promise<() => Promise<v
   try {
     unlock = await attempt();
   } catch (error) {
+    if ((error as { code?: unknown }).code !== 'ELOCKED') throw toCloudError(error, `locking the cache folder ${dir}`);
     const owner = await removeDead(dir, path);
     if (owner !== null) throw busy(dir, owner, error);
     log.info({ dir }, 'took over the lock of a process that is gone');
@@ -107,10 +109,6 @@ function parseOwner(text: string): Owner | null {
   } catch {
     return null;
   }
-}
-
-function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 }
 
 /** Null when there is no such process (or only its zombie). The name in the second field may hold anything, also `)`. */

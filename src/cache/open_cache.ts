@@ -24,6 +24,7 @@ import { Mirror } from './mirror.js';
 import { Pins } from './pins.js';
 import { LinkMeter } from './read_ahead.js';
 import { RecentOperations } from './recent_operations.js';
+import { recoveredFolders, setAside } from './recovered.js';
 import { diskFree, SpaceBudget } from './space.js';
 import { Tree } from './tree.js';
 import { Writeback } from './writeback.js';
@@ -52,6 +53,8 @@ export interface OpenCacheOptions {
 /** How long the start waits for the server before it goes on without. */
 const FIRST_CONNECT_MS = 1_500;
 const CLOSE_BOUND_MS = 3_000;
+const DATABASE = 'metadata.db';
+const CONTENT = 'content';
 
 export async function openCache(options: OpenCacheOptions): Promise<DriveCache & CacheControl> {
   const { dir, remote, clock, log } = options;
@@ -63,7 +66,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
   const unlock = await lockFolder(dir, log);
   let db: Database;
   try {
-    db = await openDatabase(join(dir, 'metadata.db'), log);
+    db = await openDatabase(dir, log);
   } catch (error) {
     await unlock();
     throw error;
@@ -71,7 +74,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
   try {
     return await assemble(options, db, unlock);
   } catch (error) {
-    await db.close().catch(() => undefined);
+    await db.close(false).catch(() => undefined);
     await unlock();
     throw error;
   }
@@ -88,7 +91,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       for (const listener of listeners) listener(event);
     };
     const recent = new RecentOperations(clock);
-    const files = new ContentStore({ dir: join(o.dir, 'content'), log });
+    const files = new ContentStore({ dir: join(o.dir, CONTENT), log });
     const link = new LinkMeter();
 
     const contents: Contents = new Contents({
@@ -241,21 +244,29 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       recent,
       limit_bytes: o.sizeLimit_bytes,
       minFree_bytes: o.minFree_bytes,
+      db: database,
+      recovered: () => recoveredFolders(o.dir),
       shutdown: async () => {
         connection.close();
         locks.close();
         await bounded(Promise.all([writeback.close(), follower.close(), pins.close()]), log, 'ending requests');
         await bounded(hydrator.close(), log, 'ending fetches');
         space.close();
-        await contents.close();
-        store.setSetting('clean', '1');
-        await database.durable();
-        await database.close();
+        let failure: unknown = null;
+        try {
+          await contents.close();
+          await database.durable();
+        } catch (error) {
+          failure = error;
+          log.error({ err: error }, 'not everything could be written down when closing; the next start looks again');
+        }
+        await database.close(failure === null);
         await release();
+        if (failure !== null) throw failure;
       },
     });
 
-    recover(store, tree, contents, log);
+    recover(database, store, tree, contents, log);
     writeback.start();
     locks.start();
     // With a mirror from last time the drive comes up at once and the server is asked meanwhile.
@@ -269,24 +280,20 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
         `mounting ${remote.displayUrl} for the first time needs the server: ${connection.error ?? 'no answer'}`,
       );
     }
-    contents
-      .collectOrphans()
-      .catch((error: unknown) => log.warn({ err: error }, 'collecting left-over content files failed'));
+    contents.collectOrphans().catch(() => undefined); // said in the log
     return cache;
   }
 }
 
-/** A damaged database was moved aside: contents without records are worth nothing, the tree comes from the server. */
-async function openDatabase(path: string, log: Log): Promise<Database> {
+/** A damaged database is set aside with all that only this machine may have; the tree comes from the server anew. */
+async function openDatabase(dir: string, log: Log): Promise<Database> {
   try {
-    return await Database.open(path, log);
+    return await Database.open(join(dir, DATABASE), log);
   } catch (error) {
     if (!isCloudError(error, 'corrupt')) throw error;
-    log.error(
-      { err: error },
-      'starting with an empty cache; unsent changes are in the damaged file and the content folder',
-    );
-    return Database.open(path, log);
+    log.error({ err: error }, 'the cache database is damaged; starting with an empty one');
+    await setAside(dir, DATABASE, CONTENT, log);
+    return Database.open(join(dir, DATABASE), log);
   }
 }
 
@@ -305,17 +312,18 @@ function claim(store: NodeStore, options: OpenCacheOptions, clock: Clock): void 
   });
 }
 
-/** What a crash may have left: files that were unlinked while open. */
-function recover(store: NodeStore, tree: Tree, contents: Contents, log: Log): void {
-  const clean = store.setting('clean') === '1';
+/** What a crash may have left: last writes that no record shows, files that were unlinked while open. */
+function recover(db: Database, store: NodeStore, tree: Tree, contents: Contents, log: Log): void {
+  contents.recover(db.previousEnd);
   store.transaction(() => {
-    store.setSetting('clean', '0');
     for (const node of store.unlinkedWithoutBase()) {
       contents.unlinked(node);
       tree.purgeIfGone(node);
     }
   });
-  if (!clean) log.info({}, 'the last run did not end in good order; the journal was replayed');
+  if (db.previousEnd === 'killed' || db.previousEnd === 'power_cut') {
+    log.info({ end: db.previousEnd }, 'the last run did not end in good order; what it had written was taken over');
+  }
 }
 
 async function waitSent(

@@ -1,40 +1,65 @@
-// The cache's SQLite file: opened, checked, migrated, made durable.
+// The cache's SQLite file: opened, checked, made durable.
 //
 // WAL with synchronous=NORMAL: a commit is a few microseconds of page-cache work on the event loop. What must survive a
 // power cut is made so by `durable()`, an fdatasync of the WAL on the thread pool that all who wait at the same time
 // share. A frame that was torn by the cut fails its checksum and ends recovery there, so the file is always a prefix of
 // the commits that were made.
+//
+// PATH.clean is written when the file was closed in good order and says how it looked then; it is gone while the file is
+// in use. As long as it fits nothing is checked at the start. PATH.suspect is left by whoever met damage on the way.
 
-import { close, fdatasync, open } from 'node:fs';
-import { rename } from 'node:fs/promises';
+import { close, fdatasync, open, statSync } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import Sqlite from 'better-sqlite3';
-import { CloudError, toCloudError } from '../../errors.js';
+import { CloudError, type ErrorCode, toCloudError } from '../../errors.js';
 import type { Log } from '../../log.js';
+import { bootId } from '../boot_id.js';
 import { crashPoint } from '../crash_points.js';
+import { quickCheck } from './quick_check.js';
 import { SCHEMA, SCHEMA_VERSION } from './schema.js';
 
 const openFile = promisify(open);
 const closeFile = promisify(close);
 const syncFile = promisify(fdatasync);
 
+/** Up to this size the file is checked before it is used; a larger one meanwhile, on a thread (4 ms per megabyte). */
+const CHECK_FIRST_BYTES = 64 * 1024 * 1024;
+
+/** How the last process that used the file ended. A killed process loses nothing that was written; a power cut takes
+ * what was not synced. */
+export type PreviousEnd = 'none' | 'clean' | 'killed' | 'power_cut';
+
 export class Database {
   readonly sql: Sqlite.Database;
-  readonly #walPath: string;
+  readonly previousEnd: PreviousEnd;
+  readonly #path: string;
+  readonly #log: Log;
+  readonly #closing = new AbortController();
   #walFd: number | null = null;
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;
+  #checking: Promise<unknown> = Promise.resolve();
   #depth = 0;
+  #damage: string | null = null;
 
-  private constructor(sql: Sqlite.Database, path: string) {
+  private constructor(sql: Sqlite.Database, path: string, previousEnd: PreviousEnd, log: Log) {
     this.sql = sql;
-    this.#walPath = `${path}-wal`;
+    this.#path = path;
+    this.previousEnd = previousEnd;
+    this.#log = log;
   }
 
-  /** Opens or creates. A file that SQLite finds damaged is moved aside (`.damaged-TIME`), never deleted: `corrupt`
-   * says where it is, and the caller decides whether to start anew from the server. */
+  /** Opens or creates. Throws `corrupt` when SQLite finds the file damaged; the file is left as it is. */
   static async open(path: string, log: Log): Promise<Database> {
-    let sql: Sqlite.Database;
+    const endedWell = await takeCleanMark(path);
+    const suspect = await exists(`${path}.suspect`);
+    const size_bytes = await fs.stat(path).then(
+      (stat) => stat.size,
+      () => 0,
+    );
+    let sql: Sqlite.Database | null = null;
     try {
       sql = new Sqlite(path);
       sql.pragma('journal_mode = WAL');
@@ -43,44 +68,48 @@ export class Database {
       sql.pragma('temp_store = MEMORY');
       sql.pragma('cache_size = -16000');
       sql.pragma('wal_autocheckpoint = 4000');
-      const state = sql.pragma('quick_check(1)', { simple: true });
-      if (state !== 'ok') throw Object.assign(new Error(String(state)), { code: 'SQLITE_CORRUPT' });
-    } catch (error) {
-      const code = (error as { code?: string }).code ?? '';
-      if (code.startsWith('SQLITE_CORRUPT') || code === 'SQLITE_NOTADB') {
-        const aside = `${path}.damaged-${new Date().toISOString().replaceAll(':', '')}`;
-        await rename(path, aside);
-        for (const suffix of ['-wal', '-shm']) await rename(path + suffix, aside + suffix).catch(() => undefined);
-        log.error({ aside }, 'the cache database is damaged and was moved aside');
-        throw new CloudError('corrupt', `opening the cache database: it is damaged; moved to ${aside}`, {
-          cause: error,
-        });
+      const version = Number(sql.pragma('user_version', { simple: true }));
+      if (version > SCHEMA_VERSION) {
+        throw new CloudError(
+          'invalid',
+          `opening the cache database: it has format ${version}, this program knows formats up to ${SCHEMA_VERSION}; use the newer program that wrote it`,
+        );
       }
-      throw toCloudError(error, `opening the cache database ${path}`);
+      const checkFirst = suspect || (!endedWell && size_bytes <= CHECK_FIRST_BYTES);
+      if (checkFirst && version > 0) {
+        const state = sql.pragma('quick_check(1)', { simple: true });
+        if (state !== 'ok') throw Object.assign(new Error(String(state)), { code: 'SQLITE_CORRUPT' });
+      }
+      if (suspect) await fs.rm(`${path}.suspect`, { force: true });
+      if (version === 0) {
+        sql.exec('BEGIN');
+        sql.exec(SCHEMA);
+        sql.pragma(`user_version = ${SCHEMA_VERSION}`);
+        sql.exec('COMMIT');
+      }
+      const previousEnd = version === 0 ? 'none' : endedWell ? 'clean' : sameBoot(sql) ? 'killed' : 'power_cut';
+      const db = new Database(sql, path, previousEnd, log);
+      sql.prepare("INSERT OR REPLACE INTO setting VALUES ('boot', ?)").run(bootId());
+      await syncFolders(path);
+      if (!endedWell && !checkFirst && version > 0) db.#checkMeanwhile();
+      return db;
+    } catch (error) {
+      sql?.close();
+      throw databaseError(error, `opening the cache database ${path}`);
     }
-    const version = Number(sql.pragma('user_version', { simple: true }));
-    if (version > SCHEMA_VERSION) {
-      sql.close();
-      throw new CloudError(
-        'invalid',
-        `opening the cache database: it has format ${version}, this program knows formats up to ${SCHEMA_VERSION}; use the newer program that wrote it`,
-      );
-    }
-    if (version === 0) {
-      sql.exec('BEGIN');
-      sql.exec(SCHEMA);
-      sql.pragma(`user_version = ${SCHEMA_VERSION}`);
-      sql.exec('COMMIT');
-    }
-    return new Database(sql, path);
+  }
+
+  /** What SQLite met on the way; null = nothing. */
+  get damage(): string | null {
+    return this.#damage;
   }
 
   /** Runs `work` in one transaction; nested calls join the outer one. Rolls back when it throws. Never awaits. */
   transaction<T>(work: () => T): T {
     if (this.#depth > 0) return work();
     this.#depth = 1;
-    this.sql.exec('BEGIN IMMEDIATE');
     try {
+      this.sql.exec('BEGIN IMMEDIATE');
       const result = work();
       crashPoint('journal.before_commit');
       this.sql.exec('COMMIT');
@@ -88,9 +117,18 @@ export class Database {
       return result;
     } catch (error) {
       if (this.sql.inTransaction) this.sql.exec('ROLLBACK');
-      throw error instanceof CloudError ? error : toCloudError(error, 'writing the cache database');
+      throw this.#noted(error, 'writing the cache database');
     } finally {
       this.#depth = 0;
+    }
+  }
+
+  /** One statement; SQLite's errors as ours. */
+  run<T>(doing: string, statement: () => T): T {
+    try {
+      return statement();
+    } catch (error) {
+      throw this.#noted(error, doing);
     }
   }
 
@@ -107,6 +145,34 @@ export class Database {
     return this.#next;
   }
 
+  /** Checks the whole file on a thread of its own; null = sound. */
+  async check(): Promise<string | null> {
+    const found = await quickCheck(this.#path, this.#closing.signal);
+    if (found !== null) this.#noteDamage(found);
+    return this.#damage;
+  }
+
+  /** `inGoodOrder`: everything that belongs to the file is as it says, the next start need not look. */
+  async close(inGoodOrder: boolean): Promise<void> {
+    this.#closing.abort();
+    await this.#checking;
+    await this.#running?.catch(() => undefined);
+    if (this.#walFd !== null) await closeFile(this.#walFd);
+    this.#walFd = null;
+    let folded = false;
+    try {
+      const [row] = this.sql.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
+      folded = row?.busy === 0;
+    } catch (error) {
+      this.#log.warn({ err: error }, 'the cache journal could not be folded into its database; the next start will');
+    }
+    this.sql.close();
+    if (!inGoodOrder || !folded || this.#damage !== null) return;
+    await fs.writeFile(`${this.#path}.clean`, fingerprint(this.#path), { mode: 0o600 }).catch((error: unknown) => {
+      this.#log.warn({ err: error }, 'the next start will check the cache database');
+    });
+  }
+
   #start(): Promise<void> {
     const run = this.#sync().finally(() => {
       if (this.#running === run) this.#running = null;
@@ -117,18 +183,100 @@ export class Database {
 
   async #sync(): Promise<void> {
     try {
-      this.#walFd ??= await openFile(this.#walPath, 'r');
+      this.#walFd ??= await openFile(`${this.#path}-wal`, 'r');
       await syncFile(this.#walFd);
     } catch (error) {
       throw toCloudError(error, 'making the cache journal durable');
     }
   }
 
-  async close(): Promise<void> {
-    await this.#running?.catch(() => undefined);
-    if (this.#walFd !== null) await closeFile(this.#walFd);
-    this.#walFd = null;
-    this.sql.pragma('wal_checkpoint(TRUNCATE)');
-    this.sql.close();
+  #checkMeanwhile(): void {
+    this.#checking = this.check().catch((error: unknown) => {
+      this.#log.warn({ err: error }, 'the cache database could not be checked');
+    });
+  }
+
+  #noted(error: unknown, doing: string): CloudError {
+    const known = databaseError(error, doing);
+    if (known.code === 'corrupt' && !(error instanceof CloudError)) this.#noteDamage(known.message);
+    return known;
+  }
+
+  #noteDamage(what: string): void {
+    if (this.#damage !== null) return;
+    this.#damage = what;
+    this.#log.error(
+      { path: this.#path, what },
+      'the cache database is damaged; the next start sets it aside, keeps what is unsent and begins anew',
+    );
+    fs.writeFile(`${this.#path}.suspect`, what, { mode: 0o600 }).catch((error: unknown) => {
+      this.#log.warn({ err: error }, 'noting the damage failed');
+    });
+  }
+}
+
+/** The files that belong to the database at `path`, itself first. */
+export function databaseFiles(path: string): string[] {
+  return ['', '-wal', '-shm', '.clean', '.suspect'].map((suffix) => path + suffix);
+}
+
+const SQLITE_CODES: readonly (readonly [string, ErrorCode])[] = [
+  ['SQLITE_CORRUPT', 'corrupt'],
+  ['SQLITE_NOTADB', 'corrupt'],
+  ['SQLITE_FULL', 'no_space'],
+  ['SQLITE_IOERR_SHMSIZE', 'no_space'],
+  ['SQLITE_READONLY', 'read_only'],
+  ['SQLITE_CANTOPEN', 'read_only'],
+];
+
+function databaseError(error: unknown, doing: string): CloudError {
+  if (error instanceof CloudError) return error;
+  const sqlite = String((error as { code?: unknown }).code ?? '');
+  const code = SQLITE_CODES.find(([prefix]) => sqlite.startsWith(prefix))?.[1];
+  if (code === undefined) return toCloudError(error, doing);
+  return new CloudError(code, `${doing}: ${error instanceof Error ? error.message : String(error)} (${sqlite})`, {
+    cause: error,
+  });
+}
+
+function sameBoot(sql: Sqlite.Database): boolean {
+  const row = sql.prepare("SELECT value FROM setting WHERE key = 'boot'").get() as { value: string } | undefined;
+  return row?.value === bootId();
+}
+
+/** Is the file as the last process left it, in good order? Takes the mark away: from now on it may differ. */
+async function takeCleanMark(path: string): Promise<boolean> {
+  try {
+    const mark = await fs.readFile(`${path}.clean`, 'utf8');
+    await fs.rm(`${path}.clean`);
+    const wal = await fs.stat(`${path}-wal`).catch(() => null);
+    return mark === fingerprint(path) && (wal === null || wal.size === 0);
+  } catch {
+    return false;
+  }
+}
+
+function fingerprint(path: string): string {
+  const { size, mtimeNs, ctimeNs, ino } = statSync(path, { bigint: true });
+  return `${size}:${mtimeNs}:${ctimeNs}:${ino}`;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return fs.access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Names of new files are durable only when their folders are. */
+async function syncFolders(path: string): Promise<void> {
+  const dir = dirname(path);
+  for (const folder of [dir, dirname(dir)]) {
+    const handle = await fs.open(folder, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
   }
 }

@@ -29,6 +29,14 @@ export interface ConflictNote {
   readonly reason: string;
 }
 
+/** Told to the server, but its answer may have been lost: with the connection, or with the process. */
+export interface Sending {
+  /** Where a new node was to be made; null when its base says where it is. */
+  readonly place: BasePlace | null;
+  /** SHA-256 (hex) of every content that was on its way since the base version, oldest first. */
+  readonly sha256: readonly string[];
+}
+
 /** Where the server has a node: member `name` of the collection that is node `parent` here. */
 export interface BasePlace {
   readonly parent: Ino;
@@ -59,6 +67,11 @@ export class NodeRecord implements NodeView {
   base: BasePlace | null = null;
   baseEtag: string | null = null;
   baseSize_bytes: number | null = null;
+  /** Truncated here: bytes of the base version at and beyond this offset never come back. Null = not truncated. */
+  cut_bytes: number | null = null;
+  /** Truncated, and nothing was synced since: a power cut now leaves the base version, not an empty file. */
+  torn = false;
+  sending: Sending | null = null;
   seen = 0;
   /** Pushed out of its base slot by a feed that has not ended: where is it now? `follow` = the drive shows it where the
    * server has it; `stay` = the user has put it elsewhere. */

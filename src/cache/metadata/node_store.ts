@@ -9,13 +9,15 @@ import { type Ino, type Name, ROOT_INO } from '../../ids.js';
 import { nameFromSql, nameToSql } from '../../names.js';
 import type { LockInfo, NodeKind } from '../../remote/remote.js';
 import type { Database } from './database.js';
-import { type ConflictNote, NodeRecord } from './node.js';
+import { type ConflictNote, Dirty, NodeRecord, type Sending } from './node.js';
 
 const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
 const LIMBO = ['none', 'follow', 'stay'] as const;
 const LRU_NODES = 40_000;
 
 type SqlName = string | Buffer;
+
+const READING = 'reading the cache database';
 
 interface Row {
   ino: number;
@@ -43,6 +45,9 @@ interface Row {
   base_name: SqlName | null;
   base_etag: string | null;
   base_size: number | null;
+  cut: number | null;
+  torn: number;
+  sent: string | null;
   seen: number;
   limbo: number;
   listed_ms: number;
@@ -91,6 +96,9 @@ const COLUMNS = [
   'base_name',
   'base_etag',
   'base_size',
+  'cut',
+  'torn',
+  'sent',
   'seen',
   'limbo',
   'listed_ms',
@@ -123,20 +131,26 @@ export class NodeStore {
   });
   readonly #statements = new Map<string, Sqlite.Statement>();
   #lastPending: number;
+  /** Nodes written by the transaction that is running. */
+  #touched: Set<NodeRecord> | null = null;
 
   constructor(db: Database) {
     this.#db = db;
-    const row = this.#one('SELECT max(pending) AS n FROM node') as { n: number | null };
+    const row = this.#one('SELECT max(pending) AS n FROM node WHERE pending IS NOT NULL') as { n: number | null };
     this.#lastPending = row.n ?? 0;
   }
 
   /** All or nothing, in the file and in memory. */
   transaction<T>(work: () => T): T {
+    const outermost = this.#touched === null;
+    this.#touched ??= new Set();
     try {
       return this.#db.transaction(work);
     } catch (error) {
-      if (!this.#db.sql.inTransaction) this.#reload();
+      if (outermost) this.#reload(this.#touched);
       throw error;
+    } finally {
+      if (outermost) this.#touched = null;
     }
   }
 
@@ -188,11 +202,12 @@ export class NodeStore {
     fill?.(draft);
     const columns = COLUMNS.join(', ');
     const marks = COLUMNS.map(() => '?').join(', ');
-    const done = this.#prepare(`INSERT INTO node (${columns}) VALUES (${marks})`).run(...values(draft));
+    const done = this.#run('adding a node', `INSERT INTO node (${columns}) VALUES (${marks})`, values(draft));
     const node = Object.assign(new NodeRecord(Number(done.lastInsertRowid) as Ino, kind, parent, name, now), {
       ...draft,
       ino: Number(done.lastInsertRowid) as Ino,
     });
+    this.#touched?.add(node);
     this.#remember(node);
     return node;
   }
@@ -201,19 +216,21 @@ export class NodeStore {
     const draft = new NodeRecord(ROOT_INO, 'dir', null, '' as Name, now);
     const columns = COLUMNS.join(', ');
     const marks = COLUMNS.map(() => '?').join(', ');
-    this.#prepare(`INSERT INTO node (ino, ${columns}) VALUES (1, ${marks})`).run(...values(draft));
+    this.#run('adding the root', `INSERT INTO node (ino, ${columns}) VALUES (1, ${marks})`, values(draft));
     this.#remember(draft);
     return draft;
   }
 
   /** Writes the whole row. */
   save(node: NodeRecord): void {
+    this.#touched?.add(node);
     const set = COLUMNS.map((column) => `${column} = ?`).join(', ');
-    this.#prepare(`UPDATE node SET ${set} WHERE ino = ?`).run(...values(node), node.ino);
+    this.#run('writing a node', `UPDATE node SET ${set} WHERE ino = ?`, [...values(node), node.ino]);
   }
 
   remove(node: NodeRecord): void {
-    this.#prepare('DELETE FROM node WHERE ino = ?').run(node.ino);
+    this.#touched?.add(node);
+    this.#run('removing a node', 'DELETE FROM node WHERE ino = ?', [node.ino]);
     this.#recent.delete(node.ino);
     this.#live.delete(node.ino);
   }
@@ -264,6 +281,16 @@ export class NodeStore {
     return this.#load('SELECT * FROM node WHERE conflict IS NOT NULL ORDER BY ino');
   }
 
+  /** Files whose bytes differ from the server's. */
+  withDirtyContent(): NodeRecord[] {
+    return this.#load('SELECT * FROM node WHERE dirty > 0 AND dirty & ? AND kind = 1 ORDER BY ino', Dirty.content);
+  }
+
+  /** Those whose last sending has no answer. */
+  sending(): NodeRecord[] {
+    return this.#load('SELECT * FROM node WHERE sent IS NOT NULL ORDER BY ino');
+  }
+
   locked(): NodeRecord[] {
     return this.#load('SELECT * FROM node WHERE lock IS NOT NULL');
   }
@@ -278,7 +305,7 @@ export class NodeStore {
   }
 
   cachedBytes(): number {
-    return (this.#one('SELECT coalesce(sum(cached), 0) AS n FROM node') as { n: number }).n;
+    return (this.#one('SELECT coalesce(sum(cached), 0) AS n FROM node WHERE cached > 0') as { n: number }).n;
   }
 
   count(): number {
@@ -303,13 +330,8 @@ export class NodeStore {
   }
 
   setSetting(key: string, value: string | null): void {
-    if (value === null) this.#prepare('DELETE FROM setting WHERE key = ?').run(key);
-    else
-      this.#prepare('INSERT INTO setting VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = ?').run(
-        key,
-        value,
-        value,
-      );
+    if (value === null) this.#run('removing a setting', 'DELETE FROM setting WHERE key = ?', [key]);
+    else this.#run('writing a setting', 'INSERT OR REPLACE INTO setting VALUES (?, ?)', [key, value]);
   }
 
   // ---- inside -------------------------------------------------------------------------------------------------------
@@ -323,23 +345,30 @@ export class NodeStore {
     return statement;
   }
 
+  #run(doing: string, sql: string, args: readonly unknown[]): Sqlite.RunResult {
+    return this.#db.run(doing, () => this.#prepare(sql).run(...args));
+  }
+
   #one(sql: string, ...args: unknown[]): unknown {
-    return this.#prepare(sql).get(...args);
+    return this.#db.run(READING, () => this.#prepare(sql).get(...args));
   }
 
   #pluck(sql: string, ...args: unknown[]): unknown[] {
-    return this.#prepare(sql)
-      .pluck()
-      .all(...args);
+    return this.#db.run(READING, () =>
+      this.#prepare(sql)
+        .pluck()
+        .all(...args),
+    );
   }
 
   #loadOne(sql: string, ...args: unknown[]): NodeRecord | null {
-    const row = this.#prepare(sql).get(...args) as Row | undefined;
+    const row = this.#one(sql, ...args) as Row | undefined;
     return row === undefined ? null : this.#adopt(row);
   }
 
   #load(sql: string, ...args: unknown[]): NodeRecord[] {
-    return (this.#prepare(sql).all(...args) as Row[]).map((row) => this.#adopt(row));
+    const rows = this.#db.run(READING, () => this.#prepare(sql).all(...args)) as Row[];
+    return rows.map((row) => this.#adopt(row));
   }
 
   /** The object that is already in memory wins over the row: rows are written through at once. */
@@ -357,18 +386,21 @@ export class NodeStore {
     this.#gone.register(node, node.ino);
   }
 
-  /** After a rolled-back transaction memory may be ahead of the file: what others refer to takes the file's values again. */
-  #reload(): void {
+  /** After a rolled-back transaction memory is ahead of the file: what it wrote takes the file's values again. Not so the
+   * size and the times of a file with local changes: those are written behind, memory alone has them. */
+  #reload(touched: ReadonlySet<NodeRecord> | null): void {
     const statement = this.#prepare('SELECT * FROM node WHERE ino = ?');
-    for (const [ino, reference] of this.#live) {
-      const node = reference.deref();
-      if (node === undefined) continue;
-      const row = statement.get(ino) as Row | undefined;
-      if (row === undefined) this.#recent.delete(ino);
-      else {
-        const { dataVersion, notBefore_ms } = node;
-        Object.assign(node, fromRow(row), { dataVersion, notBefore_ms });
+    for (const node of touched ?? []) {
+      const row = statement.get(node.ino) as Row | undefined;
+      if (row === undefined) {
+        this.#recent.delete(node.ino);
+        this.#live.delete(node.ino);
+        continue;
       }
+      const { dataVersion, notBefore_ms, contentDirty, size_bytes, mtime, ctime, atime } = node;
+      Object.assign(node, fromRow(row), { dataVersion, notBefore_ms });
+      if (contentDirty && (row.dirty & Dirty.content) !== 0) Object.assign(node, { size_bytes, mtime, ctime, atime });
+      this.#remember(node);
     }
   }
 }
@@ -400,6 +432,9 @@ function fromRow(row: Row): NodeRecord {
       : { parent: row.base_parent as Ino, name: nameFromSql(row.base_name) };
   node.baseEtag = row.base_etag;
   node.baseSize_bytes = row.base_size;
+  node.cut_bytes = row.cut;
+  node.torn = row.torn !== 0;
+  node.sending = row.sent === null ? null : decodeSending(row.sent);
   node.seen = row.seen;
   node.limbo = LIMBO[row.limbo] ?? 'none';
   node.listed_ms = row.listed_ms;
@@ -450,6 +485,9 @@ function values(node: NodeRecord): unknown[] {
     node.base === null ? null : nameToSql(node.base.name),
     node.baseEtag,
     node.baseSize_bytes,
+    node.cut_bytes,
+    node.torn ? 1 : 0,
+    node.sending === null ? null : encodeSending(node.sending),
     node.seen,
     LIMBO.indexOf(node.limbo),
     node.listed_ms,
@@ -472,6 +510,25 @@ function values(node: NodeRecord): unknown[] {
     node.localOnly ? 1 : 0,
     node.conflict === null ? null : JSON.stringify(node.conflict),
   ];
+}
+
+/** Names may hold bytes that are no UTF-8: those travel as base64. */
+function encodeSending({ place, sha256 }: Sending): string {
+  const name = place === null ? null : nameToSql(place.name);
+  return JSON.stringify({
+    parent: place?.parent ?? null,
+    ...(typeof name === 'string' ? { name } : name === null ? {} : { bytes: name.toString('base64') }),
+    sha256,
+  });
+}
+
+function decodeSending(json: string): Sending {
+  const plain = JSON.parse(json) as { parent: number | null; name?: string; bytes?: string; sha256: string[] };
+  const name = plain.name ?? (plain.bytes === undefined ? '' : Buffer.from(plain.bytes, 'base64'));
+  return {
+    place: plain.parent === null ? null : { parent: plain.parent as Ino, name: nameFromSql(name) },
+    sha256: plain.sha256,
+  };
 }
 
 function encodeXattrs(xattrs: ReadonlyMap<string, Buffer>): string {

@@ -26,6 +26,9 @@ CREATE TABLE node (
   base_parent INTEGER, base_name,
   base_etag TEXT,                     -- version our content is, or was, based on; collections: their ETag
   base_size INTEGER,
+  cut INTEGER,                        -- the file was truncated here: of the server's version only this much still counts
+  torn INTEGER NOT NULL DEFAULT 0,    -- truncated, and nothing was synced since
+  sent TEXT,                          -- JSON Sending: what may have reached the server since base_etag, answer unknown
   seen INTEGER NOT NULL DEFAULT 0,    -- last full listing that named it
   limbo INTEGER NOT NULL DEFAULT 0,   -- 1, 2: pushed out of its base slot by a feed that has not ended yet
   listed_ms INTEGER NOT NULL DEFAULT 0, -- directories: when completely listed
@@ -52,7 +55,11 @@ CREATE INDEX node_members ON node(parent, ino) WHERE parent IS NOT NULL;
 CREATE UNIQUE INDEX node_base ON node(base_parent, base_name) WHERE base_parent IS NOT NULL;
 CREATE INDEX node_fileid ON node(fileid) WHERE fileid IS NOT NULL;
 CREATE INDEX node_pending ON node(pending) WHERE pending IS NOT NULL;
-CREATE INDEX node_used ON node(used_ms) WHERE cached > 0;
+CREATE INDEX node_used ON node(used_ms, cached) WHERE cached > 0;
+CREATE INDEX node_unlinked ON node(ino) WHERE parent IS NULL;
+CREATE INDEX node_lock ON node(ino) WHERE lock IS NOT NULL;
+CREATE INDEX node_sent ON node(ino) WHERE sent IS NOT NULL;
+CREATE INDEX node_dirty ON node(ino) WHERE dirty > 0;
 CREATE INDEX node_pin ON node(pin) WHERE pin > 0;
 CREATE INDEX node_limbo ON node(limbo) WHERE limbo > 0;
 CREATE INDEX node_conflict ON node(ino) WHERE conflict IS NOT NULL;

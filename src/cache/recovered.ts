@@ -1,0 +1,198 @@
+// When the database is damaged: nothing of the cache is thrown away blindly. Database and contents move to
+// DIR/recovered-TIME/. What can still be read of the records says which contents the server has (those go), and which
+// were never sent: these get their names back under `unsent/`. What no readable record explains stays under `unknown/`.
+
+import { readdirSync } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
+import { toCloudError } from '../errors.js';
+import type { Log } from '../log.js';
+import { ExtentSet } from './content/extents.js';
+import { databaseFiles } from './metadata/database.js';
+import { Dirty } from './metadata/node.js';
+
+const PREFIX = 'recovered-';
+
+export interface Recovered {
+  readonly folder: string;
+  readonly unsent: number;
+  readonly unknown: number;
+}
+
+interface OldRow {
+  readonly parent: number | null;
+  readonly name: string | Buffer;
+  readonly size: number;
+  readonly gen: number;
+  readonly dirty: number;
+  readonly base_parent: number | null;
+  readonly extents: Buffer | null;
+}
+
+/** Folders of this kind in the cache folder `dir`, as paths. */
+export function recoveredFolders(dir: string): string[] {
+  try {
+    return readdirSync(dir)
+      .filter((name) => name.startsWith(PREFIX))
+      .sort()
+      .map((name) => join(dir, name));
+  } catch {
+    return [];
+  }
+}
+
+/** Sets the damaged database `database` (a file in `dir`) and `content` (a folder in `dir`) aside. */
+export async function setAside(dir: string, database: string, content: string, log: Log): Promise<Recovered> {
+  const folder = join(
+    dir,
+    `${PREFIX}${new Date().toISOString().replaceAll(':', '').replace(/\..*/, '')}-${process.pid}`,
+  );
+  try {
+    await fs.mkdir(folder, { mode: 0o700 });
+    for (const name of databaseFiles(database)) await moveIfThere(join(dir, name), join(folder, name));
+    await moveIfThere(join(dir, content), join(folder, 'content'));
+  } catch (error) {
+    throw toCloudError(error, `setting the damaged cache database in ${dir} aside`);
+  }
+  const old = openOld(join(folder, database), log);
+  let unsent = 0;
+  let unknown = 0;
+  for (const { path, ino, gen } of await contentFiles(join(folder, 'content'))) {
+    const row = old?.row(ino) ?? null;
+    if (row !== null && row.gen === gen && (row.dirty & Dirty.content) === 0 && row.base_parent !== null) {
+      await fs.rm(path); // the server has it
+      continue;
+    }
+    const names = row !== null && row.gen === gen ? old?.pathOf(row) : undefined;
+    if (row !== null && names !== undefined && (await keep(path, join(folder, 'unsent'), names, row, log))) unsent += 1;
+    else {
+      await fs.mkdir(join(folder, 'unknown'), { recursive: true });
+      await fs.rename(path, join(folder, 'unknown', `${ino}.${gen}`));
+      unknown += 1;
+    }
+  }
+  old?.close();
+  await fs.rm(join(folder, 'content'), { recursive: true, force: true });
+  await fs.writeFile(join(folder, 'README.txt'), explanation(unsent, unknown), { mode: 0o600 });
+  const found = { folder, unsent, unknown };
+  log.error(
+    found,
+    'the cache database was damaged; it and all contents the server may not have are kept in this folder',
+  );
+  return found;
+}
+
+/** The damaged database, as far as it can be read, one record at a time. */
+class OldDatabase {
+  readonly #sql: Sqlite.Database;
+  readonly #select: Sqlite.Statement;
+
+  constructor(path: string) {
+    this.#sql = new Sqlite(path, { fileMustExist: true });
+    this.#select = this.#sql.prepare(
+      'SELECT parent, name, size, gen, dirty, base_parent, extents FROM node WHERE ino = ?',
+    );
+  }
+
+  row(ino: number): OldRow | null {
+    try {
+      return (this.#select.get(ino) as OldRow | undefined) ?? null;
+    } catch {
+      return null; // on a damaged page
+    }
+  }
+
+  /** Names from the root; directories that cannot be read are called by their number. */
+  pathOf(row: OldRow): Buffer[] {
+    const names = [bytesOf(row.name)];
+    let above = row.parent;
+    for (let depth = 0; above !== null && above !== 1 && depth < 1000; depth += 1) {
+      const at = this.row(above);
+      names.push(at === null ? Buffer.from(`inode-${above}`) : bytesOf(at.name));
+      above = at?.parent ?? null;
+    }
+    return names.reverse();
+  }
+
+  close(): void {
+    this.#sql.close();
+  }
+}
+
+function openOld(path: string, log: Log): OldDatabase | null {
+  try {
+    return new OldDatabase(path);
+  } catch (error) {
+    log.warn({ err: error }, 'nothing can be read from the damaged cache database; contents are kept without names');
+    return null;
+  }
+}
+
+async function contentFiles(dir: string): Promise<{ path: string; ino: number; gen: number }[]> {
+  const found: { path: string; ino: number; gen: number }[] = [];
+  for (const folder of await fs.readdir(dir).catch(() => [])) {
+    if (!/^[0-9a-f]{2}$/.test(folder)) continue;
+    for (const name of await fs.readdir(join(dir, folder))) {
+      const parts = /^([1-9]\d{0,15})\.(\d{1,15})$/.exec(name);
+      if (parts !== null) found.push({ path: join(dir, folder, name), ino: Number(parts[1]), gen: Number(parts[2]) });
+    }
+  }
+  return found;
+}
+
+/** Moves one content file to its name below `root`. False when that name cannot be made. */
+async function keep(path: string, root: string, names: readonly Buffer[], row: OldRow, log: Log): Promise<boolean> {
+  const slash = Buffer.from('/');
+  const target = Buffer.concat([Buffer.from(root), ...names.flatMap((name) => [slash, name])]);
+  try {
+    if (names.some((name) => impossible(name))) throw new Error('its name cannot be one');
+    await fs.mkdir(target.subarray(0, target.lastIndexOf('/')), { recursive: true });
+    // Never over something else: two records may claim one name.
+    await fs.link(path, target);
+    await fs.rm(path);
+    if (!isComplete(row)) {
+      await fs.writeFile(Buffer.concat([target, Buffer.from('.incomplete')]), 'Only parts of this file were here.\n');
+    }
+    return true;
+  } catch (error) {
+    log.warn({ err: error, path }, 'unsent content could not be given its name');
+    return false;
+  }
+}
+
+/** A damaged record may say anything. */
+function impossible(name: Buffer): boolean {
+  const text = name.toString('latin1');
+  return text === '' || text === '.' || text === '..' || text.includes('/') || text.includes('\0');
+}
+
+function isComplete(row: OldRow): boolean {
+  try {
+    return row.base_parent === null || ExtentSet.parse(row.extents).isComplete(row.size);
+  } catch {
+    return false;
+  }
+}
+
+function bytesOf(name: string | Buffer): Buffer {
+  return typeof name === 'string' ? Buffer.from(name) : name;
+}
+
+async function moveIfThere(from: string, to: string): Promise<void> {
+  await fs.rename(from, to).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  });
+}
+
+function explanation(unsent: number, unknown: number): string {
+  return [
+    'The database of this cache was damaged and was set aside here. The drive went on with a new one.',
+    '',
+    `unsent/   ${unsent} files with changes that had not reached the server, under their names in the drive.`,
+    `unknown/  ${unknown} contents whose records could not be read: INODE.GENERATION; the server may have them.`,
+    '',
+    'Copy back into the drive what you need, then delete this folder.',
+    '',
+  ].join('\n');
+}
