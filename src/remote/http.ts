@@ -35,7 +35,7 @@ export interface HttpOptions {
 }
 
 /** Which pool a request goes through: long transfers never stand in the way of short questions. */
-export type Lane = 'meta' | 'read' | 'write';
+export type Lane = 'meta' | 'read' | 'write' | 'probe';
 
 export interface HttpRequest {
   readonly method: string;
@@ -71,7 +71,7 @@ export interface HttpResponse {
 
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'PROPFIND', 'REPORT']);
 const MAX_REDIRECTS = 5;
-const LANES: Readonly<Record<Lane, number>> = { meta: 8, read: 16, write: 8 };
+const LANES: Readonly<Record<Lane, number>> = { meta: 8, read: 16, write: 8, probe: 1 };
 /** A kernel buffer of some megabytes drains in bursts on a thin link: sending gets more patience than receiving. */
 const SEND_PATIENCE = 3;
 
@@ -85,28 +85,16 @@ export class HttpClient {
     this.#options = options;
     this.origin = options.origin;
     this.#authorization = authorization(options.credentials);
-    const tls = options.tls ?? {};
-    for (const lane of ['meta', 'read', 'write'] as const) {
-      const pool = new Pool(options.origin, {
-        connections: LANES[lane],
-        pipelining: 1,
-        keepAliveTimeout: 15_000,
-        keepAliveMaxTimeout: 60_000,
-        keepAliveTimeoutThreshold: 1_000,
-        // The watchdogs of this file do it, to the millisecond and by progress.
-        headersTimeout: 0,
-        bodyTimeout: 0,
-        maxHeaderSize: 64 * 1024,
-        connect: {
-          timeout: options.timeout_ms,
-          rejectUnauthorized: tls.insecure !== true,
-          ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-          ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-          ...(tls.key === undefined ? {} : { key: tls.key }),
-          ...(tls.passphrase === undefined ? {} : { passphrase: tls.passphrase }),
-        },
-      });
-      this.#pools.set(lane, { pool, places: new Places(LANES[lane]) });
+    for (const lane of ['meta', 'read', 'write', 'probe'] as const) {
+      this.#pools.set(lane, { pool: newPool(options, lane), places: new Places(LANES[lane]) });
+    }
+  }
+
+  /** After a break in the network idle connections look alive and are not: new requests get new ones. What runs goes on. */
+  renew(): void {
+    for (const [lane, { pool, places }] of this.#pools) {
+      this.#pools.set(lane, { pool: newPool(this.#options, lane), places });
+      pool.close().catch(() => undefined); // its last requests fail by themselves
     }
   }
 
@@ -184,6 +172,29 @@ export class HttpClient {
       ...request.headers,
     };
   }
+}
+
+function newPool(options: HttpOptions, lane: Lane): Pool {
+  const tls = options.tls ?? {};
+  return new Pool(options.origin, {
+    connections: LANES[lane],
+    pipelining: 1,
+    keepAliveTimeout: 15_000,
+    keepAliveMaxTimeout: 60_000,
+    keepAliveTimeoutThreshold: 1_000,
+    // The watchdogs of this file do it, to the millisecond and by progress.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    maxHeaderSize: 64 * 1024,
+    connect: {
+      timeout: options.timeout_ms,
+      rejectUnauthorized: tls.insecure !== true,
+      ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+      ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+      ...(tls.key === undefined ? {} : { key: tls.key }),
+      ...(tls.passphrase === undefined ? {} : { passphrase: tls.passphrase }),
+    },
+  });
 }
 
 /** One request on its way: its bounds, its signal, its place in the lane. */

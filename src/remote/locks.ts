@@ -22,6 +22,12 @@ export interface Taken {
   readonly info: LockInfo;
 }
 
+/** Options without a token that is none: the server knows the user. */
+export function withRealToken(options: CallOptions): CallOptions {
+  if (options.lockToken !== USER_LOCK) return options;
+  return options.signal === undefined ? {} : { signal: options.signal };
+}
+
 function byUser(dav: Dav): boolean {
   return dav.info.dialect === 'nextcloud';
 }

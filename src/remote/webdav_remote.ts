@@ -1,7 +1,7 @@
 // `Remote` over WebDAV, for every server we know: finds out at `connect` what is there, then hands each call to the module
 // that does it. Built from an address (`createRemote`) or from what an earlier connect learned (`createRemoteOffline`).
 
-import { CloudError } from '../errors.js';
+import { CloudError, isCloudError } from '../errors.js';
 import { type RemotePath, ROOT_PATH } from '../ids.js';
 import { encodeName } from '../names.js';
 import { type Credentials, userOf } from './auth.js';
@@ -11,7 +11,7 @@ import { type Address, detect } from './detect.js';
 import { dialectOf } from './dialects/index.js';
 import { changePage } from './feed.js';
 import { HttpClient, type TlsOptions } from './http.js';
-import { freeLock, refreshLock, takeLock } from './locks.js';
+import { freeLock, refreshLock, takeLock, withRealToken } from './locks.js';
 import { keepPushOpen } from './push.js';
 import { readRange } from './reading.js';
 import type {
@@ -115,11 +115,11 @@ export class WebdavRemote implements Remote {
     session: UploadSession,
     options: CallOptions = {},
   ): Promise<PutResult> {
-    return await upload(this.#known, path, source, precondition, meta, session, options);
+    return await upload(this.#known, path, source, precondition, meta, session, withRealToken(options));
   }
 
   async mkdir(path: RemotePath, meta: PosixMeta, options: CallOptions = {}): Promise<PutResult> {
-    return await makeDirectory(this.#known, path, meta, options);
+    return await makeDirectory(this.#known, path, meta, withRealToken(options));
   }
 
   async symlink(
@@ -141,7 +141,7 @@ export class WebdavRemote implements Remote {
     };
     const headers = { 'content-type': 'inode/symlink' };
     const session = { progress: () => undefined };
-    return await putFile(dav, path, source, precondition, headers, session, options);
+    return await putFile(dav, path, source, precondition, headers, session, withRealToken(options));
   }
 
   async move(
@@ -150,15 +150,15 @@ export class WebdavRemote implements Remote {
     rule: { readonly overwrite: { readonly etag: string } | null; readonly sourceEtag: string | null },
     options: CallOptions = {},
   ): Promise<void> {
-    await moveNode(this.#known, from, to, rule, options);
+    await moveNode(this.#known, from, to, rule, withRealToken(options));
   }
 
   async remove(path: RemotePath, etag: string | null, options: CallOptions = {}): Promise<void> {
-    await removeNode(this.#known, path, etag, options);
+    await removeNode(this.#known, path, etag, withRealToken(options));
   }
 
   async setMeta(path: RemotePath, patch: MetaPatch, options: CallOptions = {}): Promise<void> {
-    await setAttributes(this.#known, path, patch, options);
+    await setAttributes(this.#known, path, patch, withRealToken(options));
   }
 
   async lock(path: RemotePath, options: CallOptions & { readonly timeout_s?: number } = {}): Promise<LockInfo> {
@@ -223,25 +223,19 @@ export class WebdavRemote implements Remote {
 
   async ping(options: CallOptions = {}): Promise<void> {
     const dav = this.#known;
-    const timeout_ms = Math.min(PING_ms, this.#options.timeout_ms);
-    const bound = AbortSignal.timeout(timeout_ms);
-    const signal = options.signal === undefined ? bound : AbortSignal.any([options.signal, bound]);
     const request = {
       method: 'PROPFIND',
       path: dav.href(ROOT_PATH, true),
       headers: { depth: '0', 'content-type': 'application/xml; charset=utf-8' },
       body: `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${propElement([{ ns: DAV, local: 'resourcetype' }])}</d:propfind>`,
-      signal,
-      timeout_ms,
+      signal: options.signal,
+      timeout_ms: Math.min(PING_ms, this.#options.timeout_ms),
+      lane: 'probe' as const,
     };
     try {
       for await (const _ of dav.multistatus(request, 'asking whether the server is there'));
     } catch (error) {
-      if (bound.aborted && options.signal?.aborted !== true) {
-        throw new CloudError('timeout', `asking whether the server is there: no answer within ${timeout_ms} ms`, {
-          cause: error,
-        });
-      }
+      if (isCloudError(error, 'timeout', 'network')) this.#http.renew();
       throw error;
     }
   }

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createRemote, createRemoteOffline } from '../../../src/remote/connect.js';
 import { conditionalWritesOf, parseAddress } from '../../../src/remote/detect.js';
 import { parseServerInfo } from '../../../src/remote/server_info.js';
-import { codeOf, listAll, path } from '../../contract/remote_contract.js';
+import { bytesSource, codeOf, listAll, path, session } from '../../contract/remote_contract.js';
 
 const AUTH = { user: 'al@ice', password: 'secret' };
 const ROOT = 'xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns" xmlns:nc="http://nextcloud.org/ns"';
@@ -161,6 +161,34 @@ describe('finding out what the server is', () => {
       shared: 'in',
       checksum: 'SHA256:bb',
     });
+    await remote.close();
+  });
+
+  it("takes a Nextcloud's locks by user, and shows no token for them", async () => {
+    const seen: string[] = [];
+    const answers = nextcloud('', { files: { locking: '1.0' } });
+    const origin = await serve((request, response) => {
+      if (!['LOCK', 'UNLOCK', 'PUT'].includes(request.method ?? '')) return answers(request, response);
+      seen.push(
+        `${request.method} user-lock=${request.headers['x-user-lock']} if=${request.headers.if} match=${request.headers['if-match']}`,
+      );
+      response.writeHead(200, { etag: '"f2"', 'oc-fileid': '00000007ocabc' }).end();
+      return true;
+    });
+    const remote = createRemote({ url: origin, auth: AUTH });
+    await remote.connect();
+    const lock = await remote.lock(path(''));
+    expect(lock).toMatchObject({ mine: true, owner: 'al@ice', token: expect.any(String) });
+    const options = { lockToken: lock.token ?? '' };
+    const match = { kind: 'if_match', etag: '"f1"' } as const;
+    const result = await remote.put(path('a b.txt'), bytesSource('x'), match, {}, session(), options);
+    expect(result).toMatchObject({ etag: '"f2"', fileid: '7' });
+    await remote.unlock(path(''), lock.token ?? '');
+    expect(seen).toEqual([
+      'LOCK user-lock=1 if=undefined match=undefined',
+      'PUT user-lock=undefined if=undefined match="f1"',
+      'UNLOCK user-lock=1 if=undefined match=undefined',
+    ]);
     await remote.close();
   });
 

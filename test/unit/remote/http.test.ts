@@ -1,0 +1,228 @@
+import { readFile } from 'node:fs/promises';
+import { createServer as createPlain, type Server } from 'node:http';
+import { createServer as createSecure } from 'node:https';
+import type { AddressInfo, Server as AnyServer } from 'node:net';
+import { join } from 'node:path';
+import { dir as tempDir } from 'tmp-promise';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { authorization } from '../../../src/remote/auth.js';
+import {
+  codeOfStatus,
+  HttpClient,
+  type HttpOptions,
+  parseRetryAfter,
+  transportError,
+} from '../../../src/remote/http.js';
+import { Places, Turns } from '../../../src/remote/places.js';
+import { codeOf } from '../../contract/remote_contract.js';
+import { must } from '../../support/processes.js';
+
+async function listen(server: AnyServer): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as AddressInfo).port;
+}
+
+function client(origin: string, options: Partial<HttpOptions> = {}): HttpClient {
+  return new HttpClient({ origin, credentials: { kind: 'none' }, timeout_ms: 500, userAgent: 'test', ...options });
+}
+
+describe('the table of statuses', () => {
+  it('knows what each means, also those it has no row for', () => {
+    const table = {
+      401: 'unauthorized',
+      403: 'no_access',
+      404: 'not_found',
+      409: 'not_found',
+      412: 'precondition',
+      413: 'too_large',
+      423: 'locked',
+      429: 'busy_server',
+      500: 'server',
+      502: 'server',
+      503: 'busy_server',
+      507: 'quota',
+      511: 'network',
+      418: 'not_permitted',
+      599: 'server',
+      302: 'protocol',
+    };
+    for (const [status, code] of Object.entries(table))
+      expect([status, codeOfStatus(Number(status))]).toEqual([status, code]);
+  });
+
+  it('reads Retry-After as seconds and as a date', () => {
+    expect(parseRetryAfter('120', 0)).toBe(120);
+    expect(parseRetryAfter('Thu, 01 Jan 1970 00:01:00 GMT', 30_000)).toBe(30);
+    expect(parseRetryAfter('Thu, 01 Jan 1970 00:01:00 GMT', 90_000)).toBe(0);
+    expect(parseRetryAfter('soon', 0)).toBeNull();
+    expect(parseRetryAfter(undefined, 0)).toBeNull();
+  });
+
+  it('names what goes wrong below HTTP', () => {
+    const of = (code: string) => transportError(Object.assign(new Error('x'), { code }), 'doing').code;
+    expect([of('ECONNREFUSED'), of('ENOTFOUND'), of('UND_ERR_SOCKET')]).toEqual(['network', 'network', 'network']);
+    expect([of('UND_ERR_CONNECT_TIMEOUT'), of('ETIMEDOUT')]).toEqual(['timeout', 'timeout']);
+    expect([of('DEPTH_ZERO_SELF_SIGNED_CERT'), of('HPE_INVALID_CONSTANT')]).toEqual(['protocol', 'protocol']);
+    expect([of('UND_ERR_ABORTED'), of('EIO')]).toEqual(['interrupted', 'io']);
+  });
+});
+
+describe('credentials', () => {
+  it('are sent as the standards say', () => {
+    expect(authorization({ kind: 'basic', user: 'Aladdin', password: 'open sesame' })).toBe(
+      'Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==',
+    );
+    expect(authorization({ kind: 'basic', user: 'test', password: '123£' })).toBe('Basic dGVzdDoxMjPCow==');
+    expect(authorization({ kind: 'bearer', token: 'abc.def' })).toBe('Bearer abc.def');
+    expect(authorization({ kind: 'none' })).toBeNull();
+    for (const wrong of [
+      { kind: 'basic', user: 'a:b', password: 'x' },
+      { kind: 'bearer', token: 'a\r\nb' },
+    ] as const) {
+      expect(() => authorization(wrong)).toThrow(expect.objectContaining({ code: 'invalid' }));
+    }
+  });
+});
+
+describe('waiting in line', () => {
+  it('gives places in order and forgets who gave up', async () => {
+    const places = new Places(1);
+    const order: string[] = [];
+    await places.take(undefined);
+    const abort = new AbortController();
+    const first = places.take(undefined).then(() => order.push('first'));
+    const given = codeOf(places.take(abort.signal));
+    const third = places.take(undefined).then(() => order.push('third'));
+    abort.abort();
+    expect(await given).toBe('interrupted');
+    places.give();
+    await first;
+    places.give();
+    await third;
+    expect(order).toEqual(['first', 'third']);
+  });
+
+  it('lets one in for each key', async () => {
+    const turns = new Turns();
+    const over = await turns.take('a', undefined);
+    (await turns.take('b', undefined))();
+    let entered = false;
+    const next = turns.take('a', undefined).then((end) => {
+      entered = true;
+      end();
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(entered).toBe(false);
+    over();
+    over();
+    await next;
+    (await turns.take('a', undefined))();
+  });
+});
+
+describe('requests', () => {
+  let server: Server;
+  let origin: string;
+  let sockets = 0;
+
+  beforeAll(async () => {
+    server = createPlain((request, response) => {
+      request.resume();
+      if (request.url === '/never') return;
+      request.on('end', () => response.end(request.headers['user-agent']));
+    });
+    server.on('connection', () => void sockets++);
+    origin = `http://127.0.0.1:${await listen(server)}`;
+  });
+  afterAll(async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  it('keep their connections, and get new ones after a break', async () => {
+    const http = client(origin);
+    const get = async () => await (await http.request({ method: 'GET', path: '/' })).text();
+    const before = sockets;
+    for (let i = 0; i < 5; i++) expect(await get()).toBe('test');
+    const used = sockets - before;
+    expect(used).toBeLessThanOrEqual(2);
+    http.renew();
+    expect(await get()).toBe('test');
+    expect(sockets - before).toBe(used + 1);
+    await http.close();
+  });
+
+  it('do not stand in the way of each other between lanes', async () => {
+    const http = client(origin);
+    const abort = new AbortController();
+    const stuck = Array.from({ length: 60 }, () =>
+      codeOf(http.request({ method: 'GET', path: '/never', lane: 'read', signal: abort.signal })),
+    );
+    expect((await http.request({ method: 'GET', path: '/', lane: 'meta' })).status).toBe(200);
+    abort.abort();
+    expect(new Set(await Promise.all(stuck))).toEqual(new Set(['interrupted']));
+    expect(await codeOf(http.request({ method: 'GET', path: '/never', lane: 'probe' }))).toBe('timeout');
+    await http.close();
+  });
+
+  it('limit what they read into memory', async () => {
+    const http = client(origin, { userAgent: 'x'.repeat(5000) });
+    const response = await http.request({ method: 'GET', path: '/' });
+    expect(await codeOf(response.text(1000))).toBe('protocol');
+    await http.close();
+  });
+});
+
+describe('TLS', () => {
+  it('trusts whom it is told to trust, shows its certificate, and refuses everybody else', async () => {
+    const { path, cleanup } = await tempDir({ unsafeCleanup: true });
+    const make = (name: string, extra: string[]) =>
+      must('openssl', [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:prime256v1',
+        '-nodes',
+        '-days',
+        '2',
+        '-keyout',
+        join(path, `${name}.key`),
+        '-out',
+        join(path, `${name}.pem`),
+        ...extra,
+      ]);
+    await make('server', ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']);
+    await make('client', ['-subj', '/CN=somebody']);
+    const pem = (name: string) => readFile(join(path, name));
+    const [ca, key, clientCert, clientKey] = await Promise.all(
+      ['server.pem', 'server.key', 'client.pem', 'client.key'].map(pem),
+    );
+    if (!ca || !key || !clientCert || !clientKey) throw new Error('certificates are required');
+    const server = createSecure(
+      { cert: ca, key, requestCert: true, rejectUnauthorized: false, ca: clientCert },
+      (request, response) => {
+        const { authorized } = request.socket as unknown as { authorized: boolean };
+        response.end(authorized ? 'known' : 'unknown');
+      },
+    );
+    const origin = `https://127.0.0.1:${await listen(server)}`;
+    const ask = async (tls: HttpOptions['tls']) => {
+      const http = client(origin, { timeout_ms: 5000, ...(tls === undefined ? {} : { tls }) });
+      try {
+        return await (await http.request({ method: 'GET', path: '/' })).text();
+      } finally {
+        await http.close();
+      }
+    };
+    expect(await codeOf(ask(undefined))).toBe('protocol');
+    expect(await codeOf(ask({ ca: clientCert }))).toBe('protocol');
+    expect(await ask({ ca })).toBe('unknown');
+    expect(await ask({ ca, cert: clientCert, key: clientKey })).toBe('known');
+    expect(await ask({ insecure: true })).toBe('unknown');
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+    await cleanup();
+  });
+});
