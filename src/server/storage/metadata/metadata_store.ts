@@ -11,6 +11,7 @@
 
 import type { Timestamp } from '../../../clock.js';
 import type { Name } from '../../../ids.js';
+import type { Mount, ShareRead, ShareWrite } from './share_records.js';
 
 declare const brand: unique symbol;
 /** Identity of a node; survives rename and move; never reused. Shown to clients as `oc:fileid`. */
@@ -46,14 +47,20 @@ export interface NodeRecord {
   readonly changedSeq: number;
   /** False = there are certainly no dead properties: saves the query. */
   readonly hasProperties: boolean;
+  /** Set when the node was found as an entry for a share: all else is the shared node's, but for `name`, which is the
+   * entry's. */
+  readonly mount?: Mount;
 }
 
 /** A path looked up: `node` is what stands there, `parent` the collection it is (or would be) in. `ancestors` goes from
- * the root to `parent`. `parent` is null when a collection on the way is missing (or is none), and for the root. */
+ * the root of the tree that `parent` is in to `parent`: once a path has entered a share, that is the owner's tree.
+ * `parent` is null when a collection on the way is missing (or is none), and for the root. */
 export interface Resolved {
   readonly node: NodeRecord | null;
   readonly parent: NodeRecord | null;
   readonly ancestors: readonly NodeRecord[];
+  /** The collections above `node` where it is stored; other than `ancestors` only for the entry of a share itself. */
+  readonly above: readonly NodeRecord[];
 }
 
 /** A property as set by PROPPATCH; `xml` is the whole serialised element, namespaces declared. */
@@ -80,6 +87,8 @@ export interface LockRecord {
   readonly created_ms: number;
   readonly timeout_s: number;
   readonly expires_ms: number;
+  /** Belongs to the user, whatever program they use: no token has to be shown. Default false. */
+  readonly byUser?: boolean;
 }
 
 /** Bytes on their way into the store: small ones travel in the transaction, others are in the blob store already. */
@@ -142,14 +151,12 @@ export interface FeedPage {
 
 export type Detail = 'full' | 'brief';
 
-export interface MetadataRead {
+export interface MetadataRead extends ShareRead {
   root(userId: string): Promise<NodeRecord | null>;
   node(id: NodeId): Promise<NodeRecord | null>;
   resolve(rootId: NodeId, path: readonly Name[]): Promise<Resolved>;
   /** The node at `path` with its content: what GET needs, at the least cost. */
   readable(rootId: NodeId, path: readonly Name[]): Promise<Readable | null>;
-  /** Names from the root to the node; [] for a root; null if it does not exist. */
-  pathOf(id: NodeId): Promise<readonly Name[] | null>;
   /** From the root down to the node itself. */
   lineage(id: NodeId): Promise<readonly NodeRecord[]>;
   /** Members ordered by name, `limit` at most, those after `after`. One query whatever their number. `brief` costs half
@@ -166,6 +173,8 @@ export interface MetadataRead {
 
   /** Locks that live at `now_ms` and are rooted at one of the nodes. One query. */
   locksOn(ids: readonly NodeId[], now_ms: number): Promise<readonly LockRecord[]>;
+  /** Living locks of a whole tree, oldest first. */
+  locksIn(rootId: NodeId, now_ms: number): Promise<readonly LockRecord[]>;
   /** Living locks rooted strictly below the node. */
   locksBelow(id: NodeId, now_ms: number): Promise<readonly LockRecord[]>;
   lock(token: string, now_ms: number): Promise<LockRecord | null>;
@@ -181,7 +190,7 @@ export interface MetadataRead {
 }
 
 /** Records handed in name the node; its state is read again, so that an old record does no harm. */
-export interface MetadataWrite extends MetadataRead {
+export interface MetadataWrite extends MetadataRead, ShareWrite {
   /** The user's root, made if it is not there. */
   ensureRoot(userId: string): Promise<NodeRecord>;
   /** null = unlimited. Does not touch what is stored already. */

@@ -2,7 +2,7 @@
 // methods ending in `Sync` are for the rooms beside this file; everyone else awaits.
 
 import type { Name } from '../../../../ids.js';
-import { nameToSql } from '../../../../names.js';
+import { nameFromSql, nameToSql } from '../../../../names.js';
 import type {
   ContentId,
   ContentRecord,
@@ -18,11 +18,13 @@ import type {
   Resolved,
   Usage,
 } from '../metadata_store.js';
+import type { ShareFilter, ShareId, ShareRecord } from '../share_records.js';
 import type { Connection } from './database.js';
 import { FeedReader } from './feed.js';
 import {
   BRIEF_COLUMNS,
   type BriefRow,
+  KIND_MOUNT,
   LOCK_COLUMNS,
   type LockRow,
   type NodeRow,
@@ -31,6 +33,7 @@ import {
   toLock,
   toNode,
 } from './rows.js';
+import { ShareReader } from './share_reading.js';
 
 const UP = `WITH RECURSIVE up(id, parent_id, depth) AS (
   SELECT id, parent_id, 0 FROM nodes WHERE id = ?
@@ -73,6 +76,16 @@ function readStatements(db: Connection) {
         `SELECT ${BRIEF_COLUMNS} FROM nodes n WHERE n.parent_id = ? AND n.name > ? ORDER BY n.name LIMIT ?`,
       )
       .raw(),
+    /** Mounts by the ids of their rows, with the nodes they stand for. */
+    mounted: db
+      .prepare<[string], [...NodeRow, number, number, number, SqlName]>(
+        `SELECT ${node}, m.id, m.parent_id, m.root_id, m.name FROM nodes m JOIN nodes n ON n.id = m.mount_of
+         WHERE m.id IN (SELECT value FROM json_each(?))`,
+      )
+      .raw(),
+    mountsInRoot: db
+      .prepare<[number], number>('SELECT id FROM nodes WHERE root_id = ? AND mount_of IS NOT NULL')
+      .pluck(),
     anyChild: db.prepare<[number], number>('SELECT 1 FROM nodes WHERE parent_id = ? LIMIT 1').pluck(),
     countBelow: db
       .prepare<[number, number], number>(
@@ -113,6 +126,11 @@ function readStatements(db: Connection) {
       )
       .raw(),
     isBelow: db.prepare<[number, number], number>(`${UP} SELECT 1 FROM up WHERE up.id = ? AND up.depth > 0`).pluck(),
+    locksOfRootInOrder: db
+      .prepare<[number, number], LockRow>(
+        `SELECT ${LOCK_COLUMNS} FROM locks l WHERE l.root_id = ? AND l.expires_ms > ? ORDER BY l.created_ms`,
+      )
+      .raw(),
     lock: db
       .prepare<[string, number], LockRow>(`SELECT ${LOCK_COLUMNS} FROM locks l WHERE l.token = ? AND l.expires_ms > ?`)
       .raw(),
@@ -123,11 +141,13 @@ export type ReadStatements = ReturnType<typeof readStatements>;
 
 export class SqliteRead implements MetadataRead {
   protected readonly sql: ReadStatements;
+  protected readonly shareRows: ShareReader;
   readonly #feed: FeedReader;
   #epoch: string;
 
   constructor(db: Connection) {
     this.sql = readStatements(db);
+    this.shareRows = new ShareReader(db);
     this.#feed = new FeedReader(db, this);
     this.#epoch = this.headSync().epoch;
   }
@@ -159,20 +179,52 @@ export class SqliteRead implements MetadataRead {
     return row === undefined ? null : this.toNode(row);
   }
 
+  /** What is seen under this name: of a mount, the node it stands for. */
   memberSync(parentId: NodeId, name: Name): NodeRecord | null {
     const row = this.sql.member.get(parentId, nameToSql(name));
-    return row === undefined ? null : this.toNode(row);
+    if (row === undefined) return null;
+    return row[4] === KIND_MOUNT ? this.mountedSync(row[0] as NodeId) : this.toNode(row);
+  }
+
+  /** The node a mount stands for, under the mount's name. */
+  mountedSync(mountId: NodeId): NodeRecord | null {
+    return this.mountedManySync([mountId]).get(mountId) ?? null;
+  }
+
+  mountedManySync(mountIds: readonly NodeId[]): ReadonlyMap<NodeId, NodeRecord> {
+    const out = new Map<NodeId, NodeRecord>();
+    for (const row of this.sql.mounted.all(JSON.stringify(mountIds))) {
+      const [id, parentId, rootId] = [row[19] as NodeId, row[20] as NodeId, row[21] as NodeId];
+      const mount = { id, parentId, rootId };
+      out.set(id, { ...this.toNode(row as unknown as NodeRow), name: nameFromSql(row[22]), mount });
+    }
+    return out;
+  }
+
+  /** Entries for shares anywhere in the tree. */
+  mountsInRootSync(rootId: NodeId): readonly NodeRecord[] {
+    const ids = this.sql.mountsInRoot.all(rootId) as NodeId[];
+    return ids.length === 0 ? [] : [...this.mountedManySync(ids).values()];
   }
 
   resolveSync(rootId: NodeId, path: readonly Name[]): Resolved {
     let node = this.nodeSync(rootId);
-    const ancestors: NodeRecord[] = [];
+    let ancestors: NodeRecord[] = node === null || node.parentId === null ? [] : this.#aboveSync(node);
+    let isTop = true;
     for (const name of path) {
-      if (node === null || node.kind !== 'dir') return { node: null, parent: null, ancestors };
+      if (node === null || node.kind !== 'dir') return { node: null, parent: null, ancestors, above: ancestors };
+      // From here on it is the owner's tree that counts: for locks, for rights.
+      if (node.mount !== undefined) ancestors = this.#aboveSync(node);
       ancestors.push(node);
       node = this.memberSync(node.id, name);
+      isTop = false;
     }
-    return { node, parent: ancestors.at(-1) ?? null, ancestors };
+    const above = node?.mount === undefined ? ancestors : this.#aboveSync(node);
+    return { node, parent: isTop ? null : (ancestors.at(-1) ?? null), ancestors, above };
+  }
+
+  #aboveSync(node: NodeRecord): NodeRecord[] {
+    return this.lineageSync(node.id).slice(0, -1);
   }
 
   lineageSync(id: NodeId): readonly NodeRecord[] {
@@ -184,9 +236,13 @@ export class SqliteRead implements MetadataRead {
     return { used_bytes: row?.[0] ?? 0, quota_bytes: row?.[1] ?? null };
   }
 
-  async root(userId: string): Promise<NodeRecord | null> {
+  rootSync(userId: string): NodeRecord | null {
     const row = this.sql.root.get(userId);
     return row === undefined ? null : this.toNode(row);
+  }
+
+  async root(userId: string): Promise<NodeRecord | null> {
+    return this.rootSync(userId);
   }
 
   async node(id: NodeId): Promise<NodeRecord | null> {
@@ -202,7 +258,7 @@ export class SqliteRead implements MetadataRead {
     const last = path.length - 1;
     for (let i = 0; i < last; i++) {
       const id = this.sql.memberId.get(parentId, nameToSql(path[i] as Name));
-      if (id === undefined) return null;
+      if (id === undefined) return this.#readableThroughMount(rootId, path);
       parentId = id;
     }
     if (last < 0) {
@@ -210,7 +266,7 @@ export class SqliteRead implements MetadataRead {
       return root === null ? null : { node: root, content: null };
     }
     const row = this.sql.readable.get(parentId, nameToSql(path[last] as Name));
-    if (row === undefined) return null;
+    if (row === undefined || row[4] === KIND_MOUNT) return this.#readableThroughMount(rootId, path);
     const [sha256, size_bytes, data] = [row[19], row[20], row[21]];
     return {
       node: this.toNode(row as unknown as NodeRow),
@@ -218,9 +274,12 @@ export class SqliteRead implements MetadataRead {
     };
   }
 
-  async pathOf(id: NodeId): Promise<readonly Name[] | null> {
-    const lineage = this.lineageSync(id);
-    return lineage.length === 0 ? null : lineage.slice(1).map((node) => node.name);
+  /** The same, slower, for paths that may lead through the entry of a share. */
+  async #readableThroughMount(rootId: NodeId, path: readonly Name[]): Promise<Readable | null> {
+    if (this.sql.mountsInRoot.get(rootId) === undefined) return null;
+    const { node } = this.resolveSync(rootId, path);
+    if (node === null) return null;
+    return { node, content: node.contentId === null ? null : await this.content(node.contentId) };
   }
 
   async lineage(id: NodeId): Promise<readonly NodeRecord[]> {
@@ -238,12 +297,33 @@ export class SqliteRead implements MetadataRead {
     if (detail === 'brief') {
       const rows = this.sql.briefChildren.all(parent.id, from, limit);
       const brief: NodeRecord[] = new Array(rows.length);
-      for (let i = 0; i < rows.length; i++) brief[i] = toBriefNode(rows[i] as BriefRow, parent, this.#epoch);
-      return brief;
+      const mounts: number[] = [];
+      for (let i = 0; i < rows.length; i++) {
+        const row = rows[i] as BriefRow;
+        if (row[2] === KIND_MOUNT) mounts.push(i);
+        brief[i] = toBriefNode(row, parent, this.#epoch);
+      }
+      return this.#withMounted(brief, mounts);
     }
     const rows = this.sql.children.all(parent.id, from, limit);
     const nodes: NodeRecord[] = new Array(rows.length);
-    for (let i = 0; i < rows.length; i++) nodes[i] = this.toNode(rows[i] as NodeRow);
+    const mounts: number[] = [];
+    for (let i = 0; i < rows.length; i++) {
+      const row = rows[i] as NodeRow;
+      if (row[4] === KIND_MOUNT) mounts.push(i);
+      nodes[i] = this.toNode(row);
+    }
+    return this.#withMounted(nodes, mounts);
+  }
+
+  /** Puts the nodes that mounts stand for in their places. */
+  #withMounted(nodes: NodeRecord[], at: readonly number[]): readonly NodeRecord[] {
+    if (at.length === 0) return nodes;
+    const mounted = this.mountedManySync(at.map((i) => (nodes[i] as NodeRecord).id));
+    for (const i of at) {
+      const row = nodes[i] as NodeRecord;
+      nodes[i] = mounted.get(row.id) ?? row;
+    }
     return nodes;
   }
 
@@ -289,6 +369,14 @@ export class SqliteRead implements MetadataRead {
     return rows.filter((row) => this.sql.isBelow.get(row[1], id) !== undefined).map(toLock);
   }
 
+  async locksIn(rootId: NodeId, now_ms: number): Promise<readonly LockRecord[]> {
+    return this.locksInSync(rootId, now_ms);
+  }
+
+  locksInSync(rootId: NodeId, now_ms: number): readonly LockRecord[] {
+    return this.sql.locksOfRootInOrder.all(rootId, now_ms).map(toLock);
+  }
+
   async lock(token: string, now_ms: number): Promise<LockRecord | null> {
     const row = this.sql.lock.get(token, now_ms);
     return row === undefined ? null : toLock(row);
@@ -304,5 +392,54 @@ export class SqliteRead implements MetadataRead {
 
   async changes(collectionId: NodeId, cursor: FeedCursor | null, limit: number): Promise<FeedPage | null> {
     return this.#feed.page(collectionId, cursor, limit);
+  }
+
+  async share(id: ShareId): Promise<ShareRecord | null> {
+    return this.shareRows.one(id);
+  }
+
+  async shareByToken(token: string): Promise<ShareRecord | null> {
+    return this.shareRows.byToken(token);
+  }
+
+  async shares(filter: ShareFilter): Promise<readonly ShareRecord[]> {
+    return this.shareRows.list(filter);
+  }
+
+  async grants(userId: string, ids: readonly NodeId[], now_ms: number): Promise<ReadonlyMap<NodeId, number>> {
+    return this.shareRows.grants(userId, ids, now_ms);
+  }
+
+  async directGrants(userId: string, ids: readonly NodeId[], now_ms: number): Promise<ReadonlyMap<NodeId, number>> {
+    return this.shareRows.directGrants(userId, ids, now_ms);
+  }
+
+  async anyShare(rootId: NodeId): Promise<boolean> {
+    return this.shareRows.any(rootId);
+  }
+
+  async isWithinShare(id: NodeId): Promise<boolean> {
+    return this.shareRows.isWithin(id);
+  }
+
+  async ownersOf(rootIds: readonly NodeId[]): Promise<ReadonlyMap<NodeId, string>> {
+    return this.shareRows.ownersOf(rootIds);
+  }
+
+  async pathIn(rootId: NodeId, id: NodeId): Promise<readonly Name[] | null> {
+    const lineage = this.lineageSync(id);
+    const own = lineage.findIndex((node) => node.id === rootId);
+    if (own >= 0) return lineage.slice(own + 1).map((node) => node.name);
+    for (let i = lineage.length - 1; i >= 0; i--) {
+      const mount = this.shareRows.mountIn(rootId, (lineage[i] as NodeRecord).id);
+      if (mount === null) continue;
+      const place = this.lineageSync(mount.id).slice(1);
+      return [...place, ...lineage.slice(i + 1)].map((node) => node.name);
+    }
+    return null;
+  }
+
+  async nextExpiry(): Promise<number | null> {
+    return this.shareRows.nextExpiry();
   }
 }

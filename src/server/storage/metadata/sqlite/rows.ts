@@ -7,6 +7,8 @@ import type { ContentId, LockRecord, NodeId, NodeKind, NodeRecord } from '../met
 export const KIND_FILE = 0;
 export const KIND_DIR = 1;
 export const KIND_SYMLINK = 2;
+/** The entry of a share in its recipient's tree. Never shown as it is: what is shown is the node it stands for. */
+export const KIND_MOUNT = 3;
 
 const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
 
@@ -146,9 +148,9 @@ export function pathFromSql(value: string | Buffer): readonly Name[] {
 }
 
 export const LOCK_COLUMNS =
-  'l.token, l.node_id, l.exclusive, l.infinite, l.owner_xml, l.user_id, l.display_name, l.created_ms, l.timeout_s, l.expires_ms';
+  'l.token, l.node_id, l.exclusive, l.infinite, l.owner_xml, l.user_id, l.display_name, l.created_ms, l.timeout_s, l.expires_ms, l.by_user';
 
-export type LockRow = [string, number, number, number, string, string, string, number, number, number];
+export type LockRow = [string, number, number, number, string, string, string, number, number, number, number];
 
 export function toLock(row: LockRow): LockRecord {
   return {
@@ -162,5 +164,6 @@ export function toLock(row: LockRow): LockRecord {
     created_ms: row[7],
     timeout_s: row[8],
     expires_ms: row[9],
+    ...(row[10] === 1 ? { byUser: true } : {}),
   };
 }

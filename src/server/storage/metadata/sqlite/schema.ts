@@ -90,5 +90,50 @@ export const METADATA_SCHEMA: SchemaModule = {
     );
     CREATE INDEX tombstones_by_root ON tombstones (root_id, seq);
     `,
+    // Sharing. A node of kind 3 is a mount: it stands for the node mount_of of somebody else's tree. Where a tombstone
+    // was is told by parent and name too, for those who see the parent at another place.
+    `
+    ALTER TABLE nodes ADD COLUMN mount_of INTEGER;
+    CREATE INDEX nodes_by_mount ON nodes (mount_of) WHERE mount_of IS NOT NULL;
+    CREATE INDEX mounts_by_root ON nodes (root_id) WHERE mount_of IS NOT NULL;
+    ALTER TABLE tombstones ADD COLUMN parent_id INTEGER;
+    ALTER TABLE locks ADD COLUMN by_user INTEGER NOT NULL DEFAULT 0;
+
+    CREATE TABLE shares (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      node_id INTEGER NOT NULL,
+      root_id INTEGER NOT NULL,
+      kind INTEGER NOT NULL,          -- 0 user, 1 group, 3 link
+      sharer_id TEXT NOT NULL,
+      recipient TEXT NOT NULL,
+      permissions INTEGER NOT NULL,
+      granted INTEGER NOT NULL,
+      note TEXT NOT NULL,
+      label TEXT NOT NULL,
+      created_ms INTEGER NOT NULL,
+      expires_ms INTEGER,
+      suspended INTEGER NOT NULL,
+      token TEXT UNIQUE,
+      password_hash TEXT,
+      hide_download INTEGER NOT NULL,
+      max_downloads INTEGER,
+      downloads INTEGER NOT NULL
+    );
+    CREATE INDEX shares_by_node ON shares (node_id);
+    CREATE INDEX shares_by_root ON shares (root_id);
+    CREATE INDEX shares_by_sharer ON shares (sharer_id);
+    CREATE INDEX shares_by_recipient ON shares (recipient);
+    CREATE INDEX shares_by_expiry ON shares (expires_ms) WHERE expires_ms IS NOT NULL;
+
+    CREATE TABLE share_people (
+      share_id INTEGER NOT NULL REFERENCES shares (id) ON DELETE CASCADE,
+      user_id TEXT NOT NULL,
+      declined INTEGER NOT NULL,
+      parent_id INTEGER,              -- where the mount was when it was last taken away
+      name,
+      PRIMARY KEY (share_id, user_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX share_people_by_user ON share_people (user_id);
+    `,
   ],
 };

@@ -17,9 +17,11 @@ import type {
   NodeRecord,
   PropertyChange,
 } from '../metadata_store.js';
+import type { Mount, NewShare, RecipientState, ShareId, SharePatch, ShareRecord } from '../share_records.js';
 import type { Connection } from './database.js';
 import { SqliteRead } from './reading.js';
 import { contentEtag, KIND_DIR, kindNumber, pathToSql, targetToSql } from './rows.js';
+import { ShareWriter } from './share_writing.js';
 
 /** Ids named to one user per transaction; beyond that "something changed" is all anyone needs. */
 const MAX_NAMED_IDS = 200;
@@ -77,8 +79,25 @@ function writeStatements(db: Connection) {
     entryChanged: db.prepare<[number, number, number]>(
       'UPDATE nodes SET mtime_s = ?, mtime_ns = ? WHERE id = ? AND mtime_set = 0',
     ),
-    tombstone: db.prepare<[number, number, string | Buffer, number]>(
-      'INSERT INTO tombstones (seq, root_id, path, at_ms) VALUES (?, ?, ?, ?)',
+    /** As `renumberBelow`, the ETags of collections included. */
+    retellBelow: db.prepare<[number, number, number]>(
+      `${BELOW} UPDATE nodes SET changed_seq = ? + numbered.n,
+         tree_seq = CASE WHEN kind = ${KIND_DIR} THEN ? + numbered.n ELSE tree_seq END
+       FROM (SELECT id, row_number() OVER (ORDER BY depth, id) AS n FROM below WHERE depth > 0) AS numbered
+       WHERE nodes.id = numbered.id`,
+    ),
+    anyMountAnywhere: db.prepare<[], number>('SELECT 1 FROM nodes WHERE mount_of IS NOT NULL LIMIT 1').pluck(),
+    /** Entries for shares of these nodes or of anything above them. */
+    mountsAbove: db
+      .prepare<[string], [number, number, number]>(
+        `WITH RECURSIVE up(id, parent_id) AS (
+           SELECT id, parent_id FROM nodes WHERE id IN (SELECT value FROM json_each(?))
+           UNION SELECT n.id, n.parent_id FROM up JOIN nodes n ON n.id = up.parent_id)
+         SELECT m.id, m.root_id, m.mount_of FROM up JOIN nodes m ON m.mount_of = up.id`,
+      )
+      .raw(),
+    tombstone: db.prepare<[number, number, string | Buffer, number, number]>(
+      'INSERT INTO tombstones (seq, root_id, path, at_ms, parent_id) VALUES (?, ?, ?, ?, ?)',
     ),
     insertInline: db.prepare<[string, number, Buffer]>(
       'INSERT INTO contents (sha256, size, refs, data) VALUES (?, ?, 1, ?)',
@@ -120,7 +139,7 @@ function writeStatements(db: Connection) {
     mtimeSet: db.prepare<[number], number>('SELECT mtime_set FROM nodes WHERE id = ?').pluck(),
     insertLock: db.prepare<Sql[]>(
       `INSERT INTO locks (token, node_id, root_id, exclusive, infinite, owner_xml, user_id, display_name, created_ms,
-        timeout_s, expires_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        timeout_s, expires_ms, by_user) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     refreshLock: db.prepare<[number, number, string]>('UPDATE locks SET timeout_s = ?, expires_ms = ? WHERE token = ?'),
     lockedNode: db.prepare<[string], number>('SELECT node_id FROM locks WHERE token = ?').pluck(),
@@ -147,20 +166,46 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
   #seq = 0;
   #seqAtStart = 0;
   #touched = new Map<NodeId, Set<NodeId>>();
+  /** Nodes at or below which something changed: who sees them through a share must learn of it. */
+  #changedAt = new Set<NodeId>();
+  readonly #shares: ShareWriter;
 
   constructor(db: Connection, clock: Clock) {
     super(db);
     this.#sql = writeStatements(db);
     this.#clock = clock;
+    this.#shares = new ShareWriter(
+      db,
+      this.shareRows,
+      {
+        next: () => this.#next(),
+        node: (id) => this.nodeSync(id),
+        lineage: (id) => this.lineageSync(id),
+        ensureRoot: (userId) => this.#ensureRootSync(userId),
+        isTaken: (parentId, name) => this.#isTaken(parentId, name),
+        removeEntry: (id) => this.#removeEntry(id),
+        entryAdded: (parentId, id) => this.#entryAdded(parentId, id),
+        retell: (id) => this.#retell(id),
+        stamp: (id) => {
+          const node = this.#mustNode(id);
+          this.#stamp(node, node.hasProperties);
+        },
+        locksIn: (rootId) => this.#sqlLocksIn(rootId),
+        removeLock: (token) => this.#removeLockSync(token),
+      },
+      clock,
+    );
   }
 
   start(): void {
     this.#seq = this.#seqAtStart = this.headSync().seq;
     this.#touched = new Map();
+    this.#changedAt = new Set();
   }
 
   /** Writes the sequence back and says what changed for whom. */
   finish(): readonly CommittedChange[] {
+    this.#carryThroughMounts();
     if (this.#seq !== this.#seqAtStart) this.#sql.setSeq.run(this.#seq);
     const out: CommittedChange[] = [];
     for (const [rootId, ids] of this.#touched) {
@@ -170,8 +215,21 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     return out;
   }
 
+  /** The trees of recipients move with what is shared with them, once per transaction. */
+  #carryThroughMounts(): void {
+    if (this.#changedAt.size === 0 || this.#sql.anyMountAnywhere.get() === undefined) return;
+    for (const [id, rootId, mountOf] of this.#sql.mountsAbove.all(JSON.stringify([...this.#changedAt]))) {
+      this.#sql.carryUp.run(id, this.#seq, 0);
+      this.#touch(rootId as NodeId, mountOf as NodeId);
+    }
+  }
+
   async ensureRoot(userId: string): Promise<NodeRecord> {
-    const found = await this.root(userId);
+    return this.#ensureRootSync(userId);
+  }
+
+  #ensureRootSync(userId: string): NodeRecord {
+    const found = this.rootSync(userId);
     if (found !== null) return found;
     const seq = this.#next();
     const now = this.#clock.timestamp();
@@ -191,6 +249,7 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
   async removeRoot(userId: string): Promise<void> {
     const root = await this.root(userId);
     if (root === null) return;
+    this.#shares.beforeRemove(root);
     this.#deleteTree(root);
     this.#sql.deleteRoot.run(userId);
   }
@@ -255,10 +314,11 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
   async remove({ id }: NodeRecord): Promise<void> {
     const node = this.#mustNode(id);
     if (node.parentId === null) throw new CloudError('no_access', 'removing: the root of a tree cannot be removed');
+    this.#shares.beforeRemove(node);
     const path = this.#pathSync(node);
     const seq = this.#next();
     this.#deleteTree(node);
-    this.#sql.tombstone.run(seq, node.rootId, pathToSql(path), this.#clock.now_ms());
+    this.#sql.tombstone.run(seq, node.rootId, pathToSql(path), this.#clock.now_ms(), node.parentId);
     this.#entryChanged(node.parentId);
     this.#carryUp(node.parentId, seq, -node.size_bytes);
     this.#touch(node.rootId, node.id, node.parentId);
@@ -269,6 +329,7 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     const parent = this.#mustNode(parentId);
     if (node.parentId === null) throw new CloudError('no_access', 'moving: the root of a tree cannot be moved');
     this.#mustBeFree(parent, name);
+    this.#shares.checkMove(node, parent);
     if (node.rootId !== parent.rootId) this.#checkQuota(parent.rootId, node.size_bytes);
     const oldPath = this.#pathSync(node);
     this.#deleteLocks(node);
@@ -279,13 +340,14 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#seq += below;
     // The tombstone comes last, so that who follows the feed sees the node at its new place before the old one goes.
     const last = this.#next();
-    this.#sql.tombstone.run(last, node.rootId, pathToSql(oldPath), this.#clock.now_ms());
+    this.#sql.tombstone.run(last, node.rootId, pathToSql(oldPath), this.#clock.now_ms(), node.parentId);
     this.#entryChanged(node.parentId);
     if (parent.id !== node.parentId) this.#entryChanged(parent.id);
     this.#carryUp(node.parentId, last, -node.size_bytes);
     this.#carryUp(parent.id, last, node.size_bytes);
     this.#touch(node.rootId, node.id, node.parentId);
     this.#touch(parent.rootId, node.id, parent.id);
+    this.#shares.afterMove(this.#mustNode(node.id));
     return this.#mustNode(node.id);
   }
 
@@ -307,6 +369,7 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#sql.insertLock.run(
       ...[lock.token, node.id, node.rootId, lock.scope === 'exclusive' ? 1 : 0, lock.depth === 'infinity' ? 1 : 0],
       ...[lock.ownerXml, lock.userId, lock.displayName, lock.created_ms, lock.timeout_s, lock.expires_ms],
+      lock.byUser === true ? 1 : 0,
     );
     this.#stamp(node, node.hasProperties);
   }
@@ -316,6 +379,46 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
   }
 
   async removeLock(token: string): Promise<void> {
+    this.#removeLockSync(token);
+  }
+
+  async addShare(share: NewShare): Promise<ShareRecord> {
+    return this.#shares.add(share);
+  }
+
+  async changeShare(id: ShareId, patch: SharePatch): Promise<ShareRecord> {
+    return this.#shares.change(id, patch);
+  }
+
+  async removeShare(id: ShareId): Promise<void> {
+    this.#shares.remove(id);
+  }
+
+  async setPeople(groupId: string, people: readonly string[]): Promise<void> {
+    this.#shares.setPeople(groupId, people);
+  }
+
+  async answerShare(id: ShareId, userId: string, state: RecipientState): Promise<void> {
+    this.#shares.answer(id, userId, state);
+  }
+
+  async unmount(mount: Mount): Promise<void> {
+    this.#shares.unmount(mount);
+  }
+
+  async countDownload(id: ShareId): Promise<boolean> {
+    return this.#shares.countDownload(id);
+  }
+
+  async expireShares(now_ms: number): Promise<number> {
+    return this.#shares.expire(now_ms);
+  }
+
+  async forgetUser(userId: string): Promise<void> {
+    this.#shares.forgetUser(userId);
+  }
+
+  #removeLockSync(token: string): void {
     const id = this.#sql.lockedNode.get(token);
     if (id === undefined) return;
     this.#sql.deleteLock.run(token);
@@ -331,7 +434,48 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
   #touch(rootId: NodeId, ...ids: NodeId[]): void {
     let set = this.#touched.get(rootId);
     if (set === undefined) this.#touched.set(rootId, (set = new Set()));
-    for (const id of ids) if (set.size < MAX_NAMED_IDS) set.add(id);
+    for (const id of ids) {
+      this.#changedAt.add(id);
+      if (set.size < MAX_NAMED_IDS) set.add(id);
+    }
+  }
+
+  #isTaken(parentId: NodeId, name: Name): boolean {
+    return this.sql.memberId.get(parentId, nameToSql(name)) !== undefined;
+  }
+
+  #sqlLocksIn(rootId: NodeId): readonly LockRecord[] {
+    if (this.#sql.anyLockRow.get(rootId) === undefined) return [];
+    return this.locksInSync(rootId, this.#clock.now_ms());
+  }
+
+  #removeEntry(id: NodeId): void {
+    const node = this.#mustNode(id);
+    if (node.parentId === null) return;
+    const path = this.#pathSync(node);
+    const seq = this.#next();
+    this.#sql.deleteNode.run(node.id);
+    this.#sql.tombstone.run(seq, node.rootId, pathToSql(path), this.#clock.now_ms(), node.parentId);
+    this.#entryChanged(node.parentId);
+    this.#carryUp(node.parentId, seq, 0);
+    this.#touch(node.rootId, node.id, node.parentId);
+  }
+
+  #entryAdded(parentId: NodeId, id: NodeId): void {
+    this.#entryChanged(parentId);
+    this.#carryUp(parentId, id, 0);
+    this.#touch(this.#mustNode(parentId).rootId, id, parentId);
+  }
+
+  #retell(id: NodeId): void {
+    const node = this.nodeSync(id);
+    if (node === null) return;
+    this.#stamp(node, node.hasProperties);
+    const below = node.kind === 'dir' ? (this.#sql.countBelow.get(node.id) ?? 1) - 1 : 0;
+    if (below === 0) return;
+    this.#sql.retellBelow.run(node.id, this.#seq, this.#seq);
+    this.#seq += below;
+    this.#carryUp(node.id, this.#seq, 0);
   }
 
   #mustNode(id: NodeId): NodeRecord {
@@ -343,7 +487,7 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
   #mustBeFree(parent: NodeRecord, name: Name): void {
     if (parent.kind !== 'dir')
       throw new CloudError('not_dir', 'adding an entry: a collection is required, found a file');
-    if (this.memberSync(parent.id, name) !== null) {
+    if (this.#isTaken(parent.id, name)) {
       throw new CloudError('exists', `adding the entry ${JSON.stringify(name)}: the name is taken`);
     }
   }
@@ -453,7 +597,10 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     if (node.kind === 'dir' && deep) {
       const copy = this.#mustNode(seq as NodeId);
       // All members are read before the first is written: a copy into itself (refused by the caller) could not run away.
-      for (const member of await this.children(node, null, -1)) await this.#copyTree(member, copy, member.name, true);
+      for (const member of await this.children(node, null, -1)) {
+        // What others share stands in this tree but is no part of it.
+        if (member.mount === undefined) await this.#copyTree(member, copy, member.name, true);
+      }
       this.#carryOwn(copy.id);
     }
     return seq as NodeId;
