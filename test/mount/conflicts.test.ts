@@ -7,11 +7,13 @@ const stage = useStage();
 /** A drive that is cut off from its server while both change. */
 async function apart(kind: 'cloudmount' | 'apache', files: Readonly<Record<string, string>>) {
   const server = await stage().server(kind);
+  const made = new Set<string>();
   for (const [path, content] of Object.entries(files)) {
     const parts = path.split('/');
     for (let i = 1; i < parts.length; i++) {
       const folder = parts.slice(0, i).join('/');
-      if (!(await server.dav.exists(folder))) await server.dav.mkcol(folder);
+      if (!made.has(folder)) await server.dav.mkcol(folder);
+      made.add(folder);
     }
     await server.dav.put(path, content);
   }

@@ -23,6 +23,7 @@ const OPEN_FLAGS = [
 ] as const;
 
 interface Handle {
+  readonly path: string;
   readonly process: number;
   readonly drive: number;
   readonly local: number;
@@ -82,7 +83,7 @@ class Walk {
     const flags = this.#random.pick(OPEN_FLAGS);
     const [drive, local] = await this.#compare(process, (root) => ({ op: 'open', path: root + path, flags }));
     if ('ok' in drive && 'ok' in local) {
-      this.#handles.push({ process, drive: Number(drive.ok), local: Number(local.ok) });
+      this.#handles.push({ path, process, drive: Number(drive.ok), local: Number(local.ok) });
     }
   }
 
@@ -134,15 +135,28 @@ class Walk {
     ]);
   }
 
+  /** What happened to the file in question, and what happened last. */
+  #story(process: number, call: Call): string {
+    const handle = this.#handles.find((each) => each.process === process && each.local === call['fd']);
+    const about = handle === undefined ? [] : [`${process} {`, `"fd":${handle.local},`];
+    const concerned = this.log.filter(
+      (line) =>
+        handle !== undefined &&
+        ((line.startsWith(about[0] ?? '') && line.includes(about[1] ?? '')) ||
+          line.includes(`${this.#local}${handle.path}"`)),
+    );
+    return `${handle?.path ?? ''}\n${concerned.slice(-25).join('\n')}\n...\n${this.log.slice(-15).join('\n')}`;
+  }
+
   async #compare(process: number, step: Step): Promise<readonly [Answer, Answer]> {
     const driveCall = step(this.#drive, (handle) => handle.drive);
     const localCall = step(this.#local, (handle) => handle.local);
     const [drive = { ok: null }, local = { ok: null }] =
       (await this.#processes[process]?.batch([driveCall, localCall])) ?? [];
     this.log.push(
-      `${process} ${JSON.stringify(localCall).slice(0, 160)} -> ${JSON.stringify(essence(localCall, local)).slice(0, 120)}`,
+      `${process} ${JSON.stringify(localCall).slice(0, 140)} -> ${JSON.stringify(essence(localCall, local)).slice(0, 60)}`,
     );
-    expect(essence(driveCall, drive), this.log.slice(-25).join('\n')).toEqual(essence(localCall, local));
+    expect(essence(driveCall, drive), this.#story(process, localCall)).toEqual(essence(localCall, local));
     return [drive, local];
   }
 }

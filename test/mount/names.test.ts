@@ -68,7 +68,9 @@ onServers(['cloudmount'], {}, (world) => {
 onServers(ALL_SERVERS, {}, (world) => {
   it('names with reserved and foreign characters: made, renamed, listed and removed', async () => {
     const dir = await world.folder();
-    for (const [i, name] of ODD_NAMES.entries()) {
+    // `rclone serve` shows control characters as pictures of them, whoever made the name.
+    const names = world.kind === 'rclone' ? ODD_NAMES.filter((name) => !/[\n\t\r]/.test(name)) : ODD_NAMES;
+    for (const [i, name] of names.entries()) {
       const answer = await world.fs.ask({
         op: 'write_file',
         path: `${dir}/${name}`,
@@ -78,15 +80,15 @@ onServers(ALL_SERVERS, {}, (world) => {
       expect(answer).toEqual({ ok: null });
     }
     await world.drive.flush();
-    expect(new Set(await world.server.dav.list(world.remote(dir)))).toEqual(new Set(ODD_NAMES));
-    for (const [i, name] of ODD_NAMES.entries()) {
+    expect(new Set(await world.server.dav.list(world.remote(dir)))).toEqual(new Set(names));
+    for (const [i, name] of names.entries()) {
       expect(await world.server.dav.text(`${world.remote(dir)}/${name}`)).toBe(`content ${i}`);
     }
     await world.fs.mkdir(`${dir}/sub & folder`);
-    for (const name of ODD_NAMES) await world.fs.rename(`${dir}/${name}`, `${dir}/sub & folder/${name}`);
+    for (const name of names) await world.fs.rename(`${dir}/${name}`, `${dir}/sub & folder/${name}`);
     await world.drive.flush();
     expect(await world.server.dav.list(world.remote(dir))).toEqual(['sub & folder']);
-    expect(new Set(await world.server.dav.list(`${world.remote(dir)}/sub & folder`))).toEqual(new Set(ODD_NAMES));
+    expect(new Set(await world.server.dav.list(`${world.remote(dir)}/sub & folder`))).toEqual(new Set(names));
     await world.drive.must('rm', ['-r', `${dir}/sub & folder`]);
     await world.drive.flush();
     expect(await world.server.dav.list(world.remote(dir))).toEqual([]);

@@ -40,18 +40,21 @@ it('quota exceeded: the file stays, marked failed with the reason; freeing space
 });
 
 it('discard is what throws local changes away, and nothing else does', async () => {
-  const server = await stage().server('cloudmount');
+  const server = await stage().ownServer();
   await server.dav.put('file', 'on the server');
-  const link = await stage().link(server);
-  const drive = await stage().mount(link);
+  const drive = await stage().mount(server);
   const fs = stage().fs();
   expect(await fs.readText(drive.path('file'))).toBe('on the server');
-  link.proxy.cut = true;
-  await fs.writeFile(drive.path('file'), 'a change I regret');
+  await mustCli(['user', 'quota', 'alice', '1K', '--data', server.data]);
+  const regretted = 'a change I regret '.repeat(200);
+  await fs.writeFile(drive.path('file'), regretted);
+  await eventually('the upload to be refused', async () =>
+    (await fs.getxattr(drive.path('file'), 'user.cloudmount.status')).equals(Buffer.from('failed')),
+  );
   await drive.mustCli(['free', drive.dir]);
-  expect(await fs.readText(drive.path('file'))).toBe('a change I regret');
+  await drive.remount();
+  expect(await fs.readText(drive.path('file'))).toBe(regretted);
   await drive.mustCli(['discard', drive.path('file'), '--yes']);
-  link.proxy.cut = false;
   await eventually(
     'the version of the server',
     async () => (await fs.readText(drive.path('file'))) === 'on the server',

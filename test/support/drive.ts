@@ -7,7 +7,20 @@ import { join } from 'node:path';
 import { cli, mustCli, PROGRAM } from './cli.js';
 import type { DavLogin } from './dav_client.js';
 import { mountAt } from './mounts.js';
-import { eventually, type Finished, killGroup, must, type RunOptions, run, spawnTracked, stop } from './processes.js';
+import {
+  eventually,
+  type Finished,
+  GivenUp,
+  killGroup,
+  must,
+  type RunOptions,
+  run,
+  spawnTracked,
+  stop,
+} from './processes.js';
+
+/** Exit code of a command that needs the server and has no connection (docs/exit-codes.md). */
+const OFFLINE = 4;
 
 export interface DriveOptions {
   readonly args?: readonly string[];
@@ -138,7 +151,9 @@ export class Drive {
       `${this.dir} to be mounted`,
       () => {
         if (this.daemonEnded) {
-          throw new Error(`the daemon ended with ${daemon.signalCode ?? daemon.exitCode}:\n${this.said().slice(from)}`);
+          throw new GivenUp(
+            `the daemon ended with ${daemon.signalCode ?? daemon.exitCode}:\n${this.said().slice(from)}`,
+          );
         }
         // Said once the drive answers: a dead mount of before is in the mount table, too.
         return this.mounted && this.said().slice(from).includes('is mounted');
@@ -167,9 +182,16 @@ export class Drive {
     return JSON.parse(said) as Record<string, unknown>;
   }
 
-  /** Everything that is pending below `path` is on the server when it resolves. */
+  /** Everything that is pending below `path` is on the server when it resolves. A drive that still believes to be
+   * offline is given time to find out: `flush` itself does not wait for a network. */
   async flush(path = ''): Promise<void> {
-    await this.mustCli(['flush', '--wait', path === '' ? this.dir : this.path(path)], { timeout_ms: 110_000 });
+    const target = path === '' ? this.dir : this.path(path);
+    const { code, stderr } = await eventually(
+      'the drive to be online',
+      () => this.cli(['flush', '--wait', target], { timeout_ms: 110_000 }),
+      (ended) => ended.code !== OFFLINE,
+    );
+    if (code !== 0) throw new Error(`flush --wait ${target}: ended with ${code}: ${stderr}`);
   }
 
   /** Runs a program in the drive. */
@@ -219,6 +241,13 @@ export class Drive {
     await this.unmount();
     if (options.emptyCache === true) this.forgetCache();
     await this.mount();
+  }
+
+  /** The signal that ended a daemon that is expected to be dead. */
+  async endedBy(): Promise<NodeJS.Signals | null> {
+    const daemon = this.#daemon;
+    await this.waitEnded();
+    return daemon?.signalCode ?? null;
   }
 
   /** Waits until a daemon that is expected to end by itself has ended. */

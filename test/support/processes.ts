@@ -145,6 +145,9 @@ export async function stop(
   return { code: child.exitCode, signal: child.signalCode, forced };
 }
 
+/** Thrown by a probe that knows that waiting is in vain. */
+export class GivenUp extends Error {}
+
 /** Asks until the answer is accepted. The bound is the harness's, far beyond any promise: it ends a test that hangs. */
 export async function eventually<T>(
   what: string,
@@ -160,6 +163,7 @@ export async function eventually<T>(
       if (accept(value)) return value;
       last = value;
     } catch (error) {
+      if (error instanceof GivenUp) throw error;
       last = error;
     }
     if (performance.now() > deadline) {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { startApache } from './apache.js';
 import { mustCli, PROGRAM } from './cli.js';
 import { DavClient, type DavLogin } from './dav_client.js';
-import { eventually, spawnTracked, stop } from './processes.js';
+import { eventually, GivenUp, spawnTracked, stop } from './processes.js';
 import { startRclone } from './rclone.js';
 
 export type ServerKind = 'cloudmount' | 'apache' | 'rclone';
@@ -83,7 +83,7 @@ export class OwnServer implements TestServer {
       'the server to say where it listens',
       async () => {
         const said = (await this.said()).slice(from);
-        if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}: ${said}`);
+        if (child.exitCode !== null) throw new GivenUp(`the server ended with ${child.exitCode}: ${said}`);
         return /https?:\/\/127\.0\.0\.1:(\d+)/.exec(said);
       },
       Boolean,
