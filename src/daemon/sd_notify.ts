@@ -56,7 +56,7 @@ async function datagramSender(address: string): Promise<(text: string) => void> 
   const libc = koffi.load('libc.so.6');
   const socket = libc.func('int socket(int domain, int type, int protocol)');
   const sendto = libc.func(
-    'ssize_t sendto(int fd, const void *data, size_t size, int flags, const void *address, unsigned int length)',
+    'long sendto(int fd, const void *data, size_t size, int flags, const void *address, unsigned int length)',
   );
   const close = libc.func('int close(int fd)');
   const target = socketAddress(address);
