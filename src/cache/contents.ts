@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.js';
-import { CloudError } from '../errors.js';
+import { CloudError, isCloudError } from '../errors.js';
 import type { Ino } from '../ids.js';
 import type { Log } from '../log.js';
 import type { MaybePromise } from '../maybe_promise.js';
@@ -150,6 +150,11 @@ export class Contents {
     await this.#saveThese([content]);
   }
 
+  /** The same, if anything is not on the disk yet. */
+  async saveIfNeeded(content: ActiveContent): Promise<void> {
+    if (content.unsaved || content.saveShown < content.savesBegun) await this.save(content);
+  }
+
   /** All that goes on behind the scenes has ended: records are written, sums taken, left-overs collected. */
   async settled(): Promise<void> {
     await this.saveAll();
@@ -172,6 +177,7 @@ export class Contents {
       node.extents = extents.serialise();
     }
     node.dirty &= ~Dirty.content;
+    node.sending = [];
     this.#justClean.add(node.ino);
     this.scheduleSave();
   }
@@ -525,7 +531,16 @@ export class Contents {
     node.cached_bytes = 0;
     node.gen = gen + 1;
     if (!had && !this.#o.files.has(node.ino, gen)) return;
-    this.#o.store.save(node);
+    try {
+      this.#o.store.save(node);
+    } catch (error) {
+      // A full disk must not keep what would make room on it. Without its file the old record means: fetch again.
+      if (precious || !isCloudError(error, 'no_space')) throw error;
+      this.#o.log.warn(
+        { err: error, ino: node.ino },
+        'a record could not be written; its content is removed all the same',
+      );
+    }
     if (precious) {
       this.#graves.push({ ino: node.ino, gen });
       this.scheduleSave();

@@ -26,6 +26,7 @@ export interface MirrorOptions {
   readonly invalidate: (event: Invalidation) => void;
   /** Does the server keep the times we give it? If not, ours count for the versions we made. */
   readonly keepsTimes: () => boolean;
+  /** A request about the node, or one that moves it with a collection above, is on its way or its outcome unknown. */
   readonly isBusy: (node: NodeRecord) => boolean;
   readonly isOpen: (node: NodeRecord) => boolean;
   /** All bytes are here. */
@@ -255,8 +256,16 @@ export class Mirror {
       draft.ctime = draft.mtime;
       draft.atime = draft.mtime;
     });
+    this.#membersChanged(parent);
     this.#o.invalidate({ kind: 'entry', parent: parent.ino, name: node.name });
     this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
+  }
+
+  /** Where directories' times are this machine's own, a change made elsewhere moves them too. */
+  #membersChanged(parent: NodeRecord): void {
+    if (this.#o.keepsTimes() || parent.listed_ms === 0) return;
+    parent.mtime = this.#o.clock.timestamp();
+    this.#store.save(parent);
   }
 
   #joinDirectories(local: NodeRecord, parent: NodeRecord, entry: RemoteEntry, epoch: number): void {
@@ -366,12 +375,16 @@ export class Mirror {
     node.rights = entry.rights;
     node.lockInfo = mergeLock(node, entry);
     node.shared = entry.shared;
-    if ((node.dirty & (Dirty.mtime | Dirty.content)) === 0)
+    const timeIsOurs = node.isDir && !this.#o.keepsTimes() && node.listed_ms > 0;
+    if ((node.dirty & (Dirty.mtime | Dirty.content)) === 0 && !timeIsOurs) {
       node.mtime = usable(entry.posix.mtime ?? entry.mtime, node.mtime);
-    if ((node.dirty & Dirty.mode) === 0) node.mode = entry.posix.mode ?? null;
+    }
+    // What a server does not store stays as it is known here.
+    const { mode, uid, gid } = entry.posix;
+    if ((node.dirty & Dirty.mode) === 0) node.mode = mode ?? node.mode;
     if ((node.dirty & Dirty.owner) === 0) {
-      node.uid = entry.posix.uid ?? null;
-      node.gid = entry.posix.gid ?? null;
+      node.uid = uid ?? node.uid;
+      node.gid = gid ?? node.gid;
     }
     const xattrs = new Map(entry.xattrs);
     for (const name of node.xattrDirty ?? []) {
@@ -390,7 +403,10 @@ export class Mirror {
 
   /** Something else is now where the server had `node`; whether it moved or is gone the rest of the feed will say. */
   #pushOut(node: NodeRecord): void {
-    this.#o.log.debug({ ino: node.ino, name: node.name, fileid: node.fileid }, 'something else is in its place on the server');
+    this.#o.log.debug(
+      { ino: node.ino, name: node.name, fileid: node.fileid },
+      'something else is in its place on the server',
+    );
     node.limbo = node.inPlace ? 'follow' : 'stay';
     node.base = null;
     if (node.limbo === 'follow' && node.parent !== null) {
@@ -440,6 +456,8 @@ export class Mirror {
     node.xattrDirty = null;
     node.pin = false;
     this.#o.tree.changed(node);
+    const above = parent === null ? null : this.#store.get(parent);
+    if (above !== null) this.#membersChanged(above);
     if (parent !== null) {
       this.#o.invalidate({ kind: 'delete', parent, child: node.ino, name });
       this.#o.invalidate({ kind: 'inode', ino: parent, data: true });

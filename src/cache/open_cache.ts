@@ -134,7 +134,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       log,
       invalidate,
       keepsTimes: () => remote.capabilities.setMtime,
-      isBusy: (node) => writeback.isBusy(node),
+      isBusy: (node) => writeback.isUnsettled(node),
       isOpen: (node) => contents.isOpen(node),
       isComplete: (node) => contents.isComplete(node),
       dropContent: (node) => contents.drop(node),

@@ -21,7 +21,9 @@ export type Step =
   | { readonly do: 'delete' }
   /** A directory and everything below it in one request, all of it deleted here. */
   | { readonly do: 'delete_tree' }
-  | { readonly do: 'attributes' };
+  | { readonly do: 'attributes' }
+  /** A new node that was told to the server under another name (or is gone since), without an answer: is it there? */
+  | { readonly do: 'look' };
 
 export interface PlanContext {
   readonly store: NodeStore;
@@ -40,6 +42,10 @@ export function plan(node: NodeRecord, context: PlanContext): Step {
   }
   const ancestor = busyAncestor(node, context);
   if (ancestor !== null) return { do: 'wait', on: ancestor.ino };
+  if (node.base === null && mayBeElsewhere(node)) {
+    const unsettled = unsettledParent(node, context.store);
+    return unsettled === null ? { do: 'look' } : { do: 'wait', on: unsettled.ino };
+  }
   if (node.parent === null) return node.base === null ? NOTHING : planDelete(node, context);
   const parent = context.store.get(node.parent);
   if (parent === null) return NOTHING;
@@ -52,6 +58,19 @@ export function plan(node: NodeRecord, context: PlanContext): Step {
     return node.kind === 'dir' ? { do: 'make_dir' } : node.kind === 'symlink' ? { do: 'make_link' } : { do: 'upload' };
   }
   return planMove(node, parent, occupant, context);
+}
+
+function mayBeElsewhere(node: NodeRecord): boolean {
+  return node.sending.some(({ place }) => place?.parent !== node.parent || place?.name !== node.name);
+}
+
+/** A collection it was sent into that is itself not known to be on the server (yet). */
+function unsettledParent(node: NodeRecord, store: NodeStore): NodeRecord | null {
+  for (const { place } of node.sending) {
+    const parent = place === null ? null : store.get(place.parent);
+    if (parent !== null && parent.ino !== 1 && parent.base === null && parent.pending !== null) return parent;
+  }
+  return null;
 }
 
 function planInPlace(node: NodeRecord, context: PlanContext): Step {

@@ -146,6 +146,7 @@ export class Tree {
   /** The last handle of an unlinked node closed, or its deletion reached the server. */
   purgeIfGone(node: NodeRecord): void {
     if (node.parent !== null || node.base !== null || node.limbo !== 'none' || node.ino === 1) return;
+    if (node.sending.length > 0) return; // the server may have it: writeback looks
     if (this.#options.isBusy(node) || this.#options.isOpen(node)) return;
     this.#store.remove(node);
   }

@@ -3,14 +3,14 @@
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.js';
-import { CloudError } from '../errors.js';
+import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import type { PosixMeta, Precondition, PutResult, Remote, RemoteEntry, UploadSource } from '../remote/remote.js';
 import type { ActiveContent } from './active_content.js';
 import type { Contents } from './contents.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
-import { Dirty, type NodeRecord } from './metadata/node.js';
+import { type BasePlace, Dirty, type NodeRecord, type Sending } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 
 const STEP_BYTES = 1024 * 1024;
@@ -32,9 +32,12 @@ export interface UploadDone {
   readonly unchanged: boolean;
 }
 
+/** `place`: where a file without a base is to be made. Nothing is sent that is not durable here: neither the bytes nor the
+ * note of what was on its way, by which a later start knows its own upload whose answer was lost. */
 export async function upload(
   node: NodeRecord,
   path: RemotePath,
+  place: BasePlace | null,
   services: UploadServices,
   signal: AbortSignal,
   onProgress: (sent_bytes: number) => void,
@@ -47,7 +50,9 @@ export async function upload(
     const size_bytes = node.size_bytes;
     const { mtime, mode, uid, gid } = node;
     const stillSame = () => content.writeSeq === seq && node.size_bytes === size_bytes;
+    await unlessFull(contents.saveIfNeeded(content));
     const sha256 = await hashContent(content, size_bytes, stillSame, signal);
+    await unlessFull(note(node, { place, sha256, size_bytes }, store));
     const precondition: Precondition =
       node.base === null || node.baseEtag === null ? { kind: 'if_absent' } : { kind: 'if_match', etag: node.baseEtag };
     const meta: PosixMeta = {
@@ -87,15 +92,70 @@ export async function upload(
     if (node.mtime !== mtime && (node.mtime.s !== mtime.s || node.mtime.ns !== mtime.ns)) sent &= ~Dirty.mtime;
     if (node.mode !== mode) sent &= ~Dirty.mode;
     if (node.uid !== uid || node.gid !== gid) sent &= ~Dirty.owner;
-    if (unchanged) {
-      sent |= Dirty.content;
-      content.extents.markClean();
-    }
+    if (unchanged) sent |= Dirty.content;
     content.unsaved = true;
     return { result, sha256, size_bytes, sent, unchanged };
   } finally {
     contents.release(content);
   }
+}
+
+async function note(node: NodeRecord, sending: Sending, store: NodeStore): Promise<void> {
+  noteSending(node, sending, store);
+  await store.durable();
+}
+
+/** On a full disk sending goes on all the same: it is what makes room. */
+async function unlessFull(work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (!isCloudError(error, 'no_space')) throw error;
+  }
+}
+
+const SENDINGS_KEPT = 8;
+
+/** Before the server is told: what it is told, and where. The caller makes it durable. */
+export function noteSending(node: NodeRecord, sending: Sending, store: NodeStore): void {
+  const last = node.sending.at(-1);
+  const known =
+    last !== undefined &&
+    last.sha256 === sending.sha256 &&
+    last.place?.parent === sending.place?.parent &&
+    last.place?.name === sending.place?.name;
+  if (known) return;
+  node.sending = [...node.sending, sending].slice(-SENDINGS_KEPT);
+  store.save(node);
+}
+
+/** Is what the server has something that we sent ourselves, since the base version and without an answer? */
+export async function wasSentByUs(
+  node: NodeRecord,
+  entry: RemoteEntry,
+  remote: Remote,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (entry.kind !== 'file') return false;
+  const candidates = node.sending.filter((sent) => sent.sha256 !== null && sent.size_bytes === entry.size_bytes);
+  if (candidates.length === 0) return false;
+  let theirs: string;
+  if (entry.checksum?.toUpperCase().startsWith('SHA256:') === true) theirs = entry.checksum.slice(7).toLowerCase();
+  else {
+    if (entry.size_bytes > COMPARE_LIMIT_BYTES) return false;
+    const hash = createHash('sha256');
+    await remote.read(
+      entry.path,
+      { start: 0, end: entry.size_bytes },
+      entry.etag,
+      (chunk) => {
+        hash.update(chunk);
+      },
+      { signal },
+    );
+    theirs = hash.digest('hex');
+  }
+  return candidates.some((sent) => sent.sha256 === theirs);
 }
 
 /** Are the server's bytes the ones we have? By checksum where the server knows one, else by reading them. */

@@ -14,14 +14,14 @@ import type { Connection } from './connection.js';
 import type { Contents } from './contents.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
-import { DIRTY_META, Dirty, type NodeRecord } from './metadata/node.js';
+import { type BasePlace, DIRTY_META, Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
 import { type PlanContext, plan, type Step } from './plan.js';
 import type { RecentOperations } from './recent_operations.js';
 import type { SpaceBudget } from './space.js';
 import type { Tree } from './tree.js';
-import { completeFrom, sameContent, type UploadServices, upload } from './upload.js';
+import { completeFrom, noteSending, sameContent, type UploadServices, upload, wasSentByUs } from './upload.js';
 
 const PARALLEL = 8;
 /** A file that stays open for writing is sent when it has been left alone for this long. */
@@ -44,6 +44,9 @@ const RETRY_MS: Partial<Record<ErrorCode, number | null>> = {
   corrupt: null,
 };
 
+/** Failures that leave open whether the server did what was asked. */
+const NO_ANSWER: ErrorCode[] = ['network', 'timeout', 'server', 'busy_server', 'protocol', 'interrupted', 'offline'];
+
 export interface WritebackOptions extends UploadServices {
   readonly tree: Tree;
   readonly mirror: Mirror;
@@ -58,6 +61,12 @@ export interface WritebackOptions extends UploadServices {
   readonly hydrator: Hydrator;
   /** The node's state as others see it changed (uploaded, failed, …). */
   readonly onSettled: (node: NodeRecord) => void;
+}
+
+interface Slot {
+  readonly path: RemotePath;
+  readonly parent: Ino;
+  readonly name: Name;
 }
 
 interface Running {
@@ -75,6 +84,8 @@ export class Writeback {
   readonly #settled = new Set<() => void>();
   /** Directories whose deletion as a whole met something unknown. */
   readonly #noTree = new Set<Ino>();
+  /** Moves whose answer was lost: the server may have the node at either place. */
+  readonly #unconfirmed = new Map<Ino, Slot>();
   readonly #context: PlanContext;
   readonly #stop = new AbortController();
   #pumping = false;
@@ -99,6 +110,18 @@ export class Writeback {
 
   isBusy(node: NodeRecord): boolean {
     return this.#running.has(node.ino);
+  }
+
+  /** Is anything about this node, or about where it is, on its way or unconfirmed? What the server says of it meanwhile
+   * may be of before or after. */
+  isUnsettled(node: NodeRecord): boolean {
+    if (this.#running.has(node.ino) || this.#unconfirmed.has(node.ino)) return true;
+    if (this.#unconfirmed.size === 0 && this.#running.size === 0) return false;
+    for (let above = node.base?.parent ?? null; above !== null && above !== 1; ) {
+      if (this.#unconfirmed.has(above) || this.#running.get(above)?.step === 'move') return true;
+      above = this.#o.store.get(above)?.base?.parent ?? null;
+    }
+    return false;
   }
 
   running(ino: Ino): Running | null {
@@ -392,6 +415,8 @@ export class Writeback {
   }
 
   async #run(node: NodeRecord, step: Step, aside: Name | null, running: Running, signal: AbortSignal): Promise<void> {
+    // The server is never told what a power cut could still make undone here.
+    if (step.do !== 'upload') await this.#o.store.durable();
     switch (step.do) {
       case 'make_dir':
         return this.#create(
@@ -415,12 +440,14 @@ export class Writeback {
         return this.#deleteTree(node, signal);
       case 'attributes':
         return this.#attributes(node, signal);
+      case 'look':
+        return this.#look(node, signal);
       default:
     }
   }
 
   /** Where a node without a place on the server will be. */
-  #newPath(node: NodeRecord): { path: RemotePath; parent: Ino; name: Name } {
+  #newPath(node: NodeRecord): Slot {
     const parent = node.parent === null ? null : this.#o.store.get(node.parent);
     const above = parent === null ? null : this.#o.mirror.remotePath(parent);
     if (parent === null || above === null)
@@ -430,13 +457,18 @@ export class Writeback {
 
   async #create(node: NodeRecord, make: (path: RemotePath) => Promise<PutResult>, sentBits: number): Promise<void> {
     const target = this.#newPath(node);
+    noteSending(node, { place: placeOf(target), sha256: null, size_bytes: 0 }, this.#o.store);
+    await this.#o.store.durable();
     const result = await make(target.path);
     crashPoint('writeback.after_mkdir');
     this.#o.recent.note(target.path);
     this.#o.store.transaction(() => {
+      node.sending = [];
       node.base = { parent: target.parent, name: target.name };
       node.baseEtag = result.etag;
       node.fileid = result.fileid;
+      // A collection that we have just made has no members but those that we put there.
+      if (node.isDir) node.listed_ms = this.#o.clock.now_ms();
       node.dirty &= ~(this.#o.remote.capabilities.posix ? sentBits : sentBits & Dirty.content);
       this.#dropWhatCannotBeSent(node);
       this.#clearError(node);
@@ -450,7 +482,7 @@ export class Writeback {
       throw new CloudError('again', `sending "${node.name}": its folder moves`);
     const target = existing === null ? this.#newPath(node) : null;
     const path = target?.path ?? existing ?? ('' as RemotePath);
-    const done = await upload(node, path, this.#o, signal, (sent) => {
+    const done = await upload(node, path, target === null ? null : placeOf(target), this.#o, signal, (sent) => {
       running.sent_bytes = sent;
     });
     this.#o.recent.note(path);
@@ -461,6 +493,8 @@ export class Writeback {
       node.baseSize_bytes = done.size_bytes;
       node.checksum = `SHA256:${done.sha256}`;
       node.dirty &= ~done.sent;
+      node.sending = [];
+      if (done.unchanged) this.#o.contents.markClean(node);
       node.uploadState = null;
       this.#dropWhatCannotBeSent(node);
       this.#clearError(node);
@@ -473,6 +507,7 @@ export class Writeback {
   async #move(node: NodeRecord, over: NodeRecord | null, aside: Name | null, signal: AbortSignal): Promise<void> {
     const from = this.#o.mirror.remotePath(node);
     if (from === null || node.base === null) throw new CloudError('again', `moving "${node.name}": its folder moves`);
+    if (await this.#confirmMove(node, from, signal)) return;
     const slot =
       aside === null ? this.#newPath(node) : { parent: node.base.parent, name: aside, path: sibling(from, aside) };
     if (over !== null && !isStrongEtag(over.baseEtag)) {
@@ -483,13 +518,25 @@ export class Writeback {
     }
     const overwrite = over !== null && isStrongEtag(over.baseEtag) ? { etag: over.baseEtag } : null;
     const token = node.lockInfo?.mine === true ? node.lockInfo.token : null;
-    await this.#o.remote.move(
-      from,
-      slot.path,
-      { overwrite, sourceEtag: null },
-      { signal, ...(token === null ? {} : { lockToken: token }) },
-    );
+    this.#unconfirmed.set(node.ino, slot);
+    try {
+      await this.#o.remote.move(
+        from,
+        slot.path,
+        { overwrite, sourceEtag: null },
+        { signal, ...(token === null ? {} : { lockToken: token }) },
+      );
+      this.#unconfirmed.delete(node.ino);
+    } catch (error) {
+      // An answer that says no is an answer; anything else leaves open whether it was done.
+      if (!isCloudError(error, ...NO_ANSWER)) this.#unconfirmed.delete(node.ino);
+      throw error;
+    }
     crashPoint('writeback.after_move');
+    this.#moved(node, from, slot, over);
+  }
+
+  #moved(node: NodeRecord, from: RemotePath, slot: Slot, over: NodeRecord | null): void {
     this.#o.recent.note(from);
     this.#o.recent.note(slot.path);
     this.#o.store.transaction(() => {
@@ -499,6 +546,21 @@ export class Writeback {
       this.#o.tree.changed(node, 0);
     });
     if (over !== null) this.#wake(over.ino);
+  }
+
+  /** The answer to an earlier attempt was lost: if the server no longer has the node where it was but has something where
+   * it was to go, the move was done. */
+  async #confirmMove(node: NodeRecord, from: RemotePath, signal: AbortSignal): Promise<boolean> {
+    const slot = this.#unconfirmed.get(node.ino);
+    if (slot === undefined) return false;
+    const source = await this.#stat(from, signal);
+    const target = source === null ? await this.#stat(slot.path, signal) : null;
+    this.#unconfirmed.delete(node.ino);
+    if (target === null || target.kind !== node.kind) return false;
+    if (target.fileid !== null && node.fileid !== null && target.fileid !== node.fileid) return false;
+    const occupant = this.#o.store.atBase(slot.parent, slot.name);
+    this.#moved(node, from, slot, occupant === node ? null : occupant);
+    return true;
   }
 
   async #delete(node: NodeRecord, signal: AbortSignal): Promise<void> {
@@ -550,6 +612,54 @@ export class Writeback {
     crashPoint('writeback.after_delete');
     this.#o.recent.note(path);
     this.#o.store.transaction(() => this.#forgetTree(node));
+  }
+
+  /** Was it made under one of the names it was sent by? Then that is where it is; else nowhere. */
+  async #look(node: NodeRecord, signal: AbortSignal): Promise<void> {
+    const places = node.sending.flatMap(({ place }) => (place === null ? [] : [place]));
+    for (const place of places) {
+      const parent = this.#o.store.get(place.parent);
+      const above = parent === null ? null : this.#o.mirror.remotePath(parent);
+      if (above === null) continue;
+      const entry = await this.#stat(joinPath(above, place.name), signal);
+      if (entry === null || !(await this.#isOurs(node, entry, signal))) continue;
+      const settled = this.#o.store.transaction(() => this.#settleAt(node, place, entry));
+      if (settled) return;
+    }
+    this.#o.store.transaction(() => {
+      node.sending = [];
+      this.#o.tree.changed(node, 0);
+    });
+  }
+
+  async #isOurs(node: NodeRecord, entry: RemoteEntry, signal: AbortSignal): Promise<boolean> {
+    if (entry.kind !== node.kind) return false;
+    if (node.kind === 'dir') {
+      // Nothing was put into it before it was known to be there: with members it is somebody else's.
+      for await (const batch of this.#o.remote.list(entry.path, { signal })) {
+        if (batch.some((member) => member.path !== entry.path)) return false;
+      }
+      return true;
+    }
+    if (node.kind === 'symlink') return entry.symlinkTarget === node.symlinkTarget;
+    return wasSentByUs(node, entry, this.#o.remote, signal);
+  }
+
+  /** The server has `node` at `place`, as of our own request. */
+  #settleAt(node: NodeRecord, place: BasePlace, entry: RemoteEntry): boolean {
+    const { store, mirror } = this.#o;
+    const shown = store.atBase(place.parent, place.name);
+    if (shown !== null && shown !== node) {
+      // The feed was faster and showed it as somebody else's.
+      if (shown.differs || this.isBusy(shown) || this.#o.contents.isOpen(shown)) return false;
+      mirror.gone(shown);
+      if (store.atBase(place.parent, place.name) !== null) return false;
+    }
+    node.base = place;
+    node.sending = [];
+    mirror.adoptVersion(node, entry);
+    this.#o.tree.changed(node, 0);
+    return true;
   }
 
   async #attributes(node: NodeRecord, signal: AbortSignal): Promise<void> {
@@ -789,9 +899,16 @@ export class Writeback {
     if (entry.kind === 'file' && (await sameContent(node, entry, this.#o, signal))) {
       this.#o.store.transaction(() => {
         this.#take(node, entry);
-        node.dirty &= ~Dirty.content;
-        this.#o.contents.peek(node.ino)?.extents.markClean();
+        this.#o.contents.markClean(node);
         this.#o.tree.changed(node, 0);
+      });
+      return;
+    }
+    if (await wasSentByUs(node, entry, this.#o.remote, signal)) {
+      // Our own upload, its answer lost, and changed here since: the change goes on top of it.
+      this.#o.store.transaction(() => {
+        node.sending = [];
+        this.#take(node, entry);
       });
       return;
     }
@@ -860,6 +977,10 @@ function metaOf(node: NodeRecord): PosixMeta {
     ...(node.uid !== null ? { uid: node.uid } : {}),
     ...(node.gid !== null ? { gid: node.gid } : {}),
   };
+}
+
+function placeOf(target: { readonly parent: Ino; readonly name: Name }): BasePlace {
+  return { parent: target.parent, name: target.name };
 }
 
 function sibling(path: RemotePath, name: Name): RemotePath {

@@ -33,8 +33,9 @@ export interface ConflictNote {
 export interface Sending {
   /** Where a new node was to be made; null when its base says where it is. */
   readonly place: BasePlace | null;
-  /** SHA-256 (hex) of every content that was on its way since the base version, oldest first. */
-  readonly sha256: readonly string[];
+  /** Of the content that was on its way, hex; null for what is not a file. */
+  readonly sha256: string | null;
+  readonly size_bytes: number;
 }
 
 /** Where the server has a node: member `name` of the collection that is node `parent` here. */
@@ -71,7 +72,8 @@ export class NodeRecord implements NodeView {
   cut_bytes: number | null = null;
   /** Truncated, and nothing was synced since: a power cut now leaves the base version, not an empty file. */
   torn = false;
-  sending: Sending | null = null;
+  /** Since the base version, oldest first. */
+  sending: readonly Sending[] = [];
   seen = 0;
   /** Pushed out of its base slot by a feed that has not ended: where is it now? `follow` = the drive shows it where the
    * server has it; `stay` = the user has put it elsewhere. */
@@ -146,7 +148,7 @@ export class NodeRecord implements NodeView {
   /** Anything at all that the server does not know yet. */
   get differs(): boolean {
     if (this.localOnly) return false;
-    if (this.parent === null && this.ino !== 1) return this.base !== null;
+    if (this.parent === null && this.ino !== 1) return this.base !== null || this.sending.length > 0;
     return this.dirty !== 0 || !this.inPlace;
   }
 }

@@ -434,7 +434,7 @@ function fromRow(row: Row): NodeRecord {
   node.baseSize_bytes = row.base_size;
   node.cut_bytes = row.cut;
   node.torn = row.torn !== 0;
-  node.sending = row.sent === null ? null : decodeSending(row.sent);
+  node.sending = row.sent === null ? [] : decodeSending(row.sent);
   node.seen = row.seen;
   node.limbo = LIMBO[row.limbo] ?? 'none';
   node.listed_ms = row.listed_ms;
@@ -487,7 +487,7 @@ function values(node: NodeRecord): unknown[] {
     node.baseSize_bytes,
     node.cut_bytes,
     node.torn ? 1 : 0,
-    node.sending === null ? null : encodeSending(node.sending),
+    node.sending.length === 0 ? null : encodeSending(node.sending),
     node.seen,
     LIMBO.indexOf(node.limbo),
     node.listed_ms,
@@ -512,23 +512,34 @@ function values(node: NodeRecord): unknown[] {
   ];
 }
 
-/** Names may hold bytes that are no UTF-8: those travel as base64. */
-function encodeSending({ place, sha256 }: Sending): string {
-  const name = place === null ? null : nameToSql(place.name);
-  return JSON.stringify({
-    parent: place?.parent ?? null,
-    ...(typeof name === 'string' ? { name } : name === null ? {} : { bytes: name.toString('base64') }),
-    sha256,
-  });
+interface PlainSending {
+  readonly parent?: number;
+  readonly name?: string;
+  /** A name that is no UTF-8, base64. */
+  readonly bytes?: string;
+  readonly sha256: string | null;
+  readonly size: number;
 }
 
-function decodeSending(json: string): Sending {
-  const plain = JSON.parse(json) as { parent: number | null; name?: string; bytes?: string; sha256: string[] };
-  const name = plain.name ?? (plain.bytes === undefined ? '' : Buffer.from(plain.bytes, 'base64'));
-  return {
-    place: plain.parent === null ? null : { parent: plain.parent as Ino, name: nameFromSql(name) },
-    sha256: plain.sha256,
-  };
+function encodeSending(list: readonly Sending[]): string {
+  const plain = list.map(({ place, sha256, size_bytes }): PlainSending => {
+    if (place === null) return { sha256, size: size_bytes };
+    const name = nameToSql(place.name);
+    const named = typeof name === 'string' ? { name } : { bytes: name.toString('base64') };
+    return { parent: place.parent, ...named, sha256, size: size_bytes };
+  });
+  return JSON.stringify(plain);
+}
+
+function decodeSending(json: string): Sending[] {
+  return (JSON.parse(json) as PlainSending[]).map(({ parent, name, bytes, sha256, size }) => {
+    const stored = name ?? Buffer.from(bytes ?? '', 'base64');
+    return {
+      place: parent === undefined ? null : { parent: parent as Ino, name: nameFromSql(stored) },
+      sha256,
+      size_bytes: size,
+    };
+  });
 }
 
 function encodeXattrs(xattrs: ReadonlyMap<string, Buffer>): string {
