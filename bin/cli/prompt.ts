@@ -15,16 +15,13 @@ function isInteractive(): boolean {
 /** `otherwise`: what a script should do instead, e.g. "use --user". */
 export async function ask(question: string, otherwise: string): Promise<string> {
   requireTerminal(question, otherwise);
-  return (await readAnswer(`${question} `, process.stderr)).trim();
+  return (await readAnswer(`${question} `, 'shown')).trim();
 }
 
 /** What is typed is not shown. */
 export async function askSecret(question: string, otherwise: string): Promise<string> {
   requireTerminal(question, otherwise);
-  process.stderr.write(`${question} `);
-  // readline echoes to its output: give it one that swallows.
-  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
-  const answer = await readAnswer('', nowhere);
+  const answer = await readAnswer(`${question} `, 'hidden');
   process.stderr.write('\n');
   return answer;
 }
@@ -72,11 +69,15 @@ function requireTerminal(question: string, otherwise: string): void {
   throw new CommandError(EXIT.usage, `"${question}" can only be asked on a terminal; ${otherwise}.`);
 }
 
-async function readAnswer(question: string, output: NodeJS.WritableStream): Promise<string> {
+async function readAnswer(question: string, echo: 'shown' | 'hidden'): Promise<string> {
+  // readline echoes to its output: for a secret it gets one that swallows. It puts the terminal into raw mode when it is
+  // made, so the question comes after that: nothing typed early is shown by the terminal itself.
+  const output = echo === 'shown' ? process.stderr : new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output, terminal: true });
   const ended = new AbortController();
   lines.once('SIGINT', () => ended.abort());
   lines.once('close', () => ended.abort());
+  if (echo === 'hidden') process.stderr.write(question);
   try {
     return await lines.question(question, { signal: ended.signal });
   } catch {

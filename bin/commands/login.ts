@@ -69,6 +69,8 @@ export const login: Command<Options> = {
     const attempt: Login = { account: name, url: typed.url, user, password, tls };
     const capabilities = await verify(attempt);
     const token = await tradeForToken(attempt, capabilities);
+    const before = await context.accounts.get(name);
+    const oldToken = before?.appToken ? await context.credentials.get(before).catch(() => null) : null;
     const credential = await context.credentials.set(name, token ?? password, options.store);
     const account: Account = {
       name,
@@ -80,6 +82,9 @@ export const login: Command<Options> = {
       addedAt: new Date().toISOString(),
     };
     await context.accounts.put(account);
+    if (oldToken !== null) {
+      await revokeAppToken({ ...attempt, password: oldToken, tls: await readTlsFiles(tls) }, userAgent(), silentLog);
+    }
     if (options.json) {
       printJson({ ...account, dialect: capabilities.dialect });
       return;

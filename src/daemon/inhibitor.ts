@@ -33,11 +33,9 @@ export class ShutdownInhibitor {
 
   #take(why: string): void {
     if (this.#absent || this.#child !== null) return;
-    const child = spawn(
-      this.#command,
-      ['--what=shutdown:sleep', '--who=cloudmount', `--why=${why}`, '--mode=block', 'cat'],
-      { stdio: ['pipe', 'ignore', 'ignore'] },
-    );
+    const child = spawn(this.#command, ['--what=shutdown', '--who=cloudmount', `--why=${why}`, '--mode=block', 'cat'], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
     this.#child = child;
     // Neither the child nor its pipe keeps the daemon running.
     child.unref();
