@@ -243,6 +243,7 @@ async function treeOf(metadata: MetadataStore, principal: Principal, spelled: st
     principal: {
       userId: user.id,
       displayName: user.displayName,
+      isAdmin: user.isAdmin,
       href: `/remote.php/dav/files/${encodeSegment(user.name)}/`,
     },
     rootId,

@@ -6,7 +6,7 @@ import { systemClock } from '../clock.js';
 import type { AccountStore } from './accounts/account_store.js';
 import { SERVER_SCHEMA } from './accounts/open_accounts.js';
 import { SqliteAccounts } from './accounts/sqlite_accounts.js';
-import { storedUserFiles } from './accounts/user_files.js';
+import { storedShares, storedUserFiles } from './accounts/user_files.js';
 import { Authenticator, type Principal } from './auth/authenticator.js';
 import { ChangeBus } from './changes/change_bus.js';
 import { checkOptions, type ServerLimits, type ServerOptions } from './config.js';
@@ -77,7 +77,10 @@ async function start(
   closers.push(() => metadata.close());
   const blobs = await LocalBlobStore.open(dir.blobs);
   closers.push(() => blobs.close());
-  const accounts = new SqliteAccounts(database, storedUserFiles(metadata, dir.uploads), { clock });
+  const accounts = new SqliteAccounts(database, storedUserFiles(metadata, dir.uploads), {
+    clock,
+    shared: storedShares(metadata),
+  });
   await accounts.reconcile();
 
   const authenticator = new Authenticator(
@@ -91,7 +94,13 @@ async function start(
   const push = new PushServer({ authenticator, changes, limits });
   const uploads = new ChunkedUploads(dir.uploads, blobs, log);
   closers.push(() => uploads.close());
-  const davServices = { metadata, blobs, clock, limits: DEFAULT_DAV_LIMITS };
+  const davServices = {
+    metadata,
+    blobs,
+    clock,
+    limits: DEFAULT_DAV_LIMITS,
+    displayName: (userId: string) => accounts.displayNameOf(userId),
+  };
   const housekeeping = new Housekeeping({
     dir,
     metadata,

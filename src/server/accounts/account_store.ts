@@ -48,6 +48,22 @@ export interface RemovedUser {
   readonly files: 'kept' | 'deleted';
 }
 
+/** People who are given rights together. */
+export interface Group {
+  /** The name without regard to case. */
+  readonly id: string;
+  readonly name: string;
+  readonly created_ms: number;
+  /** `User.id`s, in order. */
+  readonly members: readonly string[];
+}
+
+/** People and groups whose names contain what was looked for. */
+export interface FoundSharees {
+  readonly users: readonly User[];
+  readonly groups: readonly Omit<Group, 'members'>[];
+}
+
 /** What a check of credentials needs to know of a user. */
 export interface LoginRecord {
   readonly user: User;
@@ -88,6 +104,19 @@ export interface AccountStore {
   loginVersion(name: string): Promise<number | null>;
   /** Notes that a token was used; kept to the minute, so that it costs no write per request. */
   touchToken(id: number): Promise<void>;
+
+  /** Rejects with `exists`, or `invalid` for a name that is not allowed. */
+  createGroup(name: string): Promise<Group>;
+  getGroup(name: string): Promise<Group | null>;
+  listGroups(): Promise<readonly Group[]>;
+  /** Ends the shares with this group too. */
+  removeGroup(name: string): Promise<void>;
+  /** What the group is given reaches (leaves) the member at once. Rejects with `not_found`. */
+  addMember(group: string, user: string): Promise<void>;
+  removeMember(group: string, user: string): Promise<void>;
+  groupsOf(user: string): Promise<readonly string[]>;
+  /** By a part of the login or display name, without regard to case; `limit` of each at most, best matches first. */
+  search(part: string, limit: number): Promise<FoundSharees>;
 
   close(): Promise<void>;
 }

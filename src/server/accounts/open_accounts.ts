@@ -8,7 +8,7 @@ import { METADATA_SCHEMA } from '../storage/metadata/sqlite/schema.js';
 import { SqliteMetadataStore } from '../storage/metadata/sqlite/sqlite_metadata_store.js';
 import type { AccountStore } from './account_store.js';
 import { accountSchema, SqliteAccounts } from './sqlite_accounts.js';
-import { storedUserFiles } from './user_files.js';
+import { storedShares, storedUserFiles } from './user_files.js';
 
 /** Everything that has tables in DIR/cloudmount.db; whoever opens it opens it with all of them. */
 export const SERVER_SCHEMA = [METADATA_SCHEMA, accountSchema];
@@ -19,6 +19,7 @@ export async function openAccounts(dataDir: string): Promise<AccountStore> {
   const database = SqliteDatabase.open(dir.database, SERVER_SCHEMA);
   const store = new SqliteMetadataStore(database, { clock: systemClock });
   return new SqliteAccounts(database, storedUserFiles(store, dir.uploads), {
+    shared: storedShares(store),
     onClose: async () => {
       await store.close();
       await database.close();

@@ -10,6 +10,8 @@ import type { SchemaModule, SqliteDatabase } from '../storage/metadata/sqlite/da
 import type {
   AccountStore,
   AppToken,
+  FoundSharees,
+  Group,
   LoginRecord,
   NewUser,
   RemovedUser,
@@ -19,7 +21,7 @@ import type {
 } from './account_store.js';
 import { checkTokenLabel, looksLikeToken, newTokenSecret, tokenHash } from './app_token.js';
 import { checkPassword, hashPassword } from './password.js';
-import { checkUserName, userIdOf } from './user_name.js';
+import { checkGroupName, checkUserName, userIdOf } from './user_name.js';
 
 /** The trees that belong to users, by `User.id`; the metadata store in the server, anything in tests. */
 export interface UserFiles {
@@ -29,6 +31,15 @@ export interface UserFiles {
   hasAny(userId: string): Promise<boolean>;
   /** Removes the tree with everything in it. */
   delete(userId: string): Promise<void>;
+}
+
+/** The shares that name users and groups; the metadata store in the server. */
+export interface SharedWith {
+  /** The members of a group are these now. */
+  groupChanged(groupId: string, memberIds: readonly string[]): Promise<void>;
+  groupRemoved(groupId: string): Promise<void>;
+  /** What the user received is no longer theirs, what they handed on ends. */
+  userRemoved(userId: string): Promise<void>;
 }
 
 export const accountSchema: SchemaModule = {
@@ -55,6 +66,18 @@ export const accountSchema: SchemaModule = {
   ) STRICT;
   CREATE INDEX app_token_by_account ON app_token (account);
 `,
+    `
+  CREATE TABLE account_group (
+    name TEXT NOT NULL PRIMARY KEY COLLATE NOCASE,
+    created_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE group_member (
+    group_name TEXT NOT NULL COLLATE NOCASE REFERENCES account_group (name) ON DELETE CASCADE,
+    account TEXT NOT NULL COLLATE NOCASE REFERENCES account (name) ON DELETE CASCADE,
+    PRIMARY KEY (group_name, account)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX group_member_by_account ON group_member (account);
+`,
   ],
 };
 
@@ -66,6 +89,11 @@ interface AccountRow {
   readonly quota_bytes: number | null;
   readonly password_hash: string | null;
   readonly login_version: number;
+  readonly created_ms: number;
+}
+
+interface GroupRow {
+  readonly name: string;
   readonly created_ms: number;
 }
 
@@ -85,6 +113,7 @@ export class SqliteAccounts implements AccountStore {
   readonly #files: UserFiles;
   readonly #clock: Clock;
   readonly #onClose: () => Promise<void>;
+  readonly #shared: SharedWith | null;
   readonly #selectAccount: Statement<[string], AccountRow>;
   readonly #selectVersion: Statement<[string], { readonly login_version: number }>;
   readonly #selectToken: Statement<[Buffer], TokenRow>;
@@ -95,11 +124,12 @@ export class SqliteAccounts implements AccountStore {
   constructor(
     database: SqliteDatabase,
     files: UserFiles,
-    options: { readonly clock?: Clock; readonly onClose?: () => Promise<void> } = {},
+    options: { readonly clock?: Clock; readonly shared?: SharedWith; readonly onClose?: () => Promise<void> } = {},
   ) {
     this.#database = database;
     this.#files = files;
     this.#clock = options.clock ?? systemClock;
+    this.#shared = options.shared ?? null;
     this.#onClose = options.onClose ?? (async () => {});
     const { reader } = database;
     this.#selectAccount = reader.prepare('SELECT * FROM account WHERE name = ?');
@@ -196,6 +226,7 @@ export class SqliteAccounts implements AccountStore {
     await this.#database.write(() => {
       this.#run('DELETE FROM account WHERE name = ?', stored);
     });
+    await this.#shared?.userRemoved(userIdOf(stored));
     if (files === 'keep') return { files: 'kept' };
     await this.#files.delete(userIdOf(stored));
     return { files: 'deleted' };
@@ -253,6 +284,112 @@ export class SqliteAccounts implements AccountStore {
     await this.#database.write(() => {
       this.#run('UPDATE app_token SET last_used_ms = ? WHERE id = ?', now_ms, id);
     });
+  }
+
+  async createGroup(name: string): Promise<Group> {
+    const checked = checkGroupName(name);
+    const created_ms = this.#clock.now_ms();
+    await this.#database.write(() => {
+      if (this.#writerGroup(checked) !== undefined) {
+        throw new CloudError('exists', `creating group ${checked}: there is one of this name`);
+      }
+      this.#run('INSERT INTO account_group (name, created_ms) VALUES (?, ?)', checked, created_ms);
+    });
+    return { id: userIdOf(checked), name: checked, created_ms, members: [] };
+  }
+
+  async getGroup(name: string): Promise<Group | null> {
+    const row = this.#database.reader
+      .prepare<[string], GroupRow>('SELECT name, created_ms FROM account_group WHERE name = ?')
+      .get(name);
+    return row === undefined ? null : this.#toGroup(row);
+  }
+
+  async listGroups(): Promise<readonly Group[]> {
+    return this.#database.reader
+      .prepare<[], GroupRow>('SELECT name, created_ms FROM account_group ORDER BY name')
+      .all()
+      .map((row) => this.#toGroup(row));
+  }
+
+  async removeGroup(name: string): Promise<void> {
+    const group = (await this.getGroup(name)) ?? fail(noSuchGroup(name));
+    await this.#database.write(() => {
+      this.#run('DELETE FROM account_group WHERE name = ?', group.name);
+    });
+    await this.#shared?.groupRemoved(group.id);
+  }
+
+  async addMember(group: string, user: string): Promise<void> {
+    await this.#database.write(() => {
+      const { name } = this.#writerGroup(group) ?? fail(noSuchGroup(group));
+      const account = (this.#row(user) ?? fail(noSuchUser(user))).name;
+      this.#run('INSERT INTO group_member (group_name, account) VALUES (?, ?) ON CONFLICT DO NOTHING', name, account);
+    });
+    await this.#tellMembers(group);
+  }
+
+  async removeMember(group: string, user: string): Promise<void> {
+    await this.#database.write(() => {
+      const { name } = this.#writerGroup(group) ?? fail(noSuchGroup(group));
+      if (this.#run('DELETE FROM group_member WHERE group_name = ? AND account = ?', name, user) === 0) {
+        throw new CloudError('not_found', `removing ${user} from group ${name}: there is no such member`);
+      }
+    });
+    await this.#tellMembers(group);
+  }
+
+  async groupsOf(user: string): Promise<readonly string[]> {
+    return this.#database.reader
+      .prepare<[string], string>('SELECT group_name FROM group_member WHERE account = ? ORDER BY group_name')
+      .pluck()
+      .all(user);
+  }
+
+  async search(part: string, limit: number): Promise<FoundSharees> {
+    const { reader } = this.#database;
+    const wanted = part.trim().toLowerCase();
+    // instr has no wildcards that would have to be escaped; lower knows ASCII only, so the rest is compared as typed.
+    const users = reader
+      .prepare<[string, string, string, string, number], AccountRow>(
+        `SELECT * FROM account WHERE is_disabled = 0
+         AND (instr(lower(name), ?) > 0 OR instr(lower(display_name), ?) > 0 OR instr(display_name, ?) > 0)
+         ORDER BY lower(name) <> ?, name LIMIT ?`,
+      )
+      .all(wanted, wanted, part.trim(), wanted, limit);
+    const groups = reader
+      .prepare<[string, string, number], GroupRow>(
+        'SELECT name, created_ms FROM account_group WHERE instr(lower(name), ?) > 0 ORDER BY lower(name) <> ?, name LIMIT ?',
+      )
+      .all(wanted, wanted, limit);
+    return {
+      users: users.map(toUser),
+      groups: groups.map(({ name, created_ms }) => ({ id: userIdOf(name), name, created_ms })),
+    };
+  }
+
+  /** How a user is called; the id if there is no such user (any more). Costs microseconds. */
+  displayNameOf(userId: string): string {
+    return this.#selectAccount.get(userId)?.display_name ?? userId;
+  }
+
+  #toGroup({ name, created_ms }: GroupRow): Group {
+    const members = this.#database.reader
+      .prepare<[string], string>('SELECT account FROM group_member WHERE group_name = ? ORDER BY account')
+      .pluck()
+      .all(name);
+    return { id: userIdOf(name), name, created_ms, members: members.map(userIdOf) };
+  }
+
+  async #tellMembers(group: string): Promise<void> {
+    const found = await this.getGroup(group);
+    if (found !== null) await this.#shared?.groupChanged(found.id, found.members);
+  }
+
+  #writerGroup(name: string): GroupRow | undefined {
+    return this.#database.writer
+      .prepare<[string], GroupRow>('SELECT name, created_ms FROM account_group WHERE name = ?')
+      .get(name);
   }
 
   /** Makes every user's root and quota what the account says; for the start of a server. */
@@ -330,6 +467,10 @@ function checkQuota(quota_bytes: number | null): number | null {
 
 function fail(error: CloudError): never {
   throw error;
+}
+
+function noSuchGroup(name: string): CloudError {
+  return new CloudError('not_found', `group ${JSON.stringify(name)}: there is no group of this name`);
 }
 
 function noSuchUser(name: string): CloudError {

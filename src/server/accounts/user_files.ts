@@ -3,7 +3,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MetadataStore } from '../storage/metadata/metadata_store.js';
-import type { UserFiles } from './sqlite_accounts.js';
+import type { SharedWith, UserFiles } from './sqlite_accounts.js';
 
 /** `uploads`: DIR/uploads, where the unfinished ones of each user are. */
 export function storedUserFiles(store: MetadataStore, uploads: string): UserFiles {
@@ -25,6 +25,23 @@ export function storedUserFiles(store: MetadataStore, uploads: string): UserFile
     async delete(userId) {
       await store.write((tx) => tx.removeRoot(userId));
       await rm(join(uploads, userId), { recursive: true, force: true });
+    },
+  };
+}
+
+/** The accounts' view of the shares. */
+export function storedShares(store: MetadataStore): SharedWith {
+  return {
+    async groupChanged(groupId, memberIds) {
+      await store.write((tx) => tx.setPeople(groupId, memberIds));
+    },
+    async groupRemoved(groupId) {
+      await store.write(async (tx) => {
+        for (const share of await tx.shares({ kind: 'group', groupId })) await tx.removeShare(share.id);
+      });
+    },
+    async userRemoved(userId) {
+      await store.write((tx) => tx.forgetUser(userId));
     },
   };
 }

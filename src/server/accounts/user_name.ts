@@ -18,6 +18,18 @@ export function checkUserName(name: string): string {
   throw new CloudError('invalid', `user name ${JSON.stringify(name)}: it must be ${USER_NAME_RULE}`);
 }
 
+const GROUP_ALLOWED = /^[\p{L}\p{N}][\p{L}\p{N} ._@-]{0,63}$/u;
+
+/** Groups are named by people for people: letters of any script and spaces. Throws `invalid` with the rule. */
+export function checkGroupName(name: string): string {
+  const trimmed = name.trim().normalize('NFC');
+  if (GROUP_ALLOWED.test(trimmed)) return trimmed;
+  throw new CloudError(
+    'invalid',
+    `group name ${JSON.stringify(name)}: it must be 1 to 64 letters, digits, spaces, ".", "_", "@" or "-", the first a letter or a digit`,
+  );
+}
+
 /** Two names that differ in case only are the same user. */
 export function userIdOf(name: string): string {
   return name.toLowerCase();

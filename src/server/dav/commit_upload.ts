@@ -1,10 +1,14 @@
 // The one way new content becomes visible: a transaction that judges preconditions and locks against the state of that
 // moment and puts the content in place. PUT ends here, and so does the assembly of a chunked upload.
 
+import type { Name } from '../../ids.js';
 import { submittedTokens } from '../../remote/wire/if_header.js';
+import { Access } from '../sharing/access.js';
+import { has, READ } from '../sharing/rights.js';
 import type { Attributes, MetadataRead, NewContent, NodeRecord, Resolved } from '../storage/metadata/metadata_store.js';
+import { numbered } from '../storage/metadata/share_records.js';
 import { checkPreconditions, type Preconditions } from './conditional.js';
-import type { DavContext, DavServices } from './context.js';
+import { type DavContext, type DavServices, viewerOf } from './context.js';
 import { type LockHolder, mayChange, mayChangeMembers } from './lock_rules.js';
 import { newName, type ResourcePath } from './resource_path.js';
 import { DavFailure } from './status.js';
@@ -14,7 +18,7 @@ export type UploadBody =
   | { readonly kind: 'symlink'; readonly target: string };
 
 export interface UploadCommit {
-  readonly ctx: Pick<DavContext, 'rootId' | 'basePath' | 'aliases' | 'principal'>;
+  readonly ctx: Pick<DavContext, 'rootId' | 'basePath' | 'aliases' | 'principal' | 'link' | 'client'>;
   readonly path: ResourcePath;
   readonly body: UploadBody;
   readonly preconditions: Preconditions;
@@ -29,17 +33,40 @@ export interface UploadResult {
 }
 
 /** Rejects with 412, 423, 409 (no parent), 405 (a collection is there), 507 (quota), 400 (name); then nothing changed. */
-export function commitUpload(services: DavServices, upload: UploadCommit): Promise<UploadResult> {
+export async function commitUpload(services: DavServices, upload: UploadCommit): Promise<UploadResult> {
   const { ctx, path, body, attributes } = upload;
   const name = newName(path);
   const now_ms = services.clock.now_ms();
-  return services.metadata.write(async (tx) => {
+  const result = await services.metadata.write(async (tx): Promise<UploadResult> => {
     const at = await tx.resolve(ctx.rootId, path.names);
     await mayUpload(upload, tx, at, now_ms);
+    if (at.parent !== null && at.node !== null && isBlind(ctx)) {
+      const free = await freeName(tx, at.parent, at.node);
+      return { node: await tx.create(at.parent, free, { ...attributes, ...body }), created: true };
+    }
     if (at.node !== null) return { node: await tx.replace(at.node, { ...attributes, ...body }), created: false };
     if (at.parent === null) throw noParent();
     return { node: await tx.create(at.parent, name, { ...attributes, ...body }), created: true };
   });
+  const { node, created } = result;
+  services.onDone?.({ kind: created ? 'created' : 'changed', ctx, ...aboutNode(node), path: path.names });
+  return result;
+}
+
+/** May put things in, but not see what is there: nothing that is there can be replaced, and no name is refused. */
+function isBlind({ link }: Pick<DavContext, 'link'>): boolean {
+  return link !== undefined && !has(link.rights, READ);
+}
+
+async function freeName(tx: MetadataRead, parent: NodeRecord, taken: NodeRecord): Promise<Name> {
+  for (let n = 2; ; n++) {
+    const name = numbered(taken.name, n, false);
+    if ((await tx.resolve(parent.id, [name])).node === null) return name;
+  }
+}
+
+export function aboutNode(node: NodeRecord) {
+  return { fileId: node.id, ownerRootId: node.rootId, isDir: node.kind === 'dir' };
 }
 
 type Target = Pick<UploadCommit, 'ctx' | 'path' | 'preconditions' | 'lockTokens'>;
@@ -47,8 +74,17 @@ type Target = Pick<UploadCommit, 'ctx' | 'path' | 'preconditions' | 'lockTokens'
 /** The judgement alone: before a body is asked for, and again when it is committed. */
 export async function mayUpload(upload: Target, tx: MetadataRead, at: Resolved, now_ms: number): Promise<void> {
   const { ctx, path, preconditions } = upload;
+  const viewer = viewerOf(ctx);
+  const access = new Access(tx, viewer, now_ms);
+  if (isBlind(ctx)) {
+    if (at.parent === null) throw noParent();
+    await access.demand('add', at);
+    await mayChangeMembers(tx, { ...ctx, userId: viewer.userId, tokens: [], now_ms }, at);
+    return;
+  }
+  await access.demand(at.node === null ? 'add' : 'write', at);
   const bases = [ctx.basePath, ...(ctx.aliases ?? [])];
-  await checkPreconditions(tx, preconditions, { rootId: ctx.rootId, bases, now_ms }, path, at, 'PUT');
+  await checkPreconditions(tx, preconditions, { rootId: ctx.rootId, bases, now_ms, viewer }, path, at, 'PUT');
   if (at.node?.kind === 'dir' || path.slash) {
     throw new DavFailure(405, 'is_dir', 'storing content: the address of a file is required, found a collection');
   }
@@ -57,6 +93,7 @@ export async function mayUpload(upload: Target, tx: MetadataRead, at: Resolved, 
     userId: ctx.principal.userId,
     tokens: [...submittedTokens(preconditions.ifLists), ...(upload.lockTokens ?? [])],
     basePath: ctx.basePath,
+    rootId: ctx.rootId,
     now_ms,
   };
   if (at.node === null) await mayChangeMembers(tx, holder, at);

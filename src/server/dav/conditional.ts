@@ -3,8 +3,10 @@
 
 import { type Conditions, evaluateConditions, parseConditions, type Selected } from '../../remote/wire/conditional.js';
 import { evaluateIf, type IfList, type ResourceState } from '../../remote/wire/if_header.js';
+import type { Viewer } from '../sharing/access.js';
+import { has, READ } from '../sharing/rights.js';
 import type { MetadataRead, NodeId, NodeRecord, Resolved } from '../storage/metadata/metadata_store.js';
-import type { DavRequest } from './context.js';
+import { type DavRequest, viewerOf } from './context.js';
 import { locksCovering } from './lock_rules.js';
 import { parseResourcePath, type ResourcePath } from './resource_path.js';
 import { DavFailure } from './status.js';
@@ -29,11 +31,14 @@ export interface IfScope {
   readonly rootId: NodeId;
   readonly bases: readonly string[];
   readonly now_ms: number;
+  /** Who may not read learns nothing from conditions. Default: the tree is the asker's own. */
+  readonly viewer?: Viewer;
 }
 
 export function ifScopeOf(request: DavRequest): IfScope {
   const { ctx } = request;
-  return { rootId: ctx.rootId, bases: [ctx.basePath, ...(ctx.aliases ?? [])], now_ms: request.now_ms };
+  const bases = [ctx.basePath, ...(ctx.aliases ?? [])];
+  return { rootId: ctx.rootId, bases, now_ms: request.now_ms, viewer: viewerOf(ctx) };
 }
 
 /** Judges a request that may change something. Throws 412. `at` is where `path` leads. */
@@ -90,8 +95,8 @@ async function stateOf(
   at: Resolved,
 ): Promise<ResourceState> {
   // Outside of this tree nothing is known and no token applies.
-  if (named === null) return { etag: null, tokens: [] };
+  if (named === null || !has(scope.viewer?.linkRights ?? READ, READ)) return { etag: null, tokens: [] };
   const found = named === path ? at : await tx.resolve(scope.rootId, named.names);
-  const locks = await locksCovering(tx, found.node, found.ancestors, scope.now_ms);
+  const locks = await locksCovering(tx, found.node, found.above, scope.now_ms);
   return { etag: found.node?.etag ?? null, tokens: locks.map((lock) => lock.token) };
 }

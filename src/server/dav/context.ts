@@ -7,8 +7,10 @@ import { headerText } from '../../remote/wire/href.js';
 import { type IfList, parseIfHeader, submittedTokens } from '../../remote/wire/if_header.js';
 import type { XmlLimits } from '../../remote/wire/xml.js';
 import { REQUEST_LIMITS } from '../../remote/wire/xml.js';
+import { Access, type Viewer } from '../sharing/access.js';
 import type { BlobStore } from '../storage/blobs/blob_store.js';
-import type { MetadataStore, NodeId } from '../storage/metadata/metadata_store.js';
+import type { MetadataRead, MetadataStore, NodeId } from '../storage/metadata/metadata_store.js';
+import type { ShareId } from '../storage/metadata/share_records.js';
 import type { ResourcePath } from './resource_path.js';
 
 export interface DavLimits {
@@ -44,11 +46,31 @@ export interface DavServices {
   readonly blobs: BlobStore;
   readonly clock: Clock;
   readonly limits: DavLimits;
+  /** How people are called, for what they have shared or locked; default: by their ids. */
+  readonly displayName?: (userId: string) => string;
+  /** Told of what was done, once it is done. */
+  readonly onDone?: (done: DavDone) => void;
+}
+
+/** One thing done with a file, for the activity. */
+export interface DavDone {
+  readonly kind: 'created' | 'changed' | 'deleted' | 'moved' | 'copied' | 'read' | 'locked' | 'unlocked' | 'unmounted';
+  readonly ctx: Pick<DavContext, 'principal' | 'rootId' | 'link' | 'client'>;
+  readonly fileId: NodeId;
+  /** Root of the tree it is stored in. */
+  readonly ownerRootId: NodeId;
+  readonly isDir: boolean;
+  /** As who did it sees it. */
+  readonly path: readonly string[];
+  /** Where it was before. */
+  readonly from?: readonly string[];
 }
 
 export interface DavPrincipal {
   readonly userId: string;
   readonly displayName: string;
+  /** May break locks of others. */
+  readonly isAdmin?: boolean;
   /** Address of the principal resource for `DAV:current-user-principal`; default `/dav/principals/users/ID/`. */
   readonly href?: string;
 }
@@ -60,10 +82,28 @@ export interface DavContext {
   /** Other addresses of the same tree: a Destination or If tag may use them. */
   readonly aliases?: readonly string[];
   readonly rootId: NodeId;
+  /** Set for visitors of a public link; `rootId` is then what it leads to. */
+  readonly link?: LinkAccess;
+  /** Program that asks, as it names itself. */
+  readonly client?: string;
   readonly requestId: string;
   readonly log: Log;
   /** Aborted when the client is gone. */
   readonly signal?: AbortSignal;
+}
+
+export interface LinkAccess {
+  readonly id: ShareId;
+  readonly rights: number;
+  readonly hideDownload: boolean;
+  /** Takes one download from what the link allows; false = none are left. null = not limited. */
+  readonly countDownload: (() => Promise<boolean>) | null;
+}
+
+/** The part of a context that decides what may be seen and done. */
+export function viewerOf(ctx: Pick<DavContext, 'principal' | 'rootId' | 'link'>): Viewer {
+  const { principal, rootId, link } = ctx;
+  return { userId: principal.userId, rootId, ...(link === undefined ? {} : { linkRights: link.rights }) };
 }
 
 export class DavRequest {
@@ -82,6 +122,10 @@ export class DavRequest {
     this.ctx = ctx;
     this.path = path;
     this.now_ms = services.clock.now_ms();
+  }
+
+  access(tx: MetadataRead): Access {
+    return new Access(tx, viewerOf(this.ctx), this.now_ms);
   }
 
   /** A header sent once; latin1 turned into the UTF-8 that was meant. */

@@ -8,6 +8,7 @@ import type { MetadataStore } from '../storage/metadata/metadata_store.js';
 import { commitUpload, type UploadCommit, type UploadResult } from './commit_upload.js';
 import {
   type DavContext,
+  type DavDone,
   type DavLimits,
   type DavMethod,
   DavRequest,
@@ -29,7 +30,7 @@ import { parseResourcePath, targetPath } from './resource_path.js';
 import { DavFailure, sendError } from './status.js';
 
 export type { UploadCommit, UploadResult } from './commit_upload.js';
-export type { DavContext, DavLimits, DavPrincipal } from './context.js';
+export type { DavContext, DavDone, DavLimits, DavPrincipal } from './context.js';
 
 const METHODS: ReadonlyMap<string, DavMethod> = new Map([
   ['OPTIONS', options],
@@ -54,6 +55,8 @@ export interface DavHandlerOptions {
   readonly blobs: BlobStore;
   readonly clock: Clock;
   readonly limits?: Partial<DavLimits>;
+  readonly displayName?: (userId: string) => string;
+  readonly onDone?: (done: DavDone) => void;
 }
 
 export interface DavHandler {

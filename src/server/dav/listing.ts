@@ -29,6 +29,7 @@ export async function writePage(listing: Listing, base: string, nodes: readonly 
   await page.load(nodes);
   let full = false;
   for (const node of nodes) {
+    if (!page.mayRead(node)) continue;
     const segment = encodeSegment(node.name);
     full = out.write(plan.response(node.kind === 'dir' ? `${base}${segment}/` : base + segment, node, page));
   }
@@ -66,7 +67,7 @@ async function streamDeep(
 ): Promise<void> {
   if (await writePage(listing, base, nodes)) await listing.out.flush();
   for (const node of nodes) {
-    if (node.kind !== 'dir') continue;
+    if (node.kind !== 'dir' || !listing.page.mayRead(node)) continue;
     await streamMembers(request, listing, node, `${base}${encodeSegment(node.name)}/`, true);
   }
 }

@@ -2,7 +2,6 @@
 // below; on a collection, also of depth 0, it covers the list of members. Covered is writable only for who has shown
 // the token of a covering lock and is the one it was given to.
 
-import type { Name } from '../../ids.js';
 import { escapeText } from '../../remote/wire/xml.js';
 import type { LockRecord, MetadataRead, NodeId, NodeRecord, Resolved } from '../storage/metadata/metadata_store.js';
 import { hrefOf } from './resource_path.js';
@@ -12,8 +11,9 @@ import { DavFailure } from './status.js';
 export interface LockHolder {
   readonly userId: string;
   readonly tokens: readonly string[];
-  /** For addresses in answers. */
+  /** The tree whose addresses are used in answers. */
   readonly basePath: string;
+  readonly rootId: NodeId;
   readonly now_ms: number;
 }
 
@@ -34,7 +34,7 @@ export async function locksCovering(
 export async function mayChange(tx: MetadataRead, holder: LockHolder, at: Resolved): Promise<void> {
   const rootId = at.node?.rootId ?? at.ancestors[0]?.rootId;
   if (rootId === undefined || !(await tx.anyLock(rootId, holder.now_ms))) return;
-  await demand(tx, holder, await locksCovering(tx, at.node, at.ancestors, holder.now_ms));
+  await demand(tx, holder, await locksCovering(tx, at.node, at.above, holder.now_ms));
 }
 
 /** May an entry be added to, or taken from, the collection `at.parent`? */
@@ -47,9 +47,14 @@ export async function mayChangeMembers(tx: MetadataRead, holder: LockHolder, at:
 /** May the node, with everything below, be removed, moved away or replaced? */
 export async function mayRemove(tx: MetadataRead, holder: LockHolder, at: Resolved): Promise<void> {
   const { node } = at;
+  // The entry of a share goes without the node it stands for.
+  if (node?.mount !== undefined) {
+    await mayChangeMembers(tx, holder, at);
+    return;
+  }
   if (node === null || !(await tx.anyLock(node.rootId, holder.now_ms))) return;
   await mayChangeMembers(tx, holder, at);
-  await demand(tx, holder, await locksCovering(tx, node, at.ancestors, holder.now_ms));
+  await demand(tx, holder, await locksCovering(tx, node, at.above, holder.now_ms));
   const below = await tx.locksBelow(node.id, holder.now_ms);
   const roots = new Map<NodeId, LockRecord[]>();
   for (const lock of below) {
@@ -60,23 +65,26 @@ export async function mayRemove(tx: MetadataRead, holder: LockHolder, at: Resolv
   for (const locks of roots.values()) await demand(tx, holder, locks);
 }
 
-/** Of the locks that cover one thing, one must have been shown by its holder (shared locks stand beside each other). */
+/** Of the locks that cover one thing, one must have been shown by its holder (shared locks stand beside each other); a
+ * lock of the user's own shows itself. */
 async function demand(tx: MetadataRead, holder: LockHolder, locks: readonly LockRecord[]): Promise<void> {
   const [first] = locks;
   if (first === undefined) return;
-  if (locks.some((lock) => lock.userId === holder.userId && holder.tokens.includes(lock.token))) return;
-  throw await lockedFailure(tx, holder.basePath, locks);
+  const isOurs = ({ userId, byUser, token }: LockRecord) =>
+    userId === holder.userId && (byUser === true || holder.tokens.includes(token));
+  if (locks.some(isOurs)) return;
+  throw await lockedFailure(tx, holder, locks);
 }
 
 /** 423 with the roots of the locks in the way. */
 export async function lockedFailure(
   tx: MetadataRead,
-  basePath: string,
+  tree: LockTree,
   locks: readonly LockRecord[],
   condition: 'lock-token-submitted' | 'no-conflicting-lock' = 'lock-token-submitted',
 ): Promise<DavFailure> {
   let hrefs = '';
-  for (const lock of locks) hrefs += `<d:href>${escapeText(await lockRootHref(tx, basePath, lock))}</d:href>`;
+  for (const lock of locks) hrefs += `<d:href>${escapeText(await lockRootHref(tx, tree, lock))}</d:href>`;
   const [first] = locks;
   const owner = first?.displayName ?? 'someone';
   return new DavFailure(
@@ -87,10 +95,17 @@ export async function lockedFailure(
   );
 }
 
-export async function lockRootHref(tx: MetadataRead, basePath: string, lock: LockRecord): Promise<string> {
-  const lineage = await tx.lineage(lock.nodeId);
-  const names: readonly Name[] = lineage.slice(1).map((node) => node.name);
-  return hrefOf(basePath, names, lineage.at(-1)?.kind === 'dir');
+/** The tree as the one who asks sees it. */
+export interface LockTree {
+  readonly basePath: string;
+  readonly rootId: NodeId;
+}
+
+/** Where the lock's root is in this tree; a lock above what is shared is told as one of the tree itself. */
+export async function lockRootHref(tx: MetadataRead, tree: LockTree, lock: LockRecord): Promise<string> {
+  const names = await tx.pathIn(tree.rootId, lock.nodeId);
+  if (names === null) return tree.basePath;
+  return hrefOf(tree.basePath, names, (await tx.node(lock.nodeId))?.kind === 'dir');
 }
 
 /** Locks that forbid a new one of this scope on the node (RFC 4918 section 6.1): anything beside an exclusive one, an
@@ -102,7 +117,7 @@ export async function conflictingLocks(
   deep: boolean,
   now_ms: number,
 ): Promise<readonly LockRecord[]> {
-  const covering = await locksCovering(tx, at.node, at.ancestors, now_ms);
+  const covering = await locksCovering(tx, at.node, at.above, now_ms);
   const below = deep && at.node?.kind === 'dir' ? await tx.locksBelow(at.node.id, now_ms) : [];
   return [...covering, ...below].filter((lock) => scope === 'exclusive' || lock.scope === 'exclusive');
 }

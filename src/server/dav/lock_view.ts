@@ -3,47 +3,49 @@
 import { formatTimeout } from '../../remote/wire/timeout.js';
 import { escapeText } from '../../remote/wire/xml.js';
 import type { LockRecord, MetadataRead, NodeId, NodeRecord } from '../storage/metadata/metadata_store.js';
-import { lockRootHref } from './lock_rules.js';
+import { type LockTree, lockRootHref } from './lock_rules.js';
 
 const NONE: readonly LockRecord[] = [];
 
 export class LockView {
   readonly #tx: MetadataRead;
-  readonly #basePath: string;
+  readonly #tree: LockTree;
+  readonly #viewerId: string;
   readonly #now_ms: number;
   #own = new Map<NodeId, LockRecord[]>();
   /** Collection -> locks with depth infinity at or above it. */
   readonly #inherited = new Map<NodeId, readonly LockRecord[]>();
   readonly #hrefs = new Map<NodeId, string>();
-  #any: boolean | null = null;
+  /** Trees seen so far -> is anything in them locked? */
+  readonly #anyIn = new Map<NodeId, boolean>();
 
-  constructor(tx: MetadataRead, basePath: string, now_ms: number) {
+  constructor(tx: MetadataRead, tree: LockTree, viewerId: string, now_ms: number) {
     this.#tx = tx;
-    this.#basePath = basePath;
+    this.#tree = tree;
+    this.#viewerId = viewerId;
     this.#now_ms = now_ms;
   }
 
   /** Makes `of` answer for these nodes (and no longer for those before them). */
   async load(nodes: readonly NodeRecord[]): Promise<void> {
-    const [first] = nodes;
     this.#own = new Map();
-    if (first === undefined) return;
-    this.#any ??= await this.#tx.anyLock(first.rootId, this.#now_ms);
-    if (!this.#any) return;
-    for (const lock of await this.#tx.locksOn(
-      nodes.map((node) => node.id),
-      this.#now_ms,
-    )) {
+    for (const { rootId } of nodes) {
+      if (!this.#anyIn.has(rootId)) this.#anyIn.set(rootId, await this.#tx.anyLock(rootId, this.#now_ms));
+    }
+    const lockable = nodes.filter((node) => this.#anyIn.get(node.rootId) === true);
+    if (lockable.length === 0) return;
+    const ids = lockable.map((node) => node.id);
+    for (const lock of await this.#tx.locksOn(ids, this.#now_ms)) {
       const list = this.#own.get(lock.nodeId);
       if (list === undefined) this.#own.set(lock.nodeId, [lock]);
       else list.push(lock);
       await this.#learnHref(lock);
     }
-    for (const { parentId } of nodes) if (parentId !== null) await this.#inherit(parentId);
+    for (const { parentId } of lockable) if (parentId !== null) await this.#inherit(parentId);
   }
 
   of(node: NodeRecord): readonly LockRecord[] {
-    if (this.#any !== true) return NONE;
+    if (this.#anyIn.get(node.rootId) !== true) return NONE;
     const own = this.#own.get(node.id) ?? NONE;
     const inherited = (node.parentId === null ? undefined : this.#inherited.get(node.parentId)) ?? NONE;
     return inherited.length === 0 ? own : [...own, ...inherited];
@@ -51,7 +53,9 @@ export class LockView {
 
   activeLocks(locks: readonly LockRecord[]): string {
     let out = '';
-    for (const lock of locks) out += activeLock(lock, this.#hrefs.get(lock.nodeId) ?? this.#basePath, this.#now_ms);
+    for (const lock of locks) {
+      out += activeLock(lock, this.#hrefs.get(lock.nodeId) ?? this.#tree.basePath, this.#viewerId, this.#now_ms);
+    }
     return out;
   }
 
@@ -71,17 +75,19 @@ export class LockView {
 
   async #learnHref(lock: LockRecord): Promise<void> {
     if (!this.#hrefs.has(lock.nodeId)) {
-      this.#hrefs.set(lock.nodeId, await lockRootHref(this.#tx, this.#basePath, lock));
+      this.#hrefs.set(lock.nodeId, await lockRootHref(this.#tx, this.#tree, lock));
     }
   }
 }
 
-/** RFC 4918 section 14.1. */
-export function activeLock(lock: LockRecord, rootHref: string, now_ms: number): string {
+/** RFC 4918 section 14.1. What a client wrote as owner (often a machine or a program) is told to the one who holds the
+ * lock; others learn who it is. */
+export function activeLock(lock: LockRecord, rootHref: string, viewerId: string, now_ms: number): string {
+  const owner = lock.userId === viewerId ? lock.ownerXml : `<d:owner>${escapeText(lock.displayName)}</d:owner>`;
   const left_s = Math.max(0, Math.round((lock.expires_ms - now_ms) / 1000));
   return (
     `<d:activelock><d:locktype><d:write/></d:locktype><d:lockscope><d:${lock.scope}/></d:lockscope>` +
-    `<d:depth>${lock.depth}</d:depth>${lock.ownerXml}<d:timeout>${formatTimeout(left_s)}</d:timeout>` +
+    `<d:depth>${lock.depth}</d:depth>${owner}<d:timeout>${formatTimeout(left_s)}</d:timeout>` +
     `<d:locktoken><d:href>${escapeText(lock.token)}</d:href></d:locktoken>` +
     `<d:lockroot><d:href>${escapeText(rootHref)}</d:href></d:lockroot></d:activelock>`
   );

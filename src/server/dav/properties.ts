@@ -15,6 +15,8 @@ import { formatCreationDate, formatHttpDate } from '../../remote/wire/http_date.
 import { emptyProperty, propResponse, statusElement } from '../../remote/wire/multistatus.js';
 import { CM, CM_XATTR, clark, DAV, NC, OC, type XmlName } from '../../remote/wire/ns.js';
 import { escapeText, parseXml, textOf } from '../../remote/wire/xml.js';
+import { Access, permits } from '../sharing/access.js';
+import { CREATE, DELETE, has, UPDATE } from '../sharing/rights.js';
 import type {
   DeadProperty,
   Detail,
@@ -24,13 +26,15 @@ import type {
   NodeRecord,
   Usage,
 } from '../storage/metadata/metadata_store.js';
+import type { ShareRecord } from '../storage/metadata/share_records.js';
+import { shareKindNumber } from '../storage/metadata/share_records.js';
 import { contentTypeOf } from './content_type.js';
-import type { DavContext } from './context.js';
+import { type DavContext, viewerOf } from './context.js';
 import { LockView } from './lock_view.js';
 import { formatSyncToken } from './sync_token.js';
 
 /** What a property needs beyond the brief record of the node. */
-type Need = 'dead' | 'locks' | 'usage' | 'head' | 'detail';
+type Need = 'dead' | 'locks' | 'usage' | 'head' | 'detail' | 'shares';
 
 interface LiveProperty extends XmlName {
   /** The value's inside as written XML; null = this node does not have the property. */
@@ -41,22 +45,15 @@ interface LiveProperty extends XmlName {
   readonly overridable?: boolean;
 }
 
-const FILE_RIGHTS = formatPermissions(rights({ createFile: false, createDir: false }));
-const DIR_RIGHTS = formatPermissions(rights({ write: false }));
+const PERMISSIONS = new Map<string, string>();
 
-function rights(less: object) {
-  const all = { read: true, write: true, createFile: true, createDir: true, remove: true };
-  return { ...all, rename: true, move: true, share: true, ...less };
-}
+/** Of the sharing API. */
+const OCS = 'http://open-collaboration-services.org/ns';
 
 const LOCK_ENTRY = (scope: string) =>
   `<d:lockentry><d:lockscope><d:${scope}/></d:lockscope><d:locktype><d:write/></d:locktype></d:lockentry>`;
 const SUPPORTED_LOCK = LOCK_ENTRY('exclusive') + LOCK_ENTRY('shared');
 const REPORTS = '<d:supported-report><d:report><d:sync-collection/></d:report></d:supported-report>';
-const PRIVILEGES = ['read', 'write', 'write-properties', 'write-content', 'unlock', 'bind', 'unbind', 'read-acl']
-  .concat('read-current-user-privilege-set')
-  .map((name) => `<d:privilege><d:${name}/></d:privilege>`)
-  .join('');
 
 const DETAIL = { needs: 'detail' } as const;
 
@@ -70,18 +67,19 @@ const PROPERTIES: readonly LiveProperty[] = [
   dav('getlastmodified', (node) => httpDate(node.mtime.s), { allprop: true }),
   dav('resourcetype', (node) => (node.kind === 'dir' ? '<d:collection/>' : ''), { allprop: true }),
   dav('lockdiscovery', (node, page) => page.locks.activeLocks(page.locks.of(node)), { allprop: true, needs: 'locks' }),
-  dav('supportedlock', () => SUPPORTED_LOCK, { allprop: true }),
+  dav('supportedlock', (node, page) => (page.mayLock(node) ? SUPPORTED_LOCK : ''), { allprop: true }),
   dav('supported-report-set', (node) => (node.kind === 'dir' ? REPORTS : '')),
   dav('sync-token', (node, page) => (node.kind === 'dir' ? escapeText(page.syncToken(node)) : null), { needs: 'head' }),
   dav('quota-available-bytes', (node, page) => page.available(node), { needs: 'usage' }),
   dav('quota-used-bytes', (node) => (node.kind === 'dir' ? String(node.size_bytes) : null)),
-  dav('current-user-privilege-set', () => PRIVILEGES),
+  dav('current-user-privilege-set', (node, page) => page.privileges(node)),
   dav('current-user-principal', (_, page) => page.principal),
-  dav('owner', (_, page) => page.principal),
+  dav('owner', (node, page) => page.ownerPrincipal(node)),
 
   oc('id', (node) => ocId(node.id)),
   oc('fileid', (node) => String(node.id)),
-  oc('permissions', (node) => (node.kind === 'dir' ? DIR_RIGHTS : FILE_RIGHTS)),
+  oc('permissions', (node, page) => page.permissions(node)),
+  { ns: OCS, local: 'share-permissions', value: (node, page) => String(page.access.of(node).node) },
   oc('size', (node) => String(node.size_bytes)),
   oc(
     'checksums',
@@ -91,19 +89,22 @@ const PROPERTIES: readonly LiveProperty[] = [
     DETAIL,
   ),
   oc('favorite', () => '0', { overridable: true }),
-  oc('owner-id', (_, page) => page.userId),
-  oc('owner-display-name', (_, page) => page.userName),
-  oc('share-types', () => ''),
+  oc('owner-id', (node, page) => escapeText(page.ownerId(node))),
+  oc('owner-display-name', (node, page) => escapeText(page.ownerName(node))),
+  oc('share-types', (node, page) => page.shareTypes(node), { needs: 'shares' }),
   oc('downloadURL', () => ''),
   oc('dDC', () => ''),
   oc('data-fingerprint', () => ''),
 
   nc('has-preview', () => 'false'),
+  nc('sharees', (node, page) => page.sharees(node), { needs: 'shares' }),
+  nc('mount-type', (node) => (node.mount === undefined ? '' : 'shared')),
+  nc('is-mount-root', (node) => (node.mount === undefined ? 'false' : 'true')),
   nc('lock', (node, page) => (page.userLock(node) === null ? '0' : '1'), { needs: 'locks' }),
   lockDetail('lock-owner', (lock) => escapeText(lock.userId)),
   lockDetail('lock-owner-displayname', (lock) => escapeText(lock.displayName)),
   // 0 a person, 1 an app, 2 a program holding a WebDAV token.
-  lockDetail('lock-owner-type', () => '2'),
+  lockDetail('lock-owner-type', (lock) => (lock.byUser === true ? '0' : '2')),
   lockDetail('lock-owner-editor', () => ''),
   lockDetail('lock-time', (lock) => String(Math.floor(lock.created_ms / 1000))),
   lockDetail('lock-timeout', (lock) => String(lock.timeout_s)),
@@ -232,6 +233,12 @@ export class PropertyPlan {
     return `${out}</d:response>`;
   }
 
+  /** The values alone, of what the node has. */
+  values(node: NodeRecord, page: PropertyPage): string {
+    const dead = page.dead(node);
+    return this.#steps.map((step) => writeValue(step, node, page, dead) ?? '').join('');
+  }
+
   #names(href: string, node: NodeRecord, page: PropertyPage): string {
     const dead = page.dead(node);
     const props: string[] = [];
@@ -279,8 +286,7 @@ const NO_DEAD: readonly DeadProperty[] = [];
 /** What the plan needs for the nodes of one page. */
 export class PropertyPage {
   readonly locks: LockView;
-  readonly userId: string;
-  readonly userName: string;
+  readonly access: Access;
   readonly ownUserId: string;
   readonly principal: string;
   readonly #tx: MetadataRead;
@@ -289,22 +295,37 @@ export class PropertyPage {
   #dead: ReadonlyMap<NodeId, readonly DeadProperty[]> = new Map();
   #usage: Usage | null = null;
   #head: { readonly seq: number; readonly epoch: string } | null = null;
+  readonly #own: { readonly rootId: NodeId; readonly name: string };
+  readonly #displayName: (userId: string) => string;
+  readonly #owners = new Map<NodeId, string>();
+  #shares: ReadonlyMap<NodeId, readonly ShareRecord[]> = new Map();
 
   /** `free_bytes`: what the disk still takes, null = unknown or without end. */
-  constructor(tx: MetadataRead, plan: PropertyPlan, ctx: DavContext, now_ms: number, free_bytes: number | null = null) {
+  constructor(
+    tx: MetadataRead,
+    plan: PropertyPlan,
+    ctx: DavContext,
+    now_ms: number,
+    free_bytes: number | null = null,
+    displayName: (userId: string) => string = (userId) => userId,
+  ) {
     this.#free_bytes = free_bytes;
-    const { userId, displayName, href } = ctx.principal;
+    const { userId, displayName: ownName, href } = ctx.principal;
     this.#tx = tx;
     this.#plan = plan;
-    this.locks = new LockView(tx, ctx.basePath, now_ms);
+    this.locks = new LockView(tx, ctx, userId, now_ms);
+    this.access = new Access(tx, viewerOf(ctx), now_ms);
     this.ownUserId = userId;
-    this.userId = escapeText(userId);
-    this.userName = escapeText(displayName);
+    this.#own = { rootId: ctx.rootId, name: ownName };
+    this.#displayName = displayName;
     this.principal = `<d:href>${escapeText(href ?? `/dav/principals/users/${encodeSegment(userId)}/`)}</d:href>`;
   }
 
   async load(nodes: readonly NodeRecord[]): Promise<void> {
     const { needs } = this.#plan;
+    await this.access.load(nodes);
+    await this.#loadOwners(nodes);
+    if (needs.has('shares')) await this.#loadShares(nodes);
     if (needs.has('dead')) {
       const ids = nodes.filter((node) => node.hasProperties).map((node) => node.id);
       this.#dead = ids.length === 0 ? new Map() : await this.#tx.properties(ids);
@@ -323,6 +344,94 @@ export class PropertyPage {
 
   displayName(node: NodeRecord): string {
     return node.parentId === null ? this.ownUserId : node.name;
+  }
+
+  /** False for what must not even be named: an entry whose share has just ended. */
+  mayRead(node: NodeRecord): boolean {
+    return permits(this.access.of(node), 'read', node);
+  }
+
+  mayLock(node: NodeRecord): boolean {
+    return permits(this.access.of(node), 'lock', node);
+  }
+
+  /** The letters of `oc:permissions`: S whatever is somebody else's, M the entry of a share itself. */
+  permissions(node: NodeRecord): string {
+    const { node: rights, entry } = this.access.of(node);
+    const sharedIn = !this.access.isOwn(node);
+    const mounted = node.mount !== undefined;
+    const key = `${node.kind === 'dir'} ${rights} ${entry} ${sharedIn} ${mounted}`;
+    let text = PERMISSIONS.get(key);
+    if (text === undefined) {
+      text = formatPermissions(this.access.letters(node), { sharedIn, mounted });
+      PERMISSIONS.set(key, text);
+    }
+    return text;
+  }
+
+  /** RFC 3744 section 5.4, as far as our rights say it. */
+  privileges(node: NodeRecord): string {
+    const { node: rights, entry } = this.access.of(node);
+    const isDir = node.kind === 'dir';
+    const names = ['read', 'read-acl', 'read-current-user-privilege-set'];
+    if (has(rights, UPDATE)) names.push('write-properties', ...(isDir ? [] : ['write-content']));
+    if (isDir && has(rights, CREATE)) names.push('bind');
+    if (isDir && has(rights, DELETE)) names.push('unbind');
+    if (this.mayLock(node)) names.push('unlock');
+    if (has(rights, isDir ? UPDATE | CREATE | DELETE : UPDATE) && has(entry, DELETE)) names.push('write');
+    return names.map((name) => `<d:privilege><d:${name}/></d:privilege>`).join('');
+  }
+
+  ownerId(node: NodeRecord): string {
+    return this.#owners.get(node.rootId) ?? this.ownUserId;
+  }
+
+  ownerName(node: NodeRecord): string {
+    const owner = this.#owners.get(node.rootId);
+    return owner === undefined ? this.#own.name : this.#displayName(owner);
+  }
+
+  ownerPrincipal(node: NodeRecord): string {
+    const owner = this.#owners.get(node.rootId);
+    if (owner === undefined) return this.principal;
+    return `<d:href>${escapeText(`/dav/principals/users/${encodeSegment(owner)}/`)}</d:href>`;
+  }
+
+  /** What kinds of shares of the node there are, to whom it may be told. */
+  shareTypes(node: NodeRecord): string {
+    const kinds = new Set((this.#shares.get(node.id) ?? []).map(({ kind }) => shareKindNumber(kind)));
+    return [...kinds].map((kind) => `<oc:share-type>${kind}</oc:share-type>`).join('');
+  }
+
+  sharees(node: NodeRecord): string {
+    let out = '';
+    for (const { kind, recipient } of this.#shares.get(node.id) ?? []) {
+      if (kind === 'link') continue;
+      const name = kind === 'user' ? this.#displayName(recipient) : recipient;
+      out +=
+        `<nc:sharee><nc:id>${escapeText(recipient)}</nc:id><nc:display-name>${escapeText(name)}</nc:display-name>` +
+        `<nc:type>${shareKindNumber(kind)}</nc:type></nc:sharee>`;
+    }
+    return out;
+  }
+
+  async #loadOwners(nodes: readonly NodeRecord[]): Promise<void> {
+    const unknown = new Set<NodeId>();
+    for (const { rootId } of nodes) if (rootId !== this.#own.rootId && !this.#owners.has(rootId)) unknown.add(rootId);
+    if (unknown.size === 0) return;
+    for (const [rootId, userId] of await this.#tx.ownersOf([...unknown])) this.#owners.set(rootId, userId);
+  }
+
+  async #loadShares(nodes: readonly NodeRecord[]): Promise<void> {
+    const out = new Map<NodeId, ShareRecord[]>();
+    const ids = nodes.map((node) => node.id);
+    for (const share of await this.#tx.shares({ kind: 'node', nodeIds: ids })) {
+      if (share.ownerId !== this.ownUserId && share.sharerId !== this.ownUserId) continue;
+      const list = out.get(share.nodeId);
+      if (list === undefined) out.set(share.nodeId, [share]);
+      else list.push(share);
+    }
+    this.#shares = out;
   }
 
   /** RFC 4331: what is left of the quota, and never more than the disk takes. Without either limit it is -3, which is

@@ -1,5 +1,6 @@
 // The beginning every changing method shares: resolve, judge the preconditions, know who writes.
 
+import type { Access, Action } from '../sharing/access.js';
 import type { MetadataRead, NodeRecord, Resolved } from '../storage/metadata/metadata_store.js';
 import { checkPreconditions, ifScopeOf, preconditionsOf } from './conditional.js';
 import type { DavRequest } from './context.js';
@@ -11,13 +12,20 @@ export function holderOf(request: DavRequest): LockHolder {
     userId: request.ctx.principal.userId,
     tokens: request.lockTokens,
     basePath: request.ctx.basePath,
+    rootId: request.ctx.rootId,
     now_ms: request.now_ms,
   };
 }
 
-/** Where the request leads, with its preconditions judged. */
-export async function resolveChecked(request: DavRequest, tx: MetadataRead): Promise<Resolved> {
+/** Where the request leads, with rights and then its preconditions judged: who may not know does not learn from them. */
+export async function resolveChecked(
+  request: DavRequest,
+  tx: MetadataRead,
+  actionFor: Action | ((at: Resolved) => Action),
+  access: Access = request.access(tx),
+): Promise<Resolved> {
   const at = await tx.resolve(request.ctx.rootId, request.path.names);
+  await access.demand(typeof actionFor === 'string' ? actionFor : actionFor(at), at);
   const method = request.req.method ?? '';
   await checkPreconditions(tx, preconditionsOf(request), ifScopeOf(request), request.path, at, method);
   return at;

@@ -4,6 +4,7 @@
 
 import { CloudError } from '../../../errors.js';
 import { parseDepth, parseOverwrite } from '../../../remote/wire/depth.js';
+import type { Access } from '../../sharing/access.js';
 import type {
   ContentRecord,
   LockRecord,
@@ -12,9 +13,9 @@ import type {
   NodeRecord,
   Resolved,
 } from '../../storage/metadata/metadata_store.js';
-import { noParent } from '../commit_upload.js';
+import { aboutNode, noParent } from '../commit_upload.js';
 import type { DavRequest } from '../context.js';
-import { mayChangeMembers, mayRemove } from '../lock_rules.js';
+import { mayChange, mayChangeMembers, mayRemove } from '../lock_rules.js';
 import { ocId } from '../properties.js';
 import { sendEmpty } from '../reply.js';
 import { isAtOrBelow, newName, parseResourcePath, type ResourcePath } from '../resource_path.js';
@@ -29,7 +30,7 @@ interface Outcome {
 export async function copy(request: DavRequest): Promise<void> {
   const depth = parseDepth(request.header('depth'), 'infinity');
   if (depth === 1) throw new CloudError('invalid', 'copying: Depth must be 0 or infinity, found 1');
-  await transfer(request, async (tx, source, target, destination) => {
+  await transfer(request, 'copied', async (tx, { source, target, destination }) => {
     const { node } = target;
     if (node !== null && node.kind !== 'dir' && source.kind !== 'dir') return overwrite(tx, source, node);
     if (node !== null) await tx.remove(node);
@@ -42,10 +43,27 @@ export async function move(request: DavRequest): Promise<void> {
   if (parseDepth(request.header('depth'), 'infinity') !== 'infinity') {
     throw new CloudError('invalid', 'moving: Depth must be infinity or absent');
   }
-  await transfer(request, async (tx, source, target, destination, at) => {
+  await transfer(request, 'moved', async (tx, { source, target, destination, at, access }) => {
+    await access.demand(at.parent?.id === target.parent?.id ? 'rename' : 'remove', at);
     await mayRemove(tx, holderOf(request), at);
-    const kept: readonly LockRecord[] = target.node === null ? [] : await tx.locksOn([target.node.id], request.now_ms);
-    if (target.node !== null) await tx.remove(target.node);
+    const { node } = target;
+    if (source.mount !== undefined) {
+      if (node !== null) await tx.remove(node);
+      await tx.move(
+        { ...source, id: source.mount.id },
+        await freshParent(tx, request, destination),
+        newName(destination),
+      );
+      return source;
+    }
+    // A file that is shared, or is somebody else's, stays what it is: it gets the content.
+    if (node !== null && node.kind !== 'dir' && source.kind !== 'dir' && (await mustKeep(tx, node, source))) {
+      const replaced = await overwrite(tx, source, node);
+      await tx.remove(source);
+      return replaced;
+    }
+    const kept: readonly LockRecord[] = node === null ? [] : await tx.locksOn([node.id], request.now_ms);
+    if (node !== null) await tx.remove(node);
     const parent = await freshParent(tx, request, destination);
     const moved = await tx.move(source, parent, newName(destination));
     for (const lock of kept) await tx.addLock({ ...lock, nodeId: moved.id });
@@ -53,39 +71,82 @@ export async function move(request: DavRequest): Promise<void> {
   });
 }
 
-type Act = (
-  tx: MetadataWrite,
-  source: NodeRecord,
-  target: Resolved,
-  destination: ResourcePath,
-  at: Resolved,
-) => Promise<NodeRecord>;
+async function mustKeep(tx: MetadataWrite, target: NodeRecord, source: NodeRecord): Promise<boolean> {
+  if (target.mount !== undefined || target.rootId !== source.rootId) return true;
+  return (await tx.anyShare(target.rootId)) && (await tx.shares({ kind: 'node', nodeIds: [target.id] })).length > 0;
+}
 
-async function transfer(request: DavRequest, act: Act): Promise<void> {
+interface Transfer {
+  readonly source: NodeRecord;
+  readonly at: Resolved;
+  readonly target: Resolved;
+  readonly destination: ResourcePath;
+  readonly access: Access;
+}
+
+type Act = (tx: MetadataWrite, transfer: Transfer) => Promise<NodeRecord>;
+
+async function transfer(request: DavRequest, kind: 'copied' | 'moved', act: Act): Promise<void> {
   const { services, ctx, path, res } = request;
   const destination = destinationOf(request);
   const mayOverwrite = parseOverwrite(request.header('overwrite'));
+  if (path.names.length === 0) {
+    throw new DavFailure(403, 'no_access', 'copying or moving: the root of the tree stays where it is');
+  }
   const outcome = await services.metadata.write(async (tx): Promise<Outcome> => {
-    const at = await resolveChecked(request, tx);
+    const access = request.access(tx);
+    const at = await resolveChecked(request, tx, 'read', access);
     const source = existing(at, path.slash);
-    if (source.parentId === null) {
-      throw new DavFailure(403, 'no_access', 'copying or moving: the root of the tree stays where it is');
-    }
     checkPlaces(path, destination);
     const target = await tx.resolve(ctx.rootId, destination.names);
     if (target.node === null && target.parent === null) throw noParent();
+    checkNodes(source, at, target);
+    await mayReplace(access, source, target);
     if (target.node !== null && !mayOverwrite) {
       throw new DavFailure(412, 'precondition', 'copying or moving: the destination exists and Overwrite is F');
     }
     const holder = holderOf(request);
     if (target.node === null) await mayChangeMembers(tx, holder, target);
-    else await mayRemove(tx, holder, target);
-    return { node: await act(tx, source, target, destination, at), created: target.node === null };
+    else if (target.node.mount === undefined) await mayRemove(tx, holder, target);
+    else await mayChange(tx, holder, target);
+    const node = await act(tx, { source, target, destination, at, access });
+    return { node, created: target.node === null };
   });
+  services.onDone?.({ kind, ctx, ...aboutNode(outcome.node), path: destination.names, from: path.names });
   sendEmpty(res, outcome.created ? 201 : 204, {
     'OC-ETag': outcome.node.etag,
     'OC-FileId': ocId(outcome.node.id),
   });
+}
+
+/** May the destination become something else? */
+async function mayReplace(access: Access, source: NodeRecord, target: Resolved): Promise<void> {
+  const { node } = target;
+  if (node === null) {
+    await access.demand('add', target);
+    return;
+  }
+  await access.demand('read', target);
+  if (node.kind !== 'dir' && source.kind !== 'dir' && source.mount === undefined) {
+    await access.demand('write', target);
+    return;
+  }
+  if (node.mount !== undefined) {
+    throw new DavFailure(403, 'not_permitted', 'copying or moving: the entry of a share cannot be replaced, remove it');
+  }
+  await access.demand('remove', target);
+  await access.demand('add', target);
+}
+
+/** The same as `checkPlaces` for what the paths lead to: one folder can be seen at several places. */
+function checkNodes(source: NodeRecord, at: Resolved, target: Resolved): void {
+  if (target.node?.id === source.id) {
+    throw new DavFailure(403, 'not_permitted', 'copying or moving: source and destination are the same');
+  }
+  const sourceInTarget = at.above.some(({ id }) => id === target.node?.id);
+  if (sourceInTarget || target.ancestors.some(({ id }) => id === source.id)) {
+    throw new DavFailure(409, 'not_permitted', 'copying or moving: source and destination are inside one another');
+  }
 }
 
 function destinationOf(request: DavRequest): ResourcePath {

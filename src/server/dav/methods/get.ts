@@ -10,6 +10,7 @@ import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } fro
 import { escapeText } from '../../../remote/wire/xml.js';
 import type { OpenBlob } from '../../storage/blobs/blob_store.js';
 import type { ContentRecord, NodeRecord, Readable } from '../../storage/metadata/metadata_store.js';
+import { aboutNode } from '../commit_upload.js';
 import { checkIf, ifScopeOf, selectedOf } from '../conditional.js';
 import { contentTypeOf } from '../content_type.js';
 import type { DavRequest } from '../context.js';
@@ -28,12 +29,16 @@ export async function get(request: DavRequest): Promise<void> {
   const { services, ctx, req, res, path } = request;
   const isHead = req.method === 'HEAD';
   const { node, content, members } = await services.metadata.read(async (tx): Promise<Found> => {
-    if (request.ifLists.length > 0) {
-      await checkIf(tx, request.ifLists, ifScopeOf(request), path, await tx.resolve(ctx.rootId, path.names));
-    }
     const found = await tx.readable(ctx.rootId, path.names);
     if (found === null || (path.slash && found.node.kind !== 'dir')) {
       throw new CloudError('not_found', 'reading: nothing is stored at this address');
+    }
+    const access = request.access(tx);
+    if (!access.isOwn(found.node)) {
+      await access.demand('read', { node: found.node, parent: null, ancestors: [], above: [] });
+    }
+    if (request.ifLists.length > 0) {
+      await checkIf(tx, request.ifLists, ifScopeOf(request), path, await tx.resolve(ctx.rootId, path.names));
     }
     const isPage = found.node.kind === 'dir' && !isHead;
     return { ...found, members: isPage ? await tx.children(found.node, null, PAGE_MEMBERS + 1, 'brief') : [] };
@@ -50,8 +55,21 @@ export async function get(request: DavRequest): Promise<void> {
     res.end();
     return;
   }
-  if (node.kind === 'dir') sendPage(request, node, members);
-  else await sendContent(request, node, content);
+  if (node.kind === 'dir') {
+    sendPage(request, node, members);
+    return;
+  }
+  const { link } = ctx;
+  if (link !== undefined && !isHead) {
+    if (link.hideDownload) throw new DavFailure(403, 'no_access', 'reading: this link is not for downloading');
+    if (link.countDownload !== null && !(await link.countDownload())) {
+      throw new DavFailure(403, 'no_access', 'reading: this link has been used as often as it may be');
+    }
+  }
+  await sendContent(request, node, content);
+  if (!isHead && node.rootId !== ctx.rootId) {
+    services.onDone?.({ kind: 'read', ctx, ...aboutNode(node), path: path.names });
+  }
 }
 
 function headersOf(node: NodeRecord): Record<string, string | number> {

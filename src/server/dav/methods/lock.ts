@@ -8,9 +8,9 @@ import { parseDepth } from '../../../remote/wire/depth.js';
 import { DAV, ROOT_XMLNS } from '../../../remote/wire/ns.js';
 import { type LockTimeout, parseTimeout } from '../../../remote/wire/timeout.js';
 import { childOf, writeElement, XML_DECLARATION, type XmlElement } from '../../../remote/wire/xml.js';
-import type { LockRecord, MetadataRead } from '../../storage/metadata/metadata_store.js';
+import type { LockRecord, MetadataRead, NodeRecord } from '../../storage/metadata/metadata_store.js';
 import { readXml } from '../body.js';
-import { noParent } from '../commit_upload.js';
+import { aboutNode, noParent } from '../commit_upload.js';
 import type { DavRequest } from '../context.js';
 import { conflictingLocks, lockedFailure, lockRootHref, locksCovering, mayChangeMembers } from '../lock_rules.js';
 import { activeLock } from '../lock_view.js';
@@ -18,19 +18,25 @@ import { sendBody } from '../reply.js';
 import { newName } from '../resource_path.js';
 import { DavFailure } from '../status.js';
 import { holderOf, resolveChecked } from '../write_access.js';
+import { isUserLock, userLock } from './user_lock.js';
 
 interface Granted {
   readonly lock: LockRecord;
   readonly rootHref: string;
   readonly created: boolean;
+  readonly node: NodeRecord;
 }
 
 export async function lock(request: DavRequest): Promise<void> {
-  const { services, req, res, now_ms } = request;
+  const { services, req, res, now_ms, ctx, path } = request;
+  if (isUserLock(request)) return userLock(request);
   const body = await readXml(req, services.limits.xml);
   const timeout_s = lifeOf(request);
   const granted = body === null ? await refresh(request, timeout_s) : await acquire(request, body, timeout_s);
-  const active = activeLock(granted.lock, granted.rootHref, now_ms);
+  const active = activeLock(granted.lock, granted.rootHref, request.ctx.principal.userId, now_ms);
+  if (body !== null) {
+    services.onDone?.({ kind: 'locked', ctx, ...aboutNode(granted.node), path: path.names });
+  }
   sendBody(
     res,
     granted.created ? 201 : 200,
@@ -53,11 +59,11 @@ async function acquire(request: DavRequest, body: XmlElement, timeout_s: number)
   const depth = parseDepth(request.header('depth'), 'infinity');
   if (depth === 1) throw new CloudError('invalid', 'locking: Depth must be 0 or infinity, found 1');
   return services.metadata.write(async (tx): Promise<Granted> => {
-    const at = await resolveChecked(request, tx);
+    const at = await resolveChecked(request, tx, ({ node }) => (node === null ? 'add' : 'lock'));
     let { node } = at;
     if (node === null && at.parent === null) throw noParent();
     const conflicts = await conflictingLocks(tx, at, scope, depth === 'infinity', now_ms);
-    if (conflicts.length > 0) throw await lockedFailure(tx, ctx.basePath, conflicts, 'no-conflicting-lock');
+    if (conflicts.length > 0) throw await lockedFailure(tx, ctx, conflicts, 'no-conflicting-lock');
     const created = node === null;
     if (node === null) {
       if (at.parent === null) throw noParent();
@@ -77,7 +83,7 @@ async function acquire(request: DavRequest, body: XmlElement, timeout_s: number)
       expires_ms: now_ms + timeout_s * 1000,
     };
     await tx.addLock(lock);
-    return { lock, rootHref: await lockRootHref(tx, ctx.basePath, lock), created };
+    return { lock, rootHref: await lockRootHref(tx, ctx, lock), created, node };
   });
 }
 
@@ -97,10 +103,10 @@ async function refresh(request: DavRequest, timeout_s: number): Promise<Granted>
     );
   }
   return services.metadata.write(async (tx): Promise<Granted> => {
-    const at = await resolveChecked(request, tx);
+    const at = await resolveChecked(request, tx, 'lock');
     if (at.node === null)
       throw new DavFailure(404, 'not_found', 'refreshing a lock: nothing is stored at this address');
-    const covering = await locksCovering(tx, at.node, at.ancestors, now_ms);
+    const covering = await locksCovering(tx, at.node, at.above, now_ms);
     const found = covering.find((lock) => request.lockTokens.includes(lock.token));
     if (found === undefined) {
       throw new DavFailure(
@@ -121,12 +127,13 @@ async function refresh(request: DavRequest, timeout_s: number): Promise<Granted>
       lock: { ...found, timeout_s, expires_ms },
       rootHref: await hrefOfLock(tx, request, found),
       created: false,
+      node: at.node,
     };
   });
 }
 
 function hrefOfLock(tx: MetadataRead, request: DavRequest, lock: LockRecord): Promise<string> {
-  return lockRootHref(tx, request.ctx.basePath, lock);
+  return lockRootHref(tx, request.ctx, lock);
 }
 
 function wanted(body: XmlElement): { readonly scope: 'exclusive' | 'shared'; readonly ownerXml: string } {

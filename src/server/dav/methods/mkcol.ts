@@ -2,7 +2,7 @@
 
 import { attributesOf } from '../attributes.js';
 import { hasBody } from '../body.js';
-import { noParent } from '../commit_upload.js';
+import { aboutNode, noParent } from '../commit_upload.js';
 import type { DavRequest } from '../context.js';
 import { mayChangeMembers } from '../lock_rules.js';
 import { ocId } from '../properties.js';
@@ -12,7 +12,7 @@ import { DavFailure } from '../status.js';
 import { holderOf, resolveChecked } from '../write_access.js';
 
 export async function mkcol(request: DavRequest): Promise<void> {
-  const { services, path, req, res } = request;
+  const { services, ctx, path, req, res } = request;
   if (hasBody(req)) {
     throw new DavFailure(
       415,
@@ -24,12 +24,13 @@ export async function mkcol(request: DavRequest): Promise<void> {
   const name = newName(path);
   const attributes = attributesOf(request);
   const node = await services.metadata.write(async (tx) => {
-    const at = await resolveChecked(request, tx);
+    const at = await resolveChecked(request, tx, 'add');
     if (at.node !== null) throw taken();
     if (at.parent === null) throw noParent();
     await mayChangeMembers(tx, holderOf(request), at);
     return tx.create(at.parent, name, { ...attributes, kind: 'dir' });
   });
+  services.onDone?.({ kind: 'created', ctx, ...aboutNode(node), path: path.names });
   const headers: Record<string, string> = { ETag: node.etag, 'OC-ETag': node.etag, 'OC-FileId': ocId(node.id) };
   if (attributes.mtime !== undefined) headers['X-OC-MTime'] = 'accepted';
   sendEmpty(res, 201, headers);

@@ -7,7 +7,10 @@ export const DAV_CLASSES = '1, 2, 3';
 
 export async function options(request: DavRequest): Promise<void> {
   const { services, ctx, path, res } = request;
-  const { node } = await services.metadata.read((tx) => tx.resolve(ctx.rootId, path.names));
+  const node = await services.metadata.read(async (tx) => {
+    const at = await tx.resolve(ctx.rootId, path.names);
+    return (await request.access(tx).allows('read', at)) ? at.node : null;
+  });
   const allow =
     node === null ? 'OPTIONS, PUT, MKCOL, LOCK' : node.kind === 'dir' ? `${ALWAYS}, REPORT` : `${ALWAYS}, PUT`;
   res.writeHead(200, {

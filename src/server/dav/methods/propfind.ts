@@ -7,6 +7,7 @@ import { type Depth, parseDepth } from '../../../remote/wire/depth.js';
 import { MULTISTATUS_START, MULTISTATUS_TYPE, multistatusEnd } from '../../../remote/wire/multistatus.js';
 import { DAV } from '../../../remote/wire/ns.js';
 import { childOf, elementsOf, type XmlElement } from '../../../remote/wire/xml.js';
+import { has, READ } from '../../sharing/rights.js';
 import type { MetadataRead, NodeRecord } from '../../storage/metadata/metadata_store.js';
 import { readBody, xmlOf } from '../body.js';
 import { checkIf, ifScopeOf } from '../conditional.js';
@@ -91,7 +92,7 @@ class Answer {
     const { request, node, href } = await this.#find(tx);
     const listing = this.#listing(tx);
     await writeNode(listing, href, node);
-    if (this.#depth === 0 || node.kind !== 'dir') return true;
+    if (this.#depth === 0 || node.kind !== 'dir' || this.#isBlind()) return true;
     const members = await tx.children(node, null, PAGE_NODES, this.#plan.detail);
     const isDeep = this.#depth === 'infinity';
     if (members.length < PAGE_NODES && !(isDeep && members.some((member) => member.kind === 'dir'))) {
@@ -133,21 +134,29 @@ class Answer {
   }
 
   #listing(tx: MetadataRead) {
-    const { ctx, now_ms } = this.#request;
+    const { ctx, now_ms, services } = this.#request;
     return {
       tx,
       plan: this.#plan,
-      page: new PropertyPage(tx, this.#plan, ctx, now_ms, this.#free_bytes),
+      page: new PropertyPage(tx, this.#plan, ctx, now_ms, this.#free_bytes, services.displayName),
       out: this.#out,
     };
+  }
+
+  #isBlind(): boolean {
+    const { link } = this.#request.ctx;
+    return link !== undefined && !has(link.rights, READ);
   }
 
   async #find(tx: MetadataRead): Promise<{ request: DavRequest; node: NodeRecord; href: string }> {
     const request = this.#request;
     const { ctx, path } = request;
     const at = await tx.resolve(ctx.rootId, path.names);
+    // Who may only put things in sees that the collection is there, and nothing else.
+    if (!this.#isBlind() || path.names.length > 0) await request.access(tx).demand('read', at);
     await checkIf(tx, request.ifLists, ifScopeOf(request), path, at);
-    const node = existing(at, path.slash);
+    const found = existing(at, path.slash);
+    const node = this.#isBlind() ? { ...found, size_bytes: 0 } : found;
     return { request, node, href: hrefOf(ctx.basePath, path.names, node.kind === 'dir') };
   }
 }

@@ -56,7 +56,7 @@ export async function proppatch(request: DavRequest): Promise<void> {
   const instructions = read(await readXml(req, services.limits.xml));
   const isRefused = instructions.some(({ kind }) => kind === 'refused');
   const node = await services.metadata.write(async (tx) => {
-    const at = await resolveChecked(request, tx);
+    const at = await resolveChecked(request, tx, 'write');
     let node = existing(at, path.slash);
     await mayChange(tx, holderOf(request), at);
     if (isRefused) return node;

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { CloudError } from '../../../errors.js';
 import { decodeName } from '../../../names.js';
-import type { MetadataRead, NewContent } from '../../storage/metadata/metadata_store.js';
+import type { MetadataRead, NewContent, NodeId } from '../../storage/metadata/metadata_store.js';
 import { attributesOf } from '../attributes.js';
 import { bodyOf, readBody } from '../body.js';
 import { ChecksumVerifier, parseChecksums } from '../checksum.js';
@@ -46,7 +46,8 @@ export async function put(request: DavRequest): Promise<void> {
     await services.metadata.read(async (tx) => {
       const at = await tx.resolve(ctx.rootId, path.names);
       await mayUpload(upload, tx, at, now_ms);
-      if (declared_bytes !== null) await mayHold(request, tx, declared_bytes - (at.node?.size_bytes ?? 0));
+      const rootId = at.node?.rootId ?? at.parent?.rootId ?? ctx.rootId;
+      if (declared_bytes !== null) await mayHold(tx, rootId, declared_bytes - (at.node?.size_bytes ?? 0));
     });
   }
 
@@ -62,8 +63,9 @@ export async function put(request: DavRequest): Promise<void> {
   }
 }
 
-async function mayHold(request: DavRequest, tx: MetadataRead, more_bytes: number): Promise<void> {
-  const { used_bytes, quota_bytes } = await tx.usage(request.ctx.rootId);
+/** Room is the owner's, whoever stores. */
+async function mayHold(tx: MetadataRead, rootId: NodeId, more_bytes: number): Promise<void> {
+  const { used_bytes, quota_bytes } = await tx.usage(rootId);
   if (quota_bytes === null || more_bytes <= 0 || used_bytes + more_bytes <= quota_bytes) return;
   throw new CloudError(
     'quota',

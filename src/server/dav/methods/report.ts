@@ -37,6 +37,7 @@ export async function report(request: DavRequest): Promise<void> {
   out.write(MULTISTATUS_START);
   const token = await services.metadata.read(async (tx) => {
     const at = await tx.resolve(ctx.rootId, path.names);
+    await request.access(tx).demand('read', at);
     await checkIf(tx, request.ifLists, ifScopeOf(request), path, at);
     const collection = existing(at, path.slash);
     if (collection.kind !== 'dir') throw unsupported();
@@ -49,15 +50,17 @@ export async function report(request: DavRequest): Promise<void> {
         condition: '<d:valid-sync-token/>',
       });
     }
-    const page = new PropertyPage(tx, query.plan, ctx, request.now_ms, free_bytes);
+    const page = new PropertyPage(tx, query.plan, ctx, request.now_ms, free_bytes, services.displayName);
     await page.load(feed.changes.flatMap((change) => (change.kind === 'present' ? [change.node] : [])));
-    const depth = path.names.length + 1;
+    // The feed tells places in the tree the collection is stored in; the client may see it elsewhere.
+    const depth = at.above.length;
     for (const change of feed.changes) {
-      if (query.onlyMembers && change.path.length !== depth) continue;
-      if (change.kind === 'gone') out.write(statusResponse(hrefOf(ctx.basePath, change.path, false), 404));
-      else {
-        const href = hrefOf(ctx.basePath, change.path, change.node.kind === 'dir');
-        out.write(query.plan.response(href, change.node, page));
+      const below = change.path.slice(depth);
+      if (query.onlyMembers && below.length !== 1) continue;
+      const names = [...path.names, ...below];
+      if (change.kind === 'gone') out.write(statusResponse(hrefOf(ctx.basePath, names, false), 404));
+      else if (page.mayRead(change.node)) {
+        out.write(query.plan.response(hrefOf(ctx.basePath, names, change.node.kind === 'dir'), change.node, page));
       }
     }
     if (feed.more) {

@@ -6,12 +6,27 @@
 // for it in their own tree, a mount: a row that stands for the node. It can be renamed and moved like any other entry.
 
 import type { Name } from '../../../ids.js';
+import { NAME_MAX_BYTES, nameBytes } from '../../../names.js';
 import type { NodeId } from './metadata_store.js';
 
 declare const brand: unique symbol;
 export type ShareId = number & { readonly [brand]: 'ShareId' };
 
 export type ShareKind = 'user' | 'group' | 'link';
+
+/** As the Open Collaboration Services number them. */
+export function shareKindNumber(kind: ShareKind): number {
+  return kind === 'user' ? 0 : kind === 'group' ? 1 : 3;
+}
+
+/** `Plan.ods` -> `Plan (2).ods`. */
+export function numbered(name: Name, n: number, isDir: boolean): Name {
+  const dot = isDir ? -1 : name.lastIndexOf('.');
+  let stem = dot > 0 ? name.slice(0, dot) : (name as string);
+  const end = ` (${n})${dot > 0 ? name.slice(dot) : ''}`;
+  while (stem !== '' && nameBytes(stem + end) > NAME_MAX_BYTES) stem = stem.slice(0, -1);
+  return (stem + end) as Name;
+}
 
 /** accepted: it is in the recipient's tree. declined: the recipient has removed it; it grants nothing. */
 export type RecipientState = 'accepted' | 'declined';

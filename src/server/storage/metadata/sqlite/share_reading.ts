@@ -2,7 +2,7 @@
 // the shares on the way.
 
 import type { NodeId } from '../metadata_store.js';
-import type { ShareFilter, ShareId, ShareKind, ShareRecord } from '../share_records.js';
+import { type ShareFilter, type ShareId, type ShareKind, type ShareRecord, shareKindNumber } from '../share_records.js';
 import type { Connection } from './database.js';
 
 const COLUMNS = `s.id, s.node_id, s.root_id, s.kind, r.user_id, s.sharer_id, s.recipient, s.permissions, s.granted, s.note,
@@ -32,15 +32,9 @@ type ShareRow = [
 ];
 
 /** As the sharing API numbers them. */
-const KINDS: ReadonlyMap<number, ShareKind> = new Map([
-  [0, 'user'],
-  [1, 'group'],
-  [3, 'link'],
-]);
-
-export function shareKindNumber(kind: ShareKind): number {
-  return kind === 'user' ? 0 : kind === 'group' ? 1 : 3;
-}
+const KINDS: ReadonlyMap<number, ShareKind> = new Map(
+  (['user', 'group', 'link'] as const).map((kind) => [shareKindNumber(kind), kind]),
+);
 
 function toShare(row: ShareRow): ShareRecord {
   const token = row[14];

@@ -8,13 +8,22 @@
 import type { Clock } from '../../../../clock.js';
 import { CloudError } from '../../../../errors.js';
 import type { Name } from '../../../../ids.js';
-import { NAME_MAX_BYTES, nameBytes, nameFromSql, nameToSql } from '../../../../names.js';
+import { nameFromSql, nameToSql } from '../../../../names.js';
 import { CREATE, DELETE, SHARE, UPDATE } from '../../../sharing/rights.js';
 import type { LockRecord, NodeId, NodeRecord } from '../metadata_store.js';
-import type { Mount, NewShare, RecipientState, ShareId, SharePatch, ShareRecord } from '../share_records.js';
+import {
+  type Mount,
+  type NewShare,
+  numbered,
+  type RecipientState,
+  type ShareId,
+  type SharePatch,
+  type ShareRecord,
+  shareKindNumber,
+} from '../share_records.js';
 import type { Connection } from './database.js';
 import { KIND_MOUNT } from './rows.js';
-import { type ShareReader, shareKindNumber } from './share_reading.js';
+import type { ShareReader } from './share_reading.js';
 
 /** What of the tree the shares have to change; implemented by the writing transaction. */
 export interface TreeHand {
@@ -490,13 +499,4 @@ export class ShareWriter {
     if (share === null) throw new CloudError('not_found', `share ${id}: there is none of this number (any more)`);
     return share;
   }
-}
-
-/** `Plan.ods` -> `Plan (2).ods`. */
-export function numbered(name: Name, n: number, isDir: boolean): Name {
-  const dot = isDir ? -1 : name.lastIndexOf('.');
-  let stem = dot > 0 ? name.slice(0, dot) : (name as string);
-  const end = ` (${n})${dot > 0 ? name.slice(dot) : ''}`;
-  while (stem !== '' && nameBytes(stem + end) > NAME_MAX_BYTES) stem = stem.slice(0, -1);
-  return (stem + end) as Name;
 }
