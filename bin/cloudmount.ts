@@ -4,20 +4,27 @@
 
 import yargs, { type Argv, type CommandModule } from 'yargs';
 import { CloudError } from '../src/errors.js';
-import { type Command, type Report, toModule } from './cli/command.js';
-import { completeValues } from './cli/complete.js';
+import { type Command, type Runner, toModule } from './cli/command.js';
+import { knownValues } from './cli/complete.js';
 import { CommandError, EXIT, type ExitCode, exitCodeOf } from './cli/exit_codes.js';
-import { note, printJson } from './cli/output.js';
+import { note, printJson, printLine } from './cli/output.js';
 import { packageVersion } from './cli/version.js';
 
-type Loader = (report: Report) => Promise<CommandModule>;
+/** The process that `mount` starts in the background. */
+const DRIVE_PROCESS = 'drive-process';
+
+/** What yargs hands to a completion function. */
+type Done = (completions: string[]) => void;
+type Defaults = (use: (error: Error | null, completions?: string[]) => void) => unknown;
+
+type Loader = (runner: Runner) => Promise<CommandModule>;
 
 /** A command is loaded when it is named, so that none pays for what the others need. */
 const command =
   // biome-ignore lint/suspicious/noExplicitAny: each has options of its own
     (load: () => Promise<Command<any>>): Loader =>
-    async (report) =>
-      toModule(await load(), report);
+    async (runner) =>
+      toModule(await load(), runner);
 
 /** In the order of the help. */
 const COMMANDS: Readonly<Record<string, Loader>> = {
@@ -41,16 +48,22 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   check: command(async () => (await import('./commands/check.js')).check),
   doctor: command(async () => (await import('./commands/doctor.js')).doctor),
   serve: command(async () => (await import('./commands/serve.js')).serve),
-  user: async (report) => (await import('./commands/user.js')).userModule(report),
-  token: async (report) => (await import('./commands/token.js')).tokenModule(report),
+  user: async (runner) => (await import('./commands/user.js')).userModule(runner),
+  token: async (runner) => (await import('./commands/token.js')).tokenModule(runner),
   backup: command(async () => (await import('./commands/backup.js')).backup),
   restore: command(async () => (await import('./commands/backup.js')).restore),
   completion: command(async () => (await import('./commands/completion.js')).completion),
-  'drive-process': command(async () => (await import('./commands/mount.js')).driveProcess),
+  [DRIVE_PROCESS]: command(async () => (await import('./commands/mount.js')).driveProcess),
 };
 const ALIASES: Readonly<Record<string, string>> = { umount: 'unmount' };
 
-async function build(args: readonly string[], report: Report): Promise<Argv> {
+/** What the scripts of `completion` call: this, then the words of the command line, the last one half typed. */
+const COMPLETE = '--get-yargs-completions';
+
+async function build(args: readonly string[], runner: Runner): Promise<Argv> {
+  const { completing } = runner;
+  // yargs answers from inside its parsing and cannot wait there.
+  const values = completing ? await knownValues(args.slice(2)).catch(() => []) : [];
   const program = yargs([...args])
     .scriptName('cloudmount')
     .usage(
@@ -62,27 +75,44 @@ async function build(args: readonly string[], report: Report): Promise<Argv> {
     .strict()
     .recommendCommands()
     .demandCommand(1, 'Say what to do; all commands: cloudmount --help')
-    .completion('complete-values', false, completeValues)
+    .completion('complete-values', false, (_word: string, _line: unknown, defaults: Defaults, done: Done) =>
+      defaults((_error, completions = []) => done([...completions, ...values])),
+    )
     .wrap(Math.min(110, process.stdout.columns ?? 110))
-    .exitProcess(false)
+    .exitProcess(completing)
     .showHelpOnFail(false)
     .epilogue(
       'Exit codes: 0 done, 1 failed, 2 usage, 3 not mounted, 4 offline, 5 login refused, 6 conflict, 7 busy or locked, 8 unfinished, 9 problems found.',
     )
     .fail((message, error) => {
+      // A half typed line is no mistake.
+      if (completing) return;
       throw error ?? new CommandError(EXIT.usage, message);
     });
-  const named = args[0] === undefined ? undefined : (ALIASES[args[0]] ?? args[0]);
+  const word = args[completing ? 2 : 0];
+  const named = word === undefined ? undefined : (ALIASES[word] ?? word);
   const only = named !== undefined && Object.hasOwn(COMMANDS, named) ? COMMANDS[named] : undefined;
-  for (const load of only === undefined ? Object.values(COMMANDS) : [only]) program.command(await load(report));
+  for (const load of only === undefined ? Object.values(COMMANDS) : [only]) {
+    program.command(await load(runner));
+  }
   return program;
 }
 
 async function main(args: readonly string[]): Promise<ExitCode> {
   let code: ExitCode = EXIT.ok;
+  if (args[0] === COMPLETE && args.length <= 3) {
+    // The commands' names are known without loading them all.
+    for (const name of Object.keys(COMMANDS)) {
+      if (name.startsWith(args[2] ?? '') && name !== DRIVE_PROCESS) printLine(name);
+    }
+    return code;
+  }
   try {
-    const program = await build(args, (reported) => {
-      code = reported;
+    const program = await build(args, {
+      report: (reported) => {
+        code = reported;
+      },
+      completing: args[0] === COMPLETE,
     });
     await program.parseAsync();
     return code;

@@ -17,18 +17,23 @@ export interface Command<Options> {
   readonly handler: (options: Options) => CommandResult;
 }
 
-export type Report = (code: ExitCode) => void;
+export interface Runner {
+  report(code: ExitCode): void;
+  /** Only asked what could be typed next: nothing is run. */
+  readonly completing: boolean;
+}
 
-/** A command as yargs wants it; `report` receives the exit code. */
-export function toModule<Options>(command: Command<Options>, report: Report): CommandModule {
+/** A command as yargs wants it. */
+export function toModule<Options>(command: Command<Options>, runner: Runner): CommandModule {
   return {
     command: command.command,
     ...(command.aliases === undefined ? {} : { aliases: command.aliases }),
     describe: command.describe,
     builder: command.builder as (yargs: Argv) => Argv,
     handler: async (options) => {
+      if (runner.completing) return;
       const code = await command.handler(options as unknown as Options);
-      if (code !== undefined) report(code);
+      if (code !== undefined) runner.report(code);
     },
   };
 }
@@ -44,13 +49,13 @@ export function group(
   describe: string,
   // biome-ignore lint/suspicious/noExplicitAny: each has options of its own
   commands: readonly Command<any>[],
-  report: Report,
+  runner: Runner,
 ): CommandModule {
   return {
     command: name,
     describe,
     builder: (yargs: Argv) => {
-      for (const command of commands) yargs.command(toModule(command, report));
+      for (const command of commands) yargs.command(toModule(command, runner));
       return yargs.demandCommand(1, `Say what to do: cloudmount ${name} --help`);
     },
     handler: () => undefined,

@@ -1,5 +1,5 @@
 import type { CommandModule } from 'yargs';
-import { type Command, group, jsonOption, type Report } from '../cli/command.js';
+import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
 import { dataOption } from '../cli/server_options.js';
@@ -76,6 +76,6 @@ const revoke: Command<WithData & { readonly name: string; readonly id: string }>
   },
 };
 
-export function tokenModule(report: Report): CommandModule {
-  return group('token', 'App tokens of the server’s users', [add, list, revoke], report);
+export function tokenModule(runner: Runner): CommandModule {
+  return group('token', 'App tokens of the server’s users', [add, list, revoke], runner);
 }

@@ -1,6 +1,6 @@
 import type { CommandModule } from 'yargs';
 import type { User } from '../../src/server/accounts/account_store.js';
-import { type Command, group, jsonOption, type Report } from '../cli/command.js';
+import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
 import { askNewPassword, confirm, secretFromStdin } from '../cli/prompt.js';
@@ -139,6 +139,6 @@ const quota: Command<WithData & { readonly name: string; readonly size: string }
   },
 };
 
-export function userModule(report: Report): CommandModule {
-  return group('user', 'Users of the server', [add, list, passwd, remove, quota], report);
+export function userModule(runner: Runner): CommandModule {
+  return group('user', 'Users of the server', [add, list, passwd, remove, quota], runner);
 }
