@@ -17,7 +17,7 @@ export interface EmbeddedServerOptions {
 }
 
 const START_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 4_000;
+const STOP_TIMEOUT_MS = 3_300;
 const RESTART_DELAYS_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000];
 /** After so long without a crash the next one counts as the first again. */
 const STEADY_MS = 60_000;
