@@ -22,6 +22,8 @@ export type Step =
   /** A directory and everything below it in one request, all of it deleted here. */
   | { readonly do: 'delete_tree' }
   | { readonly do: 'attributes' }
+  /** A move whose answer was lost: where is it? */
+  | { readonly do: 'confirm' }
   /** A new node that was told to the server under another name (or is gone since), without an answer: is it there? */
   | { readonly do: 'look' };
 

@@ -134,7 +134,7 @@ export class Writeback {
     const timer = this.#sleeping.get(ino);
     if (timer !== undefined) clearTimeout(timer);
     this.#sleeping.delete(ino);
-    if (node.pending === null) {
+    if (node.pending === null && !this.#unconfirmed.has(ino)) {
       this.#ready.delete(ino);
       this.#wake(ino);
       this.#announce();
@@ -254,7 +254,8 @@ export class Writeback {
     for (const ino of this.#ready) {
       if (this.#running.size >= PARALLEL) return;
       const node = this.#o.store.get(ino);
-      if (node === null || node.pending === null || this.#running.has(ino)) {
+      const idle = node !== null && node.pending === null && !this.#unconfirmed.has(ino);
+      if (node === null || idle || this.#running.has(ino)) {
         this.#ready.delete(ino);
         this.#wake(ino);
         continue;
@@ -270,7 +271,7 @@ export class Writeback {
   }
 
   #consider(node: NodeRecord): void {
-    const step = plan(node, this.#context);
+    const step: Step = this.#unconfirmed.has(node.ino) ? { do: 'confirm' } : plan(node, this.#context);
     if (step.do === 'wait') {
       const on = step.on === null ? null : this.#o.store.get(step.on);
       // Waiting for something that has nothing to do would be for ever.
@@ -440,6 +441,8 @@ export class Writeback {
         return this.#deleteTree(node, signal);
       case 'attributes':
         return this.#attributes(node, signal);
+      case 'confirm':
+        return this.#confirmMove(node, signal);
       case 'look':
         return this.#look(node, signal);
       default:
@@ -507,7 +510,6 @@ export class Writeback {
   async #move(node: NodeRecord, over: NodeRecord | null, aside: Name | null, signal: AbortSignal): Promise<void> {
     const from = this.#o.mirror.remotePath(node);
     if (from === null || node.base === null) throw new CloudError('again', `moving "${node.name}": its folder moves`);
-    if (await this.#confirmMove(node, from, signal)) return;
     const slot =
       aside === null ? this.#newPath(node) : { parent: node.base.parent, name: aside, path: sibling(from, aside) };
     if (over !== null && !isStrongEtag(over.baseEtag)) {
@@ -548,19 +550,19 @@ export class Writeback {
     if (over !== null) this.#wake(over.ino);
   }
 
-  /** The answer to an earlier attempt was lost: if the server no longer has the node where it was but has something where
-   * it was to go, the move was done. */
-  async #confirmMove(node: NodeRecord, from: RemotePath, signal: AbortSignal): Promise<boolean> {
+  /** The answer to a move was lost: if the server no longer has the node where it was but has something where it was to
+   * go, the move was done. */
+  async #confirmMove(node: NodeRecord, signal: AbortSignal): Promise<void> {
     const slot = this.#unconfirmed.get(node.ino);
-    if (slot === undefined) return false;
-    const source = await this.#stat(from, signal);
+    const from = this.#o.mirror.remotePath(node);
+    if (slot === undefined) return;
+    const source = from === null ? null : await this.#stat(from, signal);
     const target = source === null ? await this.#stat(slot.path, signal) : null;
     this.#unconfirmed.delete(node.ino);
-    if (target === null || target.kind !== node.kind) return false;
-    if (target.fileid !== null && node.fileid !== null && target.fileid !== node.fileid) return false;
+    if (target === null || from === null || target.kind !== node.kind) return;
+    if (target.fileid !== null && node.fileid !== null && target.fileid !== node.fileid) return;
     const occupant = this.#o.store.atBase(slot.parent, slot.name);
     this.#moved(node, from, slot, occupant === node ? null : occupant);
-    return true;
   }
 
   async #delete(node: NodeRecord, signal: AbortSignal): Promise<void> {
