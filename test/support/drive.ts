@@ -184,14 +184,16 @@ export class Drive {
 
   /** Everything that is pending below `path` is on the server when it resolves. A drive that still believes to be
    * offline is given time to find out: `flush` itself does not wait for a network. */
-  async flush(path = ''): Promise<void> {
+  async flush(path = '', bound_s = 80): Promise<void> {
     const target = path === '' ? this.dir : this.path(path);
     const { code, stderr } = await eventually(
       'the drive to be online',
-      () => this.cli(['flush', '--wait', target], { timeout_ms: 110_000 }),
+      () => this.cli(['flush', '--wait', '--timeout', String(bound_s), target], { timeout_ms: (bound_s + 10) * 1000 }),
       (ended) => ended.code !== OFFLINE,
     );
-    if (code !== 0) throw new Error(`flush --wait ${target}: ended with ${code}: ${stderr}`);
+    if (code === 0) return;
+    const queue = await this.cli(['status', this.dir]);
+    throw new Error(`flush --wait ${target}: ended with ${code}: ${stderr}\n${queue.stdout}`);
   }
 
   /** Runs a program in the drive. */

@@ -361,8 +361,11 @@ def op_walk(path):
 
 def op_tree(path, times=False):
     """Everything below `path`: {relative path: [kind, mode, size, sha256 or link target, mtime_ns or None]}."""
+    def refuse(error):
+        raise error
+
     out = {}
-    for folder, dirs, files in os.walk(path):
+    for folder, dirs, files in os.walk(path, onerror=refuse):
         for name in dirs + files:
             full = os.path.join(folder, name)
             s = os.lstat(full)
