@@ -182,7 +182,12 @@ export async function sameContent(
       { start: 0, end: entry.size_bytes },
       entry.etag,
       async (chunk, offset) => {
-        if (same) same = chunk.equals(await content.file.readAsync(offset, chunk.length));
+        if (!same) return;
+        const mine = await content.file.readAsync(offset, chunk.length).catch((error: unknown) => {
+          if (stillSame()) throw error;
+          return null;
+        });
+        same = mine !== null && chunk.equals(mine);
       },
       { signal },
     );
@@ -248,8 +253,13 @@ async function* readContent(
   stillSame: () => boolean,
 ): AsyncGenerator<Buffer> {
   for (let at = start; at < end; at += STEP_BYTES) {
-    const chunk = await content.file.readAsync(at, Math.min(STEP_BYTES, end - at));
-    if (!stillSame()) throw new CloudError('again', `sending "${content.node.name}": it changed meanwhile`);
+    const chunk = await content.file.readAsync(at, Math.min(STEP_BYTES, end - at)).catch((error: unknown) => {
+      // Cut short under the read: a truncate, not damage.
+      if (stillSame()) throw error;
+      return null;
+    });
+    if (chunk === null || !stillSame())
+      throw new CloudError('again', `sending "${content.node.name}": it changed meanwhile`);
     yield chunk;
   }
 }

@@ -23,6 +23,8 @@ import type { SpaceBudget } from './space.js';
 import type { Tree } from './tree.js';
 import { completeFrom, noteSending, sameContent, type UploadServices, upload, wasSentByUs } from './upload.js';
 
+/** Name on the server of what steps aside while names change places. */
+const ASIDE_PREFIX = '.cloudmount-swap-';
 const PARALLEL = 8;
 /** A file that stays open for writing is sent when it has been left alone for this long. */
 const OPEN_IDLE_MS = 8_000;
@@ -322,8 +324,9 @@ export class Writeback {
         if (node === null || node.base === null || node.parent === null || node.inPlace) continue;
         const occupant = this.#o.store.atBase(node.parent, node.name);
         if (occupant === null || occupant.base === null || occupant.parent === null || occupant.inPlace) continue;
+        if (node.base.name.startsWith(ASIDE_PREFIX)) continue; // has stepped aside already
         waiters.delete(ino);
-        this.#start(node, { do: 'move', over: null }, `.cloudmount-swap-${node.ino}` as Name);
+        this.#start(node, { do: 'move', over: null }, `${ASIDE_PREFIX}${node.ino}` as Name);
         return;
       }
     }
@@ -498,6 +501,7 @@ export class Writeback {
       node.dirty &= ~done.sent;
       node.sending = [];
       if (done.unchanged) this.#o.contents.markClean(node);
+      else node.cut_bytes = 0; // changed while it was sent: all bytes that count are here
       node.uploadState = null;
       this.#dropWhatCannotBeSent(node);
       this.#clearError(node);
