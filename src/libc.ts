@@ -188,10 +188,23 @@ export function seekDataHole(fd: number, offset: number, whence: 'data' | 'hole'
 
 const SYNC_FILE_RANGE_WRITE = 2;
 
+/** koffi holds memory for 256 asynchronous calls, and a callback that finds none left ends the process. The pool has four
+ * threads anyway. */
+const WRITEBACKS_AT_ONCE = 16;
+let writebacks = 0;
+const waitingWritebacks: (() => void)[] = [];
+
 /** sync_file_range(2) on a worker thread: starts writing all dirty pages of the file and does not wait for the disk.
- * Of many files, so started, the first fdatasync commits what all of them need. Only a hint: failures are ignored. */
-export function startWriteback(fd: number): Promise<void> {
-  return new Promise((resolve) => native.syncFileRange.async(fd, 0, 0, SYNC_FILE_RANGE_WRITE, () => resolve()));
+ * Of many files, so started, the first fdatasync commits what all of them need. Only a hint: failures are ignored. The
+ * descriptor must stay open until it resolves. */
+export async function startWriteback(fd: number): Promise<void> {
+  if (writebacks >= WRITEBACKS_AT_ONCE) await new Promise<void>((resolve) => waitingWritebacks.push(resolve));
+  else writebacks += 1;
+  await new Promise<void>((resolve) => native.syncFileRange.async(fd, 0, 0, SYNC_FILE_RANGE_WRITE, () => resolve()));
+  // The place goes to the next in line, or is free.
+  const next = waitingWritebacks.shift();
+  if (next === undefined) writebacks -= 1;
+  else next();
 }
 
 export type Advice = 'normal' | 'random' | 'sequential' | 'willneed' | 'dontneed';

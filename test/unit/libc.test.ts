@@ -15,6 +15,7 @@ import {
   seekDataHole,
   setNonBlocking,
   socketpair,
+  startWriteback,
   umount,
 } from '../../src/libc.js';
 
@@ -30,6 +31,12 @@ afterAll(() => {
 });
 
 describe('files', () => {
+  it('any number of writebacks may be started at once', async () => {
+    writeSync(fd, Buffer.alloc(4096, 1), 0, 4096, 0);
+    const all = await Promise.all(Array.from({ length: 1000 }, () => startWriteback(fd)));
+    expect(all).toHaveLength(1000);
+  });
+
   it('fallocate extends, keeps the size on request, and punches holes', () => {
     fallocate(fd, 0, 0, 65536);
     expect(fstatSync(fd).size).toBe(65536);
