@@ -217,6 +217,7 @@ export class Mirror {
     node.baseSize_bytes = entry.size_bytes;
     node.fileid = entry.fileid;
     node.checksum = entry.checksum;
+    if (node.contentDirty) node.cut_bytes = 0; // changed since: all bytes that count are here
   }
 
   #updateRoot(entry: RemoteEntry): void {

@@ -235,6 +235,7 @@ export class Tree {
     this.changed(old);
     this.purgeIfGone(old);
     Object.assign(node, { base, baseEtag, baseSize_bytes, fileid, rightsBits, shared, lockInfo, checksum });
+    node.cut_bytes = 0; // not a byte of the old content counts
     // The server has the old file's attributes and the new one must replace all of them.
     node.dirty |= Dirty.content | Dirty.mtime;
     if (old.mode !== null && old.mode !== node.mode) node.dirty |= Dirty.mode;

@@ -1,0 +1,250 @@
+// One `FakeRemote` used from another process: the child that holds the cache calls, the parent that holds the server
+// answers. So a child may be killed at any moment while the server lives on, with the call that was on its way done.
+
+import type { ChildProcess } from 'node:child_process';
+import { CloudError, type ErrorCode, type ErrorDetails } from '../../src/errors.js';
+import type { RemotePath } from '../../src/ids.js';
+import type {
+  CallOptions,
+  ChangePage,
+  LockInfo,
+  MetaPatch,
+  PosixMeta,
+  Precondition,
+  PutResult,
+  Quota,
+  ReadSink,
+  Remote,
+  RemoteCapabilities,
+  RemoteEntry,
+  RemoteEvents,
+  UploadSession,
+  UploadSource,
+} from '../../src/remote/remote.js';
+import type { FakeRemote } from './fake_remote.js';
+
+interface Request {
+  readonly kind: 'remote';
+  readonly id: number;
+  readonly method: string;
+  readonly args: readonly unknown[];
+}
+
+interface Answer {
+  readonly kind: 'answer';
+  readonly id: number;
+  readonly value?: unknown;
+  readonly error?: { readonly code: ErrorCode; readonly message: string; readonly details: ErrorDetails };
+}
+
+interface Event {
+  readonly kind: 'changed';
+}
+
+export type ToChild = Answer | Event;
+
+const CHUNK_BYTES = 16 * 1024;
+
+/** The child's side. */
+export class ProcessRemote implements Remote {
+  capabilities: RemoteCapabilities;
+  readonly displayUrl = 'fake://server/';
+  readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
+  readonly #watchers = new Set<RemoteEvents>();
+  #ids = 0;
+
+  constructor(capabilities: RemoteCapabilities) {
+    this.capabilities = capabilities;
+    process.on('message', (message: ToChild) => this.#heard(message));
+  }
+
+  async connect(options?: CallOptions): Promise<RemoteCapabilities> {
+    this.capabilities = await this.#call<RemoteCapabilities>('connect', [], options);
+    return this.capabilities;
+  }
+  stat(path: RemotePath, options?: CallOptions): Promise<RemoteEntry> {
+    return this.#call('stat', [path], options);
+  }
+  async *list(path: RemotePath, options?: CallOptions): AsyncIterable<readonly RemoteEntry[]> {
+    yield await this.#call<readonly RemoteEntry[]>('list', [path], options);
+  }
+  async read(
+    path: RemotePath,
+    range: { readonly start: number; readonly end: number },
+    etag: string | null,
+    sink: ReadSink,
+    options?: CallOptions,
+  ): Promise<void> {
+    const bytes = Buffer.from(await this.#call<Uint8Array>('read', [path, range, etag], options));
+    for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+      await sink(bytes.subarray(at, at + CHUNK_BYTES), range.start + at);
+    }
+  }
+  async put(
+    path: RemotePath,
+    source: UploadSource,
+    precondition: Precondition,
+    meta: PosixMeta,
+    session: UploadSession,
+    options?: CallOptions,
+  ): Promise<PutResult> {
+    const parts: Buffer[] = [];
+    for await (const part of source.open(0, source.size_bytes)) parts.push(Buffer.from(part));
+    const bytes = Buffer.concat(parts);
+    const result = await this.#call<PutResult>('put', [path, bytes, source.sha256, precondition, meta], options);
+    session.progress(bytes.length);
+    return result;
+  }
+  mkdir(path: RemotePath, meta: PosixMeta, options?: CallOptions): Promise<PutResult> {
+    return this.#call('mkdir', [path, meta], options);
+  }
+  symlink(path: RemotePath, target: string, precondition: Precondition, options?: CallOptions): Promise<PutResult> {
+    return this.#call('symlink', [path, target, precondition], options);
+  }
+  move(
+    from: RemotePath,
+    to: RemotePath,
+    rule: { readonly overwrite: { readonly etag: string } | null; readonly sourceEtag: string | null },
+    options?: CallOptions,
+  ): Promise<void> {
+    return this.#call('move', [from, to, rule], options);
+  }
+  remove(path: RemotePath, etag: string | null, options?: CallOptions): Promise<void> {
+    return this.#call('remove', [path, etag], options);
+  }
+  setMeta(path: RemotePath, patch: MetaPatch, options?: CallOptions): Promise<void> {
+    return this.#call('setMeta', [path, patch], options);
+  }
+  lock(path: RemotePath, options?: CallOptions): Promise<LockInfo> {
+    return this.#call('lock', [path], options);
+  }
+  refreshLock(path: RemotePath, token: string, options?: CallOptions): Promise<LockInfo> {
+    return this.#call('refreshLock', [path, token], options);
+  }
+  unlock(path: RemotePath, token: string, options?: CallOptions): Promise<void> {
+    return this.#call('unlock', [path, token], options);
+  }
+  quota(options?: CallOptions): Promise<Quota | null> {
+    return this.#call('quota', [], options);
+  }
+  changes(cursor: string | null, options?: CallOptions): Promise<ChangePage> {
+    return this.#call('changes', [cursor], options);
+  }
+  watch(events: RemoteEvents, signal: AbortSignal): void {
+    if (!this.capabilities.push) return;
+    this.#watchers.add(events);
+    signal.addEventListener('abort', () => this.#watchers.delete(events));
+    setImmediate(() => !signal.aborted && events.onConnection(true));
+  }
+  ping(options?: CallOptions): Promise<void> {
+    return this.#call('ping', [], options);
+  }
+  async close(): Promise<void> {}
+
+  #call<T>(method: string, args: readonly unknown[], options: CallOptions | undefined): Promise<T> {
+    const signal = options?.signal;
+    const lockToken = options?.lockToken;
+    this.#ids += 1;
+    const id = this.#ids;
+    return new Promise<T>((resolve, reject) => {
+      const interrupted = () => {
+        this.#waiting.delete(id);
+        reject(new CloudError('interrupted', `${method}: interrupted`));
+      };
+      if (signal?.aborted === true) {
+        interrupted();
+        return;
+      }
+      signal?.addEventListener('abort', interrupted, { once: true });
+      const done = () => signal?.removeEventListener('abort', interrupted);
+      this.#waiting.set(id, {
+        resolve: (value) => {
+          done();
+          resolve(value as T);
+        },
+        reject: (error) => {
+          done();
+          reject(error);
+        },
+      });
+      const request: Request = { kind: 'remote', id, method, args: [...args, { lockToken }] };
+      process.send?.(request);
+    });
+  }
+
+  #heard(message: ToChild): void {
+    if (message.kind === 'changed') {
+      for (const events of this.#watchers) events.onChange();
+      return;
+    }
+    const waiting = this.#waiting.get(message.id);
+    this.#waiting.delete(message.id);
+    const { error } = message;
+    if (error === undefined) waiting?.resolve(message.value);
+    else waiting?.reject(new CloudError(error.code, error.message, error.details));
+  }
+}
+
+/** The parent's side: answers what `child` asks of `remote`. The returned function ends it. */
+export function serveRemote(child: ChildProcess, remote: FakeRemote): () => void {
+  const off = remote.server.onChange(() => {
+    if (remote.capabilities.push) setImmediate(() => send(child, { kind: 'changed' }));
+  });
+  const heard = (message: Request | { readonly kind: string }) => {
+    if (message.kind !== 'remote') return;
+    const { id, method, args } = message as Request;
+    perform(remote, method, args).then(
+      (value) => send(child, { kind: 'answer', id, value }),
+      (error: unknown) => {
+        const { code, message: text, details } = error as CloudError;
+        send(child, { kind: 'answer', id, error: { code: code ?? 'io', message: text, details: details ?? {} } });
+      },
+    );
+  };
+  child.on('message', heard);
+  return () => {
+    off();
+    child.off('message', heard);
+  };
+}
+
+function send(child: ChildProcess, message: ToChild): void {
+  if (child.connected) child.send(message, () => undefined); // it may be killed any time
+}
+
+type Method = (...args: unknown[]) => Promise<unknown>;
+
+async function perform(remote: FakeRemote, method: string, args: readonly unknown[]): Promise<unknown> {
+  if (method === 'list') {
+    const all: RemoteEntry[] = [];
+    const [path, options] = args as [RemotePath, CallOptions];
+    for await (const batch of remote.list(path, options)) all.push(...batch);
+    return all;
+  }
+  if (method === 'read') {
+    const [path, range, etag, options] = args as [RemotePath, { start: number; end: number }, string, CallOptions];
+    const parts: Buffer[] = [];
+    await remote.read(path, range, etag, (chunk) => void parts.push(chunk), options);
+    return Buffer.concat(parts);
+  }
+  if (method === 'put') {
+    const [path, bytes, sha256, precondition, meta, options] = args as [
+      RemotePath,
+      Uint8Array,
+      string,
+      Precondition,
+      PosixMeta,
+      CallOptions,
+    ];
+    const source: UploadSource = {
+      size_bytes: bytes.length,
+      sha256,
+      async *open(start, end) {
+        yield Buffer.from(bytes.subarray(start, end));
+      },
+    };
+    const session: UploadSession = { state: null, save: () => undefined, progress: () => undefined };
+    return remote.put(path, source, precondition, meta, session, options);
+  }
+  return (remote as unknown as Record<string, Method>)[method]?.apply(remote, [...args]);
+}
