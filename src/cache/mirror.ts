@@ -153,6 +153,7 @@ export class Mirror {
   /** The feed has caught up: what was pushed out of its place and not seen again is gone. */
   endOfFeed(): void {
     for (const node of this.#store.limbo()) {
+      if (this.#o.isBusy(node)) continue; // the end of the next page decides
       node.limbo = 'none';
       this.#store.save(node);
       this.gone(node);
