@@ -198,12 +198,32 @@ const waitingWritebacks: (() => void)[] = [];
  * Of many files, so started, the first fdatasync commits what all of them need. Only a hint: failures are ignored. The
  * descriptor must stay open until it resolves. */
 export async function startWriteback(fd: number): Promise<void> {
-  if (writebacks >= WRITEBACKS_AT_ONCE) await new Promise<void>((resolve) => waitingWritebacks.push(resolve));
-  else writebacks += 1;
-  await new Promise<void>((resolve) => native.syncFileRange.async(fd, 0, 0, SYNC_FILE_RANGE_WRITE, () => resolve()));
-  // The place goes to the next in line, or is free.
-  const next = waitingWritebacks.shift();
-  if (next === undefined) writebacks -= 1;
+  await turn();
+  try {
+    await new Promise<void>((resolve) => native.syncFileRange.async(fd, 0, 0, SYNC_FILE_RANGE_WRITE, () => resolve()));
+  } finally {
+    nextTurn();
+  }
+}
+
+/** koffi holds at most 256 calls on its threads; one more is not refused but ends the process when a native callback
+ * comes in. What may be asked for in any number takes turns, far below that. */
+const CALLS_AT_ONCE = 16;
+let calls = 0;
+const waitingCalls: (() => void)[] = [];
+
+async function turn(): Promise<void> {
+  if (calls < CALLS_AT_ONCE) {
+    calls += 1;
+    return;
+  }
+  await new Promise<void>((resolve) => waitingCalls.push(resolve));
+}
+
+/** Hands the place on, or frees it. */
+function nextTurn(): void {
+  const next = waitingCalls.shift();
+  if (next === undefined) calls -= 1;
   else next();
 }
 

@@ -215,8 +215,11 @@ export class ContentFile {
   /** Starts writing to the disk without waiting for it, so that the syncs of many files share commits. */
   async startSync(): Promise<void> {
     this.retain();
-    await libc.startWriteback(this.fd);
-    this.close();
+    try {
+      await libc.startWriteback(this.fd);
+    } finally {
+      this.close();
+    }
   }
 
   get #name(): string {
