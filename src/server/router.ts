@@ -10,6 +10,8 @@ import { appPasswords } from './api/app_passwords.js';
 import { capabilitiesDocument } from './api/capabilities.js';
 import { landingPage } from './api/landing_page.js';
 import { type OcsVersion, sendOcs } from './api/ocs.js';
+import { SHAREES_PATH, type Sharees } from './api/sharees.js';
+import { SHARES_PATH, type ShareApi, sharesApi } from './api/shares.js';
 import { statusDocument } from './api/status.js';
 import { ocsUser } from './api/user.js';
 import type { Principal } from './auth/authenticator.js';
@@ -37,6 +39,8 @@ export interface RouterServices {
   readonly uploads: UploadHandler;
   readonly push: PushServer;
   readonly metrics: Metrics;
+  readonly shares: ShareApi;
+  readonly sharees: Sharees;
 }
 
 export class Router {
@@ -151,8 +155,16 @@ export class Router {
         return;
       }
     }
+    if (admission.kind === 'user' && SHARES_PATH.test(path)) {
+      await this.#sharesOcs(context, version, path, admission.principal);
+      return;
+    }
     if (context.request.method !== 'GET' && context.request.method !== 'HEAD') {
       sendOcs(context, version, { status: 405, message: 'Only GET is possible here', data: [] });
+      return;
+    }
+    if (admission.kind === 'user' && path === SHAREES_PATH) {
+      sendOcs(context, version, await this.#services.sharees.answer(context, admission.principal.user));
       return;
     }
     if (path === 'cloud/capabilities') {
@@ -168,6 +180,16 @@ export class Router {
       }
     }
     sendOcs(context, version, { status: 404, message: 'There is nothing of this name', data: [] });
+  }
+
+  async #sharesOcs(context: RequestContext, version: OcsVersion, path: string, principal: Principal): Promise<void> {
+    const { method, headers } = context.request;
+    // A page elsewhere cannot send this header: it cannot make a logged-in browser share things.
+    if (method !== 'GET' && method !== 'HEAD' && headers['ocs-apirequest'] !== 'true') {
+      sendOcs(context, version, { status: 412, message: 'The header OCS-APIRequest: true is required', data: [] });
+      return;
+    }
+    sendOcs(context, version, await sharesApi(context, principal.user, path, this.#services.shares));
   }
 
   async #tree(context: RequestContext, onPrincipal: (principal: Principal) => void): Promise<void> {

@@ -7,6 +7,7 @@ import type { AccountStore } from './accounts/account_store.js';
 import { SERVER_SCHEMA } from './accounts/open_accounts.js';
 import { SqliteAccounts } from './accounts/sqlite_accounts.js';
 import { storedShares, storedUserFiles } from './accounts/user_files.js';
+import { Sharees } from './api/sharees.js';
 import { Authenticator, type Principal } from './auth/authenticator.js';
 import { ChangeBus } from './changes/change_bus.js';
 import { checkOptions, type ServerLimits, type ServerOptions } from './config.js';
@@ -20,6 +21,8 @@ import { Metrics } from './metrics/metrics.js';
 import { PUSH_PATH, PushServer } from './push/push_server.js';
 import { Router } from './router.js';
 import { ServerLock } from './server_lock.js';
+import { ShareTicker } from './sharing/share_ticker.js';
+import { SharingService } from './sharing/sharing_service.js';
 import { LocalBlobStore } from './storage/blobs/local_blob_store.js';
 import { SqliteDatabase } from './storage/metadata/sqlite/database.js';
 import { SqliteMetadataStore } from './storage/metadata/sqlite/sqlite_metadata_store.js';
@@ -101,6 +104,9 @@ async function start(
     limits: DEFAULT_DAV_LIMITS,
     displayName: (userId: string) => accounts.displayNameOf(userId),
   };
+  const sharing = new SharingService({ metadata, accounts, clock });
+  const ticker = new ShareTicker({ metadata, clock, changes, log });
+  closers.push(() => ticker.close());
   const housekeeping = new Housekeeping({
     dir,
     metadata,
@@ -126,6 +132,8 @@ async function start(
     uploads: new UploadHandler(davServices, uploads),
     push,
     metrics,
+    shares: { sharing, displayName: davServices.displayName },
+    sharees: new Sharees(accounts),
   });
   const principals = new WeakMap<object, Principal>();
   const front = await HttpFront.create({

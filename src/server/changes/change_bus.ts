@@ -75,6 +75,16 @@ export class ChangeBus {
     }
   }
 
+  /** Something changed for somebody, and it is not known for whom: all are told to look. */
+  publishToAll(seq: number): void {
+    const changes = [...this.#channels.keys()].map((userId) => ({ userId, seq, fileIds: [] }));
+    for (const { userId } of changes) {
+      const channel = this.#channels.get(userId);
+      if (channel !== undefined) channel.pending = { seq: Math.max(channel.pending?.seq ?? 0, seq), ids: null };
+    }
+    this.publish(changes);
+  }
+
   close(): void {
     this.#detach();
     for (const channel of this.#channels.values()) clearTimeout(channel.timer ?? undefined);

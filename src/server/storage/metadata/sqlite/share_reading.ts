@@ -98,9 +98,9 @@ function statements(db: Connection) {
       .raw(),
     direct: db
       .prepare<[string, string, number], [number, number]>(
-        `SELECT s.node_id, s.granted FROM shares s JOIN share_people p ON p.share_id = s.id AND p.user_id = ?2
-         WHERE s.node_id IN (SELECT value FROM json_each(?1)) AND p.declined = 0
-         AND (s.expires_ms IS NULL OR s.expires_ms > ?3)`,
+        `SELECT s.node_id, s.granted FROM shares s JOIN share_people p ON p.share_id = s.id AND p.user_id = ?
+         WHERE s.node_id IN (SELECT value FROM json_each(?)) AND p.declined = 0
+         AND (s.expires_ms IS NULL OR s.expires_ms > ?)`,
       )
       .raw(),
     owners: db
@@ -172,7 +172,7 @@ export class ShareReader {
 
   directGrants(userId: string, ids: readonly NodeId[], now_ms: number): ReadonlyMap<NodeId, number> {
     if (ids.length === 0) return new Map();
-    return union(this.#sql.direct.all(JSON.stringify(ids), userId, now_ms));
+    return union(this.#sql.direct.all(userId, JSON.stringify(ids), now_ms));
   }
 
   ownersOf(rootIds: readonly NodeId[]): ReadonlyMap<NodeId, string> {
