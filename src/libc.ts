@@ -188,12 +188,6 @@ export function seekDataHole(fd: number, offset: number, whence: 'data' | 'hole'
 
 const SYNC_FILE_RANGE_WRITE = 2;
 
-/** koffi holds memory for 256 asynchronous calls, and a callback that finds none left ends the process. The pool has four
- * threads anyway. */
-const WRITEBACKS_AT_ONCE = 16;
-let writebacks = 0;
-const waitingWritebacks: (() => void)[] = [];
-
 /** sync_file_range(2) on a worker thread: starts writing all dirty pages of the file and does not wait for the disk.
  * Of many files, so started, the first fdatasync commits what all of them need. Only a hint: failures are ignored. The
  * descriptor must stay open until it resolves. */
