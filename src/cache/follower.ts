@@ -22,6 +22,11 @@ const POLL_MS = 5_000;
 const POLL_PUSHED_MS = 60_000;
 /** Rows applied in one go, so that the kernel's requests are not kept waiting. */
 const APPLY_BATCH = 500;
+/** A walk: a directory is asked for this soon after the one above it was listed. */
+const WALK_MS = 60_000;
+/** Listings at a time, and how far ahead to look for directories. */
+const WALK_AHEAD = 12;
+const WALK_PAGE = 64;
 
 export interface FollowerOptions {
   readonly remote: Remote;
@@ -104,6 +109,7 @@ export class Follower {
       if (dir.listed_ms > 0 || this.#mirrored) return;
       this.#o.connection.require(`listing "${dir.name}"`);
     }
+    this.#foresee(dir);
     const work = this.#refresh(dir).catch((error: unknown) => {
       // What we had is better than nothing when the network goes away; a listing that was never had is an error.
       this.#o.connection.suspect(error);
@@ -139,6 +145,28 @@ export class Follower {
     if (dir.listed_ms === 0) return false;
     if (this.#o.remote.capabilities.changeFeed) return true; // the first full listing is on its way
     return this.#o.clock.now_ms() - dir.listed_ms < this.#o.dirCacheTime_ms;
+  }
+
+  /** Somebody lists this directory soon after the one above it: a walk. What comes next in it is listed ahead, several
+   * at a time, so that a walk costs a round trip per level and not per directory. */
+  #foresee(dir: NodeRecord): void {
+    const above = dir.parent === null ? null : this.#o.store.get(dir.parent);
+    if (above === null || this.#o.clock.now_ms() - above.listed_ms > WALK_MS) return;
+    let room = WALK_AHEAD - this.#listing.size;
+    let after: number = dir.ino;
+    while (room > 0) {
+      const page = this.#o.store.members(above.ino, after, WALK_PAGE);
+      for (const next of page) {
+        if (room <= 0) return;
+        if (!next.isDir || this.#isFresh(next) || this.#listing.has(next.ino)) continue;
+        room -= 1;
+        this.#refresh(next).catch((error: unknown) => {
+          this.#o.log.debug({ err: error }, 'listing ahead of a walk failed; the walk will ask itself');
+        });
+      }
+      if (page.length < WALK_PAGE) return;
+      after = page.at(-1)?.ino ?? after;
+    }
   }
 
   /** Lists one directory; callers that come meanwhile share it. */

@@ -13,7 +13,9 @@ import { type ConflictNote, Dirty, NodeRecord, type Sending } from './node.js';
 
 const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
 const LIMBO = ['none', 'follow', 'stay'] as const;
-const LRU_NODES = 40_000;
+const LRU_NODES = 8_000;
+/** Removed nodes that the kernel may still ask about: an open directory outlives its name. */
+const GHOSTS = 512;
 
 type SqlName = string | Buffer;
 
@@ -125,6 +127,7 @@ const COLUMNS = [
 export class NodeStore {
   readonly #db: Database;
   readonly #recent = new LRUCache<number, NodeRecord>({ max: LRU_NODES });
+  readonly #ghosts = new LRUCache<number, NodeRecord>({ max: GHOSTS });
   readonly #live = new Map<number, WeakRef<NodeRecord>>();
   readonly #gone = new FinalizationRegistry<number>((ino) => {
     if (this.#live.get(ino)?.deref() === undefined) this.#live.delete(ino);
@@ -173,8 +176,8 @@ export class NodeStore {
 
   /** Throws `stale` for an inode that no longer exists. */
   must(ino: Ino): NodeRecord {
-    const node = this.get(ino);
-    if (node === null) throw new CloudError('stale', `inode ${ino} no longer exists`);
+    const node = this.get(ino) ?? this.#ghosts.get(ino);
+    if (node === undefined) throw new CloudError('stale', `inode ${ino} no longer exists`);
     return node;
   }
 
@@ -231,6 +234,7 @@ export class NodeStore {
   remove(node: NodeRecord): void {
     this.#touched?.add(node);
     this.#run('removing a node', 'DELETE FROM node WHERE ino = ?', [node.ino]);
+    this.#ghosts.set(node.ino, node);
     this.#recent.delete(node.ino);
     this.#live.delete(node.ino);
   }
@@ -295,8 +299,9 @@ export class NodeStore {
     return this.#load('SELECT * FROM node WHERE lock IS NOT NULL');
   }
 
-  unlinkedWithoutBase(): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE parent IS NULL AND base_parent IS NULL AND ino > 1 AND limbo = 0');
+  /** No longer in the drive, some of them still on the server. */
+  unlinked(): NodeRecord[] {
+    return this.#load('SELECT * FROM node WHERE parent IS NULL AND ino > 1 AND limbo = 0');
   }
 
   /** Files with cached bytes, least recently used first. */
