@@ -101,7 +101,8 @@ async function transfer(request: DavRequest, kind: 'copied' | 'moved', act: Act)
     const target = await tx.resolve(ctx.rootId, destination.names);
     if (target.node === null && target.parent === null) throw noParent();
     checkNodes(source, at, target);
-    await mayReplace(access, source, target);
+    const isRename = kind === 'moved' && at.parent?.id === target.parent?.id;
+    await mayReplace(access, source, target, isRename);
     if (target.node !== null && !mayOverwrite) {
       throw new DavFailure(412, 'precondition', 'copying or moving: the destination exists and Overwrite is F');
     }
@@ -119,11 +120,11 @@ async function transfer(request: DavRequest, kind: 'copied' | 'moved', act: Act)
   });
 }
 
-/** May the destination become something else? */
-async function mayReplace(access: Access, source: NodeRecord, target: Resolved): Promise<void> {
+/** May the destination become something else? A new name for an entry where it is adds nothing. */
+async function mayReplace(access: Access, source: NodeRecord, target: Resolved, isRename: boolean): Promise<void> {
   const { node } = target;
   if (node === null) {
-    await access.demand('add', target);
+    if (!isRename) await access.demand('add', target);
     return;
   }
   await access.demand('read', target);

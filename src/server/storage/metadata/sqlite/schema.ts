@@ -135,5 +135,10 @@ export const METADATA_SCHEMA: SchemaModule = {
     ) WITHOUT ROWID;
     CREATE INDEX share_people_by_user ON share_people (user_id);
     `,
+    // When what a share grants has to be looked at again: its own end, or that of one it was handed on from.
+    `
+    ALTER TABLE shares ADD COLUMN until_ms INTEGER;
+    UPDATE shares SET until_ms = expires_ms;
+    `,
   ],
 };

@@ -93,14 +93,14 @@ function statements(db: Connection) {
            UNION ALL SELECT up.origin, n.id, n.parent_id FROM up JOIN nodes n ON n.id = up.parent_id)
          SELECT up.origin, s.granted FROM up JOIN shares s ON s.node_id = up.id
          JOIN share_people p ON p.share_id = s.id AND p.user_id = ?
-         WHERE p.declined = 0 AND (s.expires_ms IS NULL OR s.expires_ms > ?)`,
+         WHERE p.declined = 0 AND (s.until_ms IS NULL OR s.until_ms > ?)`,
       )
       .raw(),
     direct: db
       .prepare<[string, string, number], [number, number]>(
         `SELECT s.node_id, s.granted FROM shares s JOIN share_people p ON p.share_id = s.id AND p.user_id = ?
          WHERE s.node_id IN (SELECT value FROM json_each(?)) AND p.declined = 0
-         AND (s.expires_ms IS NULL OR s.expires_ms > ?)`,
+         AND (s.until_ms IS NULL OR s.until_ms > ?)`,
       )
       .raw(),
     owners: db

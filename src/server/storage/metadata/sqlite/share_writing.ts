@@ -73,7 +73,7 @@ function statements(db: Connection) {
       `UPDATE shares SET permissions = ?, note = ?, label = ?, expires_ms = ?, suspended = ?, token = ?, password_hash = ?,
         hide_download = ?, max_downloads = ? WHERE id = ?`,
     ),
-    grant: db.prepare<[number, number]>('UPDATE shares SET granted = ? WHERE id = ?'),
+    grant: db.prepare<[number, number | null, number]>('UPDATE shares SET granted = ?, until_ms = ? WHERE id = ?'),
     remove: db.prepare<[number]>('DELETE FROM shares WHERE id = ?'),
     addPerson: db.prepare<[number, string]>(
       'INSERT INTO share_people (share_id, user_id, declined) VALUES (?, ?, 0) ON CONFLICT DO NOTHING',
@@ -334,13 +334,23 @@ export class ShareWriter {
     const changed = new Set<NodeId>();
     for (const share of shares) {
       const now = granted.get(share.id) ?? 0;
-      if (now === share.granted) continue;
-      this.#sql.grant.run(now, share.id);
-      changed.add(share.nodeId);
+      this.#sql.grant.run(now, this.#until(share, shares, now_ms), share.id);
+      if (now !== share.granted) changed.add(share.nodeId);
     }
     this.#settleMounts(rootId, shares, people, granted, changed);
     this.#retell(changed);
     this.#dropLocks(rootId, now_ms);
+  }
+
+  /** A share handed on counts until anything above it expires; then it is settled anew, within a second. */
+  #until(share: ShareRecord, shares: readonly ShareRecord[], now_ms: number): number | null {
+    if (share.sharerId === share.ownerId) return share.expires_ms;
+    const above = new Set(this.#tree.lineage(share.nodeId).map((node) => node.id));
+    let until = Number.POSITIVE_INFINITY;
+    for (const { nodeId, expires_ms } of shares) {
+      if (expires_ms !== null && expires_ms > now_ms && above.has(nodeId)) until = Math.min(until, expires_ms);
+    }
+    return until === Number.POSITIVE_INFINITY ? share.expires_ms : until;
   }
 
   #people(rootId: NodeId): ReadonlyMap<number, readonly Person[]> {
