@@ -208,8 +208,9 @@ class DavfsMount implements Target {
     // mount.davfs works as the user davfs2 and wants its folder group-writable.
     await must('chown', ['root:davfs2', cache]);
     await must('chmod', ['1775', cache]);
-    // The cache large enough for the files read, as the others have it; n_cookies and the rest are its defaults.
-    await writeFile(join(base, 'davfs2.conf'), `cache_dir ${cache}\ncache_size 4000\nask_auth 1\n`);
+    // The cache large enough for the files read, as the others have it. The buffer, because newer kernels ask for more
+    // of a directory at once than its default takes. The rest are its defaults.
+    await writeFile(join(base, 'davfs2.conf'), `cache_dir ${cache}\ncache_size 4000\nbuf_size 1024\nask_auth 1\n`);
     await target.#mount();
     return target;
   }
