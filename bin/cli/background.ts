@@ -6,7 +6,6 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DriveConfig, parseDriveConfig } from '../../src/daemon/drive_config.js';
-import { startDriveProcess } from '../../src/daemon/drive_process.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
 import { privateDir, type UserDirs } from '../../src/daemon/user_dirs.js';
 import { CloudError } from '../../src/errors.js';
@@ -111,6 +110,8 @@ export async function keepDrive(config: DriveConfig, dirs: UserDirs, onReady: ()
     },
   });
   try {
+    // Not at the top: the command that only starts a background process does not pay for loading a drive.
+    const { startDriveProcess } = await import('../../src/daemon/drive_process.js');
     const running = await startDriveProcess(config, { dirs, version: packageVersion(), userAgent: userAgent() });
     flushLog = () => running.logFile.flushSync();
     stop = (reason) => void running.stop(reason);

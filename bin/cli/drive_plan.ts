@@ -60,14 +60,14 @@ export async function resolveLogin(spec: string, options: LoginOptions, context:
 
 async function savedLogin(account: Account, options: LoginOptions, context: Context): Promise<Login> {
   const password = (await givenPassword(options)) ?? (await context.credentials.get(account));
-  return {
-    account: account.name,
-    url: account.url,
-    user: options.user ?? account.user,
-    password,
-    tls: { ...account.tls, ...tlsOf(options) },
-    ...(account.serverDir === undefined ? {} : { identity: localIdentity(account.user, account.serverDir) }),
-  };
+  const login = loginOf(account, password);
+  return { ...login, user: options.user ?? account.user, tls: { ...account.tls, ...tlsOf(options) } };
+}
+
+export function loginOf(account: Account, password: string): Login {
+  const { name, url, user, tls, serverDir } = account;
+  const identity = serverDir === undefined ? {} : { identity: localIdentity(user, serverDir) };
+  return { account: name, url, user, password, tls, ...identity };
 }
 
 /** The server of `up` is known by its data folder: its port may be another one tomorrow. */

@@ -1,6 +1,9 @@
+import type { Account } from '../../src/daemon/accounts/account_book.js';
 import type { Listed } from '../../src/daemon/drive_methods.js';
+import { runningMounts } from '../../src/daemon/mount_registry.js';
 import { type Command, jsonOption } from '../cli/command.js';
-import { commandContext } from '../cli/context.js';
+import { type Context, commandContext } from '../cli/context.js';
+import { loginOf, planDrive } from '../cli/drive_plan.js';
 import { EXIT } from '../cli/exit_codes.js';
 import { drivesFor, withDrive } from '../cli/find_drive.js';
 import { printable, printJson, printLine } from '../cli/output.js';
@@ -16,7 +19,10 @@ export const check: Command<Options> = {
   describe: 'Verify every invariant of a drive’s cache: tree, queue, contents',
   builder: (yargs) =>
     yargs
-      .positional('drive', { type: 'string', describe: 'A mount point or an account [default: all drives]' })
+      .positional('drive', {
+        type: 'string',
+        describe: 'A mount point, or an account, mounted or not [default: all drives]',
+      })
       .options({
         content: { type: 'boolean', default: true, describe: 'Read all cached contents and compare checksums' },
         ...jsonOption,
@@ -24,21 +30,46 @@ export const check: Command<Options> = {
       .example('$0 check', '')
       .example('$0 check --no-content ~/Cloud', 'Only the records, fast'),
   handler: async ({ drive, content, json }) => {
-    const { dirs } = commandContext();
-    const results: { mountPoint: string; problems: readonly string[]; total: number }[] = [];
-    for (const mount of await drivesFor(dirs, drive)) {
-      const { items, total } = (await withDrive(dirs, mount, (client) =>
-        client.call('check', { content }),
-      )) as Listed<string>;
-      results.push({ mountPoint: mount.mountPoint, problems: items, total });
-    }
+    const context = commandContext();
+    const account = drive === undefined ? null : await context.accounts.get(drive);
+    const mounts = await runningMounts(context.dirs);
+    const isMounted = account === null || mounts.some((mount) => mount.account === account.name);
+    const results = isMounted
+      ? await checkMounted(context, drive, content)
+      : [await checkUnmounted(context, account, content)];
     if (json) printJson(results);
     else {
-      for (const { mountPoint, problems, total } of results) {
-        printLine(`${printable(mountPoint)}: ${total === 0 ? 'no problem found' : `${total} problems`}`);
+      for (const { account: name, mountPoint, problems, total } of results) {
+        printLine(
+          `${printable(mountPoint ?? `${name} (not mounted)`)}: ${total === 0 ? 'no problem found' : `${total} problems`}`,
+        );
         for (const problem of problems) printLine(`  ${printable(problem)}`);
       }
     }
     return results.some((result) => result.total > 0) ? EXIT.problems : EXIT.ok;
   },
 };
+
+interface Result {
+  readonly account: string;
+  readonly mountPoint: string | null;
+  readonly problems: readonly string[];
+  readonly total: number;
+}
+
+async function checkMounted({ dirs }: Context, drive: string | undefined, content: boolean): Promise<Result[]> {
+  const results: Result[] = [];
+  for (const mount of await drivesFor(dirs, drive)) {
+    const found = await withDrive(dirs, mount, (client) => client.call('check', { content }));
+    const { items, total } = found as Listed<string>;
+    results.push({ account: mount.account, mountPoint: mount.mountPoint, problems: items, total });
+  }
+  return results;
+}
+
+async function checkUnmounted(context: Context, account: Account, content: boolean): Promise<Result> {
+  const { checkClosedCache } = await import('../../src/daemon/closed_cache.js');
+  const config = await planDrive(loginOf(account, ''), '/', {}, context);
+  const problems = await checkClosedCache(config, { content });
+  return { account: account.name, mountPoint: null, problems, total: problems.length };
+}
