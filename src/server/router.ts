@@ -25,6 +25,7 @@ import { type Location, locate } from './locations.js';
 import type { Metrics } from './metrics/metrics.js';
 import type { PushServer } from './push/push_server.js';
 import { sendBody, sendEmpty, sendHtml, sendJson, sendMethodNotAllowed, sendText, sendXml } from './respond.js';
+import type { PublicFace } from './sharing/public_face.js';
 import type { MetadataStore } from './storage/metadata/metadata_store.js';
 import type { UploadHandler } from './uploads/upload_handler.js';
 
@@ -41,6 +42,7 @@ export interface RouterServices {
   readonly metrics: Metrics;
   readonly shares: ShareApi;
   readonly sharees: Sharees;
+  readonly publicFace: PublicFace;
 }
 
 export class Router {
@@ -54,6 +56,7 @@ export class Router {
   async handle(context: RequestContext, onPrincipal: (principal: Principal) => void): Promise<void> {
     try {
       if (await this.#plain(context, onPrincipal)) return;
+      if (await this.#services.publicFace.handle(context)) return;
       await this.#tree(context, onPrincipal);
     } catch (error) {
       sendError(context.response, error, context.log);

@@ -21,6 +21,8 @@ import { Metrics } from './metrics/metrics.js';
 import { PUSH_PATH, PushServer } from './push/push_server.js';
 import { Router } from './router.js';
 import { ServerLock } from './server_lock.js';
+import { PublicFace } from './sharing/public_face.js';
+import { PublicLinks } from './sharing/public_links.js';
 import { ShareTicker } from './sharing/share_ticker.js';
 import { SharingService } from './sharing/sharing_service.js';
 import { LocalBlobStore } from './storage/blobs/local_blob_store.js';
@@ -124,16 +126,24 @@ async function start(
     databaseBytes: () => databaseBytes(dir),
     passwordChecks: () => authenticator.verifications,
   });
+  const dav = createDavHandler(davServices);
+  const links = new PublicLinks({
+    metadata,
+    accounts,
+    clock,
+    ...(options.throttle === undefined ? {} : { throttle: options.throttle }),
+  });
   const router = new Router({
     accounts,
     guard: new Guard(authenticator, metrics),
     metadata,
-    dav: createDavHandler(davServices),
+    dav,
     uploads: new UploadHandler(davServices, uploads),
     push,
     metrics,
     shares: { sharing, displayName: davServices.displayName },
     sharees: new Sharees(accounts),
+    publicFace: new PublicFace(links, dav, metadata),
   });
   const principals = new WeakMap<object, Principal>();
   const front = await HttpFront.create({

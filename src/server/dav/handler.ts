@@ -26,7 +26,7 @@ import { proppatch } from './methods/proppatch.js';
 import { put } from './methods/put.js';
 import { report } from './methods/report.js';
 import { unlock } from './methods/unlock.js';
-import { parseResourcePath, targetPath } from './resource_path.js';
+import { parseResourcePath, ROOT, targetPath } from './resource_path.js';
 import { DavFailure, sendError } from './status.js';
 
 export type { UploadCommit, UploadResult } from './commit_upload.js';
@@ -94,5 +94,6 @@ async function dispatch(
   }
   const path = parseResourcePath([ctx.basePath, ...(ctx.aliases ?? [])], targetPath(req.url ?? '/'));
   if (path === null) throw new DavFailure(404, 'not_found', 'using a resource: the address is outside of this tree');
-  await method(new DavRequest(services, req, res, ctx, path));
+  // What a tree begins with may be a single file (of a public link): the slash belongs to the address of the tree.
+  await method(new DavRequest(services, req, res, ctx, path.names.length === 0 ? ROOT : path));
 }

@@ -16,6 +16,9 @@ export interface ResourcePath {
   readonly [parsed]: true;
 }
 
+/** The root of the tree, without a slash. */
+export const ROOT: ResourcePath = { names: [], slash: false } as unknown as ResourcePath;
+
 const baseCache = new Map<string, readonly Name[]>();
 
 function baseSegments(base: string): readonly Name[] {

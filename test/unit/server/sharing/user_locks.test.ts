@@ -1,6 +1,7 @@
 // Locks of people: as Nextcloud's clients take them, seen and respected through shares, and broken only by who may.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Clock, systemClock } from '../../../../src/clock.js';
 import { type ShareWorld, shareWorld } from './share_world.js';
 
 const USER_LOCK = { 'X-User-Lock': '1' };
@@ -10,7 +11,8 @@ const PATCH =
   '<d:propertyupdate xmlns:d="DAV:"><d:set><d:prop><x:y xmlns:x="urn:x">1</x:y></d:prop></d:set></d:propertyupdate>';
 
 let now_ms = Date.UTC(2030, 0, 1);
-const clock = {
+const clock: Clock = {
+  ...systemClock,
   now_ms: () => now_ms,
   timestamp: () => ({ s: Math.floor(now_ms / 1000), ns: 0 }),
 };

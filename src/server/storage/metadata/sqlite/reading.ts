@@ -263,7 +263,8 @@ export class SqliteRead implements MetadataRead {
     }
     if (last < 0) {
       const root = this.nodeSync(rootId);
-      return root === null ? null : { node: root, content: null };
+      if (root === null) return null;
+      return { node: root, content: root.contentId === null ? null : await this.content(root.contentId) };
     }
     const row = this.sql.readable.get(parentId, nameToSql(path[last] as Name));
     if (row === undefined || row[4] === KIND_MOUNT) return this.#readableThroughMount(rootId, path);

@@ -1,0 +1,223 @@
+// Public links over HTTP: WebDAV at `/public.php/dav/files/TOKEN/` and `/public.php/webdav/` (user name = token), as
+// Nextcloud has them, and a plain page at `/s/TOKEN` that needs no script.
+
+import type { Name } from '../../ids.js';
+import { encodeSegment } from '../../names.js';
+import { segmentsOfHref } from '../../remote/wire/href.js';
+import { errorBody } from '../../remote/wire/multistatus.js';
+import { escapeText } from '../../remote/wire/xml.js';
+import { CHALLENGE, parseAuthorization } from '../auth/credentials.js';
+import { readBody } from '../dav/body.js';
+import type { DavHandler } from '../dav/handler.js';
+import type { RequestContext } from '../http_context.js';
+import { sendHtml, sendMethodNotAllowed, sendXml } from '../respond.js';
+import type { MetadataStore, NodeRecord } from '../storage/metadata/metadata_store.js';
+import type { LinkAnswer, OpenLink, PublicLinks } from './public_links.js';
+import { CREATE, has, READ } from './rights.js';
+
+const FORM_MAX_BYTES = 8 * 1024;
+const PAGE_MEMBERS = 5000;
+const COOKIE = 'cloudmount-link';
+
+export class PublicFace {
+  readonly #links: PublicLinks;
+  readonly #dav: DavHandler;
+  readonly #metadata: MetadataStore;
+
+  constructor(links: PublicLinks, dav: DavHandler, metadata: MetadataStore) {
+    this.#links = links;
+    this.#dav = dav;
+    this.#metadata = metadata;
+  }
+
+  /** False when the address is none of a public link. */
+  async handle(context: RequestContext): Promise<boolean> {
+    const { segments } = segmentsOfHref(context.path);
+    const [first, second, third, fourth] = segments;
+    if (first === 's' && second !== undefined) {
+      await this.#page(context, second, segments.slice(2) as Name[]);
+      return true;
+    }
+    if (first !== 'public.php') return false;
+    if (second === 'dav' && third === 'files' && fourth !== undefined) {
+      await this.#webdav(context, fourth, rawBase(context.path, 4));
+      return true;
+    }
+    if (second === 'webdav') {
+      const credentials = parseAuthorization(context.request.headers.authorization);
+      const token = credentials?.kind === 'basic' ? credentials.user : '';
+      await this.#webdav(context, token, rawBase(context.path, 2));
+      return true;
+    }
+    return false;
+  }
+
+  async #webdav(context: RequestContext, token: string, base: string): Promise<void> {
+    const credentials = parseAuthorization(context.request.headers.authorization);
+    const secret = credentials?.kind === 'basic' && credentials.secret !== '' ? credentials.secret : null;
+    if (token === '') {
+      sendDavError(context, 401, 'The token of the link is required as user name.');
+      return;
+    }
+    const answer = await this.#links.open(token, secret, context.address);
+    switch (answer.kind) {
+      case 'open':
+        await this.#serve(context, answer, base);
+        return;
+      case 'none':
+        sendDavError(context, 404, 'There is no such link, or it has ended.');
+        return;
+      case 'password':
+        sendDavError(context, 401, 'This link needs its password.');
+        return;
+      case 'throttled':
+        context.response.setHeader('Retry-After', String(answer.retryAfter_s));
+        sendDavError(context, 429, 'Too many attempts. Try again later.');
+    }
+  }
+
+  async #serve(context: RequestContext, { share, node, access }: OpenLink, base: string): Promise<void> {
+    const { request, response, id, log, signal } = context;
+    await this.#dav.handle(request, response, {
+      principal: { userId: `link:${share.id}`, displayName: share.label === '' ? 'A public link' : share.label },
+      basePath: base,
+      rootId: node.id,
+      link: access,
+      requestId: id,
+      log,
+      signal,
+      ...(request.headers['user-agent'] === undefined ? {} : { client: request.headers['user-agent'] }),
+    });
+  }
+
+  async #page(context: RequestContext, token: string, path: readonly Name[]): Promise<void> {
+    const { method, headers } = context.request;
+    const isForm = method === 'POST' && path.length === 0;
+    if (method !== 'GET' && method !== 'HEAD' && !isForm) {
+      sendMethodNotAllowed(context, path.length === 0 ? 'GET, HEAD, POST' : 'GET, HEAD');
+      return;
+    }
+    const secret = isForm
+      ? new URLSearchParams((await readBody(context.request, FORM_MAX_BYTES)).toString('utf8')).get('password')
+      : null;
+    const answer = await this.#links.open(token, secret, context.address, cookieOf(headers.cookie));
+    if (answer.kind !== 'open') {
+      this.#sendClosed(context, answer);
+      return;
+    }
+    if (isForm) {
+      const secure = context.origin.startsWith('https:') ? '; Secure' : '';
+      context.response.setHeader(
+        'Set-Cookie',
+        `${COOKIE}=${this.#links.passFor(answer.share)}; Path=/s/${encodeSegment(token)}; HttpOnly; SameSite=Strict${secure}`,
+      );
+      context.response.writeHead(303, {
+        Location: `${context.origin}/s/${encodeSegment(token)}`,
+        'Content-Length': '0',
+      });
+      context.response.end();
+      return;
+    }
+    await this.#sendOpen(context, answer, token, path);
+  }
+
+  async #sendOpen(context: RequestContext, open: OpenLink, token: string, path: readonly Name[]): Promise<void> {
+    const { share, node: top } = open;
+    const mayRead = has(share.granted, READ);
+    const found = await this.#metadata.read(async (tx) => {
+      const { node } = mayRead || path.length === 0 ? await tx.resolve(top.id, path) : { node: null };
+      const members = node?.kind === 'dir' && mayRead ? await tx.children(node, null, PAGE_MEMBERS, 'brief') : [];
+      return { node, members };
+    });
+    const { node, members } = found;
+    if (node === null) {
+      sendPage(context, 404, 'Not found', '<p>There is nothing of this name here.</p>');
+      return;
+    }
+    const base = `/s/${encodeSegment(token)}`;
+    const isDownload = context.query.has('download');
+    if (node.kind !== 'dir' && (path.length > 0 || isDownload)) {
+      context.response.setHeader('Content-Disposition', `attachment; filename*=UTF-8''${encodeSegment(node.name)}`);
+      await this.#serve(context, open, `${base}/`);
+      return;
+    }
+    const title = share.label === '' ? node.name : share.label;
+    const note = share.note === '' ? '' : `<p>${escapeText(share.note)}</p>`;
+    if (!mayRead) {
+      const hint = has(share.granted, CREATE)
+        ? '<p>Files can be put in here with a WebDAV client; they are not shown.</p>'
+        : '';
+      sendPage(context, 200, title, note + hint);
+      return;
+    }
+    const canLoad = !open.access.hideDownload;
+    const list =
+      node.kind === 'dir'
+        ? `<ul>${path.length === 0 ? '' : `<li><a href="${hrefUnder(base, path.slice(0, -1))}">..</a></li>`}${members.map((member) => item(base, path, member, canLoad)).join('')}</ul>`
+        : `<p>${canLoad ? `<a href="${base}?download=1">Download</a>` : 'Not for downloading.'} (${node.size_bytes} bytes)</p>`;
+    sendPage(context, 200, title, note + list);
+  }
+
+  #sendClosed(context: RequestContext, answer: Exclude<LinkAnswer, { readonly kind: 'open' }>): void {
+    switch (answer.kind) {
+      case 'none':
+        sendPage(context, 404, 'Not found', '<p>There is no such link, or it has ended.</p>');
+        return;
+      case 'throttled':
+        context.response.setHeader('Retry-After', String(answer.retryAfter_s));
+        sendPage(context, 429, 'Wait a moment', '<p>There were too many attempts. Try again later.</p>');
+        return;
+      case 'password': {
+        const wrong = answer.wrong ? '<p role="alert">This is not the password.</p>' : '';
+        sendPage(
+          context,
+          answer.wrong ? 403 : 401,
+          'Password',
+          `${wrong}<form method="post"><label>Password of this link <input type="password" name="password" required autofocus></label> <button>Open</button></form>`,
+        );
+      }
+    }
+  }
+}
+
+function item(base: string, path: readonly Name[], member: NodeRecord, canLoad: boolean): string {
+  const name = escapeText(member.name + (member.kind === 'dir' ? '/' : ''));
+  if (member.kind !== 'dir' && !canLoad) return `<li>${name}</li>`;
+  return `<li><a href="${hrefUnder(base, [...path, member.name])}">${name}</a></li>`;
+}
+
+function hrefUnder(base: string, path: readonly Name[]): string {
+  return path.length === 0 ? base : `${base}/${path.map(encodeSegment).join('/')}`;
+}
+
+function sendPage(context: RequestContext, status: number, title: string, body: string): void {
+  const text = escapeText(title);
+  context.response.setHeader('Cache-Control', 'no-store');
+  context.response.setHeader('X-Robots-Tag', 'noindex, nofollow');
+  sendHtml(
+    context,
+    status,
+    `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${text}</title>` +
+      `<style>:root{color-scheme:light dark}body{font:1rem/1.6 system-ui,sans-serif;max-width:48rem;margin:8vh auto;padding:0 1.5rem;overflow-wrap:anywhere}</style>` +
+      `</head><body><h1>${text}</h1>${body}</body></html>\n`,
+  );
+}
+
+function sendDavError(context: RequestContext, status: 401 | 404 | 429, message: string): void {
+  const exception = status === 401 ? 'Sabre\\DAV\\Exception\\NotAuthenticated' : 'Sabre\\DAV\\Exception\\NotFound';
+  const headers: Record<string, string> = status === 401 ? { 'WWW-Authenticate': CHALLENGE } : {};
+  sendXml(context, status, errorBody({ exception, message }), headers);
+}
+
+function cookieOf(header: string | undefined): string | null {
+  for (const part of (header ?? '').split(';')) {
+    const [name, value] = part.trim().split('=');
+    if (name === COOKIE && value !== undefined) return value;
+  }
+  return null;
+}
+
+/** The first `count` segments of the raw path, slashes at both ends. */
+function rawBase(path: string, count: number): string {
+  return `/${path.slice(1).split('/').slice(0, count).join('/')}/`;
+}

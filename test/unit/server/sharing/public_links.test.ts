@@ -1,0 +1,191 @@
+// Public links: what they let in, what they keep in, and what they keep out.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type SharedItem, type ShareWorld, shareWorld } from './share_world.js';
+
+let world: ShareWorld;
+let count = 0;
+
+beforeAll(async () => {
+  world = await shareWorld();
+  await world.dav('anna', 'PUT', 'secret.txt', { body: 'secret' });
+});
+afterAll(() => world.close());
+
+async function link(
+  params: Record<string, string> = {},
+  file = '',
+): Promise<SharedItem & { readonly base: string; readonly f: string }> {
+  const f = `P${++count}`;
+  await world.dav('anna', 'MKCOL', f);
+  await world.dav('anna', 'MKCOL', `${f}/sub`);
+  await world.dav('anna', 'PUT', `${f}/a.txt`, { body: 'public' });
+  const item = await world.share('anna', file === '' ? f : `${f}/${file}`, { shareType: '3', ...params });
+  return { ...item, base: `/public.php/dav/files/${item.token}/`, f };
+}
+
+const depth1 = { headers: { Depth: '1' } };
+
+test('a link lets see and load what is in its folder, without an account', async () => {
+  const { base, token, url } = await link();
+  expect(token).toMatch(/^[A-Za-z0-9_-]{32}$/);
+  expect((await world.raw(null, 'GET', `${base}a.txt`)).text).toBe('public');
+  expect((await world.raw(null, 'PROPFIND', base, depth1)).text).toContain(`${base}a.txt`);
+  expect((await world.raw(`${token}:`, 'GET', '/public.php/webdav/a.txt')).text).toBe('public');
+  expect((await world.raw(null, 'PUT', `${base}b.txt`, { body: 'x' })).status).toBe(403);
+  expect((await world.raw(null, 'DELETE', `${base}a.txt`)).status).toBe(403);
+  const page = await world.raw(null, 'GET', new URL(String(url)).pathname);
+  expect(page.text).toContain('a.txt');
+  expect(page.text).not.toContain('<script');
+  expect(page.headers['content-security-policy']).toContain("default-src 'none'");
+  const loaded = await world.raw(null, 'GET', `/s/${token}/a.txt`);
+  expect(loaded.text).toBe('public');
+  expect(loaded.headers['content-disposition']).toContain('attachment');
+});
+
+test('a link to a single file is that file', async () => {
+  const { token } = await link({}, 'a.txt');
+  expect((await world.raw(null, 'GET', `/public.php/dav/files/${token}`)).text).toBe('public');
+  expect((await world.raw(null, 'GET', `/public.php/dav/files/${token}/`)).text).toBe('public');
+  expect((await world.raw(null, 'GET', `/public.php/dav/files/${token}/a.txt`)).status).toBe(404);
+  expect((await world.raw(null, 'GET', `/s/${token}`)).text).toContain('Download');
+  expect((await world.raw(null, 'GET', `/s/${token}?download=1`)).text).toBe('public');
+});
+
+describe('nothing outside of its folder can be reached', () => {
+  test('by paths', async () => {
+    const { base, token } = await link({ permissions: '15' });
+    const tries = [
+      `${base}../secret.txt`,
+      `${base}%2e%2e/secret.txt`,
+      `${base}sub/..%2f..%2fsecret.txt`,
+      `${base}sub/%2e%2e/%2e%2e/secret.txt`,
+      `${base}/secret.txt`,
+      `/public.php/dav/files/${token}%2f..%2fsecret.txt`,
+      `/s/${token}/../secret.txt`,
+      `/s/${token}/%2e%2e/secret.txt`,
+      `/public.php/webdav/../dav/files/anna/secret.txt`,
+    ];
+    for (const path of tries) {
+      const answer = await world.raw(`${token}:`, 'GET', path);
+      expect([400, 401, 404], path).toContain(answer.status);
+      expect(answer.text, path).not.toContain('secret"');
+      expect(answer.text, path).not.toBe('secret');
+    }
+  });
+
+  test('by destinations and conditions', async () => {
+    const { base } = await link({ permissions: '15' });
+    for (const destination of [
+      '/dav/files/anna/x',
+      '/remote.php/dav/files/anna/x',
+      `${base}../x`,
+      '/public.php/dav/files/other/x',
+    ]) {
+      for (const method of ['COPY', 'MOVE']) {
+        const answer = await world.raw(null, method, `${base}a.txt`, {
+          headers: { destination: world.url + destination },
+        });
+        expect([400, 403, 502], `${method} ${destination}`).toContain(answer.status);
+      }
+    }
+    const etag = (await world.dav('anna', 'HEAD', 'secret.txt')).headers['etag'];
+    const answer = await world.raw(null, 'GET', `${base}a.txt`, {
+      headers: { If: `</dav/files/anna/secret.txt> ([${etag}])` },
+    });
+    expect(answer.status).toBe(412);
+  });
+
+  test('and the token opens nothing else', async () => {
+    const { token, id } = await link();
+    expect((await world.raw(`${token}:`, 'GET', '/dav/files/anna/secret.txt')).status).toBe(401);
+    expect((await world.raw(`${token}:`, 'GET', `/ocs/v2.php/apps/files_sharing/api/v1/shares/${id}`)).status).toBe(
+      401,
+    );
+    await world.ocs('anna', 'PUT', `shares/${id}`, { suspended: 'true' });
+    expect((await world.raw(null, 'GET', `/public.php/dav/files/${token}/a.txt`)).status).toBe(404);
+    expect((await world.raw(null, 'GET', `/s/${token}`)).status).toBe(404);
+    await world.ocs('anna', 'PUT', `shares/${id}`, { suspended: 'false' });
+    expect((await world.raw(null, 'GET', `/public.php/dav/files/${token}/a.txt`)).status).toBe(200);
+    await world.ocs('anna', 'DELETE', `shares/${id}`);
+    expect((await world.raw(null, 'GET', `/public.php/dav/files/${token}/a.txt`)).status).toBe(404);
+  });
+});
+
+test('a drop-only link takes files in and shows nothing, not even which names are taken', async () => {
+  const { base, token, f } = await link({ permissions: '4' });
+  const listing = await world.raw(null, 'PROPFIND', base, depth1);
+  expect(listing.status).toBe(207);
+  expect(listing.text).not.toContain('a.txt');
+  expect((await world.raw(null, 'PROPFIND', base, { headers: { Depth: 'infinity' } })).text).not.toContain('a.txt');
+  for (const name of ['a.txt', 'none.txt']) {
+    expect((await world.raw(null, 'GET', `${base}${name}`)).status).toBe(404);
+    expect((await world.raw(null, 'HEAD', `${base}${name}`)).status).toBe(404);
+    expect((await world.raw(null, 'PROPFIND', `${base}${name}`, { headers: { Depth: '0' } })).status).toBe(404);
+    expect((await world.raw(null, 'DELETE', `${base}${name}`)).status).toBe(404);
+    const headers = { destination: `${world.url}${base}copy` };
+    expect((await world.raw(null, 'COPY', `${base}${name}`, { headers })).status).toBe(404);
+    expect((await world.raw(null, 'MOVE', `${base}${name}`, { headers })).status).toBe(404);
+    expect(
+      (await world.raw(null, 'PUT', `${base}${name}`, { body: 'new', headers: { 'If-None-Match': '*' } })).status,
+    ).toBe(201);
+  }
+  const sync =
+    '<d:sync-collection xmlns:d="DAV:"><d:sync-token/><d:sync-level>infinite</d:sync-level><d:prop/></d:sync-collection>';
+  expect((await world.raw(null, 'REPORT', base, { body: sync })).status).toBe(404);
+  expect((await world.raw(null, 'GET', `/s/${token}`)).text).not.toContain('a.txt');
+  expect((await world.raw(null, 'GET', `/s/${token}/a.txt`)).status).toBe(404);
+  expect((await world.dav('anna', 'GET', `${f}/a.txt`)).text).toBe('public');
+  expect((await world.dav('anna', 'GET', `${f}/a (2).txt`)).text).toBe('new');
+});
+
+test('an upload link adds and does not overwrite; an edit link does', async () => {
+  const up = await link({ permissions: '5' });
+  expect((await world.raw(null, 'PUT', `${up.base}n.txt`, { body: 'x' })).status).toBe(201);
+  expect((await world.raw(null, 'PUT', `${up.base}n.txt`, { body: 'y' })).status).toBe(403);
+  const edit = await link({ publicUpload: 'true' });
+  expect((await world.raw(null, 'PUT', `${edit.base}a.txt`, { body: 'y' })).status).toBe(204);
+  expect((await world.raw(null, 'DELETE', `${edit.base}a.txt`)).status).toBe(204);
+  expect((await world.raw(null, 'DELETE', edit.base)).status).toBe(403);
+});
+
+test('a password is required everywhere, and guessing it is slowed down', async () => {
+  const { base, token } = await link({ password: 'open sesame' });
+  expect((await world.raw(null, 'GET', `${base}a.txt`)).status).toBe(401);
+  expect((await world.raw('anonymous:open sesame', 'GET', `${base}a.txt`)).text).toBe('public');
+  expect((await world.raw(`${token}:open sesame`, 'GET', '/public.php/webdav/a.txt')).text).toBe('public');
+  const form = await world.raw(null, 'GET', `/s/${token}`);
+  expect(form.status).toBe(401);
+  expect(form.text).toContain('type="password"');
+  expect(form.text).not.toContain('a.txt');
+  const headers = { 'Content-Type': 'application/x-www-form-urlencoded' };
+  const opened = await world.raw(null, 'POST', `/s/${token}`, { headers, body: 'password=open+sesame' });
+  expect(opened.status).toBe(303);
+  const cookie = String(opened.headers['set-cookie']).split(';')[0] ?? '';
+  expect((await world.raw(null, 'GET', `/s/${token}`, { headers: { cookie } })).text).toContain('a.txt');
+  expect((await world.raw(null, 'GET', `/s/${token}`, { headers: { cookie: `${cookie}x` } })).status).toBe(401);
+  const statuses: number[] = [];
+  for (let i = 0; i < 14; i++) statuses.push((await world.raw(`x:guess number ${i}`, 'GET', `${base}a.txt`)).status);
+  expect(statuses[0]).toBe(401);
+  expect(statuses.at(-1)).toBe(429);
+});
+
+test('the number of downloads holds, also when all come at once', async () => {
+  const { base, id } = await link({ max_downloads: '3' });
+  const answers = await Promise.all(Array.from({ length: 12 }, () => world.raw(null, 'GET', `${base}a.txt`)));
+  expect(answers.filter(({ status }) => status === 200)).toHaveLength(3);
+  expect(answers.filter(({ status }) => status === 403)).toHaveLength(9);
+  const [item] = (await world.ocs<SharedItem[]>('anna', 'GET', `shares/${id}`)).data;
+  expect(item?.downloads).toBe(3);
+  const hidden = await link({ hideDownload: 'true' });
+  expect((await world.raw(null, 'GET', `${hidden.base}a.txt`)).status).toBe(403);
+});
+
+test('guessed tokens find nothing and are slowed down', async () => {
+  const statuses = new Set<number>();
+  for (let i = 0; i < 80; i++) statuses.add((await world.raw(null, 'GET', `/s/${'x'.repeat(20)}${1000 + i}`)).status);
+  expect([...statuses].sort()).toEqual([404, 429]);
+  // Who has a real one is not kept out by that.
+  const { base } = await link();
+  expect((await world.raw(null, 'GET', `${base}a.txt`)).status).toBe(200);
+});
