@@ -6,6 +6,7 @@ import { errorBody } from '../remote/wire/multistatus.js';
 import { answerAbove, DAV_OPTIONS_HEADERS, sendAboveOptions } from './above_trees.js';
 import type { AccountStore } from './accounts/account_store.js';
 import { userIdOf } from './accounts/user_name.js';
+import { ACTIVITY_PATH, type ActivityApi, activityApi } from './api/activity.js';
 import { appPasswords } from './api/app_passwords.js';
 import { capabilitiesDocument } from './api/capabilities.js';
 import { landingPage } from './api/landing_page.js';
@@ -43,6 +44,7 @@ export interface RouterServices {
   readonly shares: ShareApi;
   readonly sharees: Sharees;
   readonly publicFace: PublicFace;
+  readonly activity: ActivityApi;
 }
 
 export class Router {
@@ -166,6 +168,11 @@ export class Router {
       sendOcs(context, version, { status: 405, message: 'Only GET is possible here', data: [] });
       return;
     }
+    if (admission.kind === 'user' && ACTIVITY_PATH.test(path)) {
+      const { user } = admission.principal;
+      sendOcs(context, version, await activityApi(context, user, this.#services.activity));
+      return;
+    }
     if (admission.kind === 'user' && path === SHAREES_PATH) {
       sendOcs(context, version, await this.#services.sharees.answer(context, admission.principal.user));
       return;
@@ -234,6 +241,7 @@ export class Router {
         await this.#services.dav.handle(request, response, {
           ...(await treeOf(this.#services.metadata, context.principal, location.user)),
           basePath: location.base,
+          ...(request.headers['user-agent'] === undefined ? {} : { client: request.headers['user-agent'] }),
           requestId: id,
           log,
           signal,

@@ -13,7 +13,7 @@ import { ChangeBus } from './changes/change_bus.js';
 import { checkOptions, type ServerLimits, type ServerOptions } from './config.js';
 import { type DataDir, prepareDataDir } from './data_dir.js';
 import { DEFAULT_DAV_LIMITS } from './dav/context.js';
-import { createDavHandler } from './dav/handler.js';
+import { createDavHandler, type DavDone } from './dav/handler.js';
 import { Guard } from './guard.js';
 import { Housekeeping } from './housekeeping.js';
 import { HttpFront, type RequestDone } from './http.js';
@@ -21,6 +21,7 @@ import { Metrics } from './metrics/metrics.js';
 import { PUSH_PATH, PushServer } from './push/push_server.js';
 import { Router } from './router.js';
 import { ServerLock } from './server_lock.js';
+import { Activity } from './sharing/activity.js';
 import { PublicFace } from './sharing/public_face.js';
 import { PublicLinks } from './sharing/public_links.js';
 import { ShareTicker } from './sharing/share_ticker.js';
@@ -99,14 +100,37 @@ async function start(
   const push = new PushServer({ authenticator, changes, limits });
   const uploads = new ChunkedUploads(dir.uploads, blobs, log);
   closers.push(() => uploads.close());
+  const activity = new Activity(database, clock, log);
+  closers.push(() => activity.settled());
   const davServices = {
     metadata,
     blobs,
     clock,
     limits: DEFAULT_DAV_LIMITS,
     displayName: (userId: string) => accounts.displayNameOf(userId),
+    onDone: ({ ctx, ...done }: DavDone) => {
+      activity.note({
+        ...done,
+        actor: ctx.principal.userId,
+        ...(ctx.client === undefined ? {} : { client: ctx.client }),
+      });
+    },
   };
-  const sharing = new SharingService({ metadata, accounts, clock });
+  const sharing = new SharingService({
+    metadata,
+    accounts,
+    clock,
+    onEvent: ({ kind, userId, seen: { share, node, path } }) => {
+      activity.note({
+        kind,
+        actor: userId,
+        ownerRootId: node.rootId,
+        fileId: node.id,
+        path: path ?? [node.name],
+        ...(share.kind === 'user' ? { affected: share.recipient } : {}),
+      });
+    },
+  });
   const ticker = new ShareTicker({ metadata, clock, changes, log });
   closers.push(() => ticker.close());
   const housekeeping = new Housekeeping({
@@ -143,6 +167,7 @@ async function start(
     metrics,
     shares: { sharing, displayName: davServices.displayName },
     sharees: new Sharees(accounts),
+    activity: { activity, metadata, displayName: davServices.displayName, now_ms: () => clock.now_ms() },
     publicFace: new PublicFace(links, dav, metadata),
   });
   const principals = new WeakMap<object, Principal>();

@@ -3,6 +3,7 @@
 
 import { systemClock } from '../../clock.js';
 import { prepareDataDir } from '../data_dir.js';
+import { ACTIVITY_SCHEMA } from '../sharing/activity.js';
 import { SqliteDatabase } from '../storage/metadata/sqlite/database.js';
 import { METADATA_SCHEMA } from '../storage/metadata/sqlite/schema.js';
 import { SqliteMetadataStore } from '../storage/metadata/sqlite/sqlite_metadata_store.js';
@@ -11,7 +12,7 @@ import { accountSchema, SqliteAccounts } from './sqlite_accounts.js';
 import { storedShares, storedUserFiles } from './user_files.js';
 
 /** Everything that has tables in DIR/cloudmount.db; whoever opens it opens it with all of them. */
-export const SERVER_SCHEMA = [METADATA_SCHEMA, accountSchema];
+export const SERVER_SCHEMA = [METADATA_SCHEMA, accountSchema, ACTIVITY_SCHEMA];
 
 /** Opens (making what is missing) the accounts of a data folder. The caller closes them. */
 export async function openAccounts(dataDir: string): Promise<AccountStore> {

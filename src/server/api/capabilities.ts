@@ -48,6 +48,7 @@ export function capabilitiesDocument(origin: string): object {
         sharebymail: { enabled: false },
         sharee: { query_lookup_default: false, always_show_unique: true },
       },
+      activity: { apiv2: ['filters', 'filters-api'] },
       cloudmount: { version: 1 },
     },
   };

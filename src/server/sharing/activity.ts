@@ -1,0 +1,186 @@
+// Who did what with which file, when, and with which program. Written behind the request (an entry that a crash loses is
+// no lost file), read by the owner of the file, by who did it, and for one file by whoever may read that. Bounded in
+// number and age.
+
+import type { Statement } from 'better-sqlite3';
+import type { Clock } from '../../clock.js';
+import type { Log } from '../../log.js';
+import type { NodeId } from '../storage/metadata/metadata_store.js';
+import type { SchemaModule, SqliteDatabase } from '../storage/metadata/sqlite/database.js';
+
+export const ACTIVITY_SCHEMA: SchemaModule = {
+  name: 'activity',
+  migrations: [
+    `
+    CREATE TABLE activity (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      at_ms INTEGER NOT NULL,
+      kind TEXT NOT NULL,
+      actor TEXT NOT NULL,
+      owner TEXT NOT NULL,
+      affected TEXT,                  -- the recipient of a share
+      file_id INTEGER NOT NULL,
+      path TEXT NOT NULL,             -- as the actor saw it
+      from_path TEXT,
+      client TEXT
+    ) STRICT;
+    CREATE INDEX activity_by_actor ON activity (actor, id);
+    CREATE INDEX activity_by_owner ON activity (owner, id);
+    CREATE INDEX activity_by_affected ON activity (affected, id) WHERE affected IS NOT NULL;
+    CREATE INDEX activity_by_file ON activity (file_id, id);
+    `,
+  ],
+};
+
+export interface NewActivity {
+  readonly kind: string;
+  /** User id, or `link:ID` for visitors of a public link. */
+  readonly actor: string;
+  /** Root of the tree the file is in. */
+  readonly ownerRootId: NodeId;
+  readonly affected?: string;
+  readonly fileId: NodeId;
+  readonly path: readonly string[];
+  readonly from?: readonly string[];
+  readonly client?: string;
+}
+
+export interface ActivityRecord {
+  readonly id: number;
+  readonly at_ms: number;
+  readonly kind: string;
+  readonly actor: string;
+  readonly owner: string;
+  readonly affected: string | null;
+  readonly fileId: NodeId;
+  readonly path: string;
+  readonly fromPath: string | null;
+  readonly client: string | null;
+}
+
+export interface ActivityQuery {
+  /** Only of this file; the caller has made sure that it may be read. */
+  readonly fileId?: NodeId;
+  /** Of what concerns this user: theirs, on their files, given to them. */
+  readonly userId: string;
+  /** Older than this entry; null = from the newest on. */
+  readonly before: number | null;
+  readonly limit: number;
+}
+
+interface Row {
+  readonly id: number;
+  readonly at_ms: number;
+  readonly kind: string;
+  readonly actor: string;
+  readonly owner: string;
+  readonly affected: string | null;
+  readonly file_id: number;
+  readonly path: string;
+  readonly from_path: string | null;
+  readonly client: string | null;
+}
+
+const MAX_ROWS = 200_000;
+const MAX_AGE_MS = 180 * 86_400_000;
+const PRUNE_EVERY = 500;
+const CLIENT_CHARS = 200;
+
+export class Activity {
+  readonly #database: SqliteDatabase;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #maxRows: number;
+  readonly #insert: Statement<unknown[]>;
+  #pending: NewActivity[] = [];
+  #flushing: Promise<void> = Promise.resolve();
+  #sincePrune = PRUNE_EVERY;
+
+  /** `database` was opened with `ACTIVITY_SCHEMA` and the metadata's. */
+  constructor(database: SqliteDatabase, clock: Clock, log: Log, options: { readonly maxRows?: number } = {}) {
+    this.#database = database;
+    this.#clock = clock;
+    this.#log = log;
+    this.#maxRows = options.maxRows ?? MAX_ROWS;
+    this.#insert = database.writer.prepare(
+      `INSERT INTO activity (at_ms, kind, actor, owner, affected, file_id, path, from_path, client)
+       VALUES (?, ?, ?, coalesce((SELECT user_id FROM roots WHERE node_id = ?), ''), ?, ?, ?, ?, ?)`,
+    );
+  }
+
+  note(entry: NewActivity): void {
+    this.#pending.push(entry);
+    if (this.#pending.length === 1) this.#flushing = this.#flush();
+  }
+
+  /** Resolves when what was noted so far can be read. */
+  async settled(): Promise<void> {
+    await this.#flushing;
+  }
+
+  /** Newest first. */
+  list(query: ActivityQuery): readonly ActivityRecord[] {
+    const before = query.before ?? Number.MAX_SAFE_INTEGER;
+    const { reader } = this.#database;
+    const rows =
+      query.fileId !== undefined
+        ? reader
+            .prepare<[number, number, number], Row>(
+              'SELECT * FROM activity WHERE file_id = ? AND id < ? ORDER BY id DESC LIMIT ?',
+            )
+            .all(query.fileId, before, query.limit)
+        : reader
+            .prepare<[string, string, string, number, number], Row>(
+              'SELECT * FROM activity WHERE (actor = ? OR owner = ? OR affected = ?) AND id < ? ORDER BY id DESC LIMIT ?',
+            )
+            .all(query.userId, query.userId, query.userId, before, query.limit);
+    return rows.map((row) => ({
+      id: row.id,
+      at_ms: row.at_ms,
+      kind: row.kind,
+      actor: row.actor,
+      owner: row.owner,
+      affected: row.affected,
+      fileId: row.file_id as NodeId,
+      path: row.path,
+      fromPath: row.from_path,
+      client: row.client,
+    }));
+  }
+
+  async #flush(): Promise<void> {
+    try {
+      await this.#database.write(() => {
+        const entries = this.#pending;
+        this.#pending = [];
+        const now_ms = this.#clock.now_ms();
+        for (const entry of entries) this.#write(entry, now_ms);
+        this.#sincePrune += entries.length;
+        if (this.#sincePrune < PRUNE_EVERY) return;
+        this.#sincePrune = 0;
+        this.#database.writer
+          .prepare(
+            'DELETE FROM activity WHERE at_ms < ? OR id <= coalesce((SELECT id FROM activity ORDER BY id DESC LIMIT 1 OFFSET ?), 0)',
+          )
+          .run(now_ms - MAX_AGE_MS, this.#maxRows);
+      });
+    } catch (error) {
+      this.#pending = [];
+      this.#log.warn({ err: error }, 'noting what was done failed');
+    }
+  }
+
+  #write(entry: NewActivity, now_ms: number): void {
+    this.#insert.run(
+      now_ms,
+      entry.kind,
+      entry.actor,
+      entry.ownerRootId,
+      entry.affected ?? null,
+      entry.fileId,
+      entry.path.join('/').toWellFormed(),
+      entry.from?.join('/').toWellFormed() ?? null,
+      entry.client?.slice(0, CLIENT_CHARS).toWellFormed() ?? null,
+    );
+  }
+}
