@@ -410,7 +410,7 @@ export class Mirror {
       'something else is in its place on the server',
     );
     node.limbo = node.inPlace ? 'follow' : 'stay';
-    node.base = null;
+    node.base = null; // its size there stays: see `#forgetBase`
     if (node.limbo === 'follow' && node.parent !== null) {
       const { parent, name } = node;
       if (this.#mustBeSentAgain(node)) {
@@ -440,9 +440,11 @@ export class Mirror {
   }
 
   #forgetBase(node: NodeRecord): void {
+    // Of a changed file the parts that are not here are lost with the server's version. Its size is kept: it says which
+    // bytes are missing, and that they are not zeros.
+    if (node.kind !== 'file' || this.#o.isComplete(node)) node.baseSize_bytes = null;
     node.base = null;
     node.baseEtag = null;
-    node.baseSize_bytes = null;
     node.fileid = null;
     node.lockInfo = null;
     node.checksum = null;

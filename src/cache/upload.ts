@@ -45,6 +45,7 @@ export async function upload(
   const { remote, contents, hydrator, store } = services;
   const content = await contents.acquire(node);
   try {
+    if (node.base === null && !content.complete) throw lostParts(node);
     await hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal });
     const seq = content.writeSeq;
     const size_bytes = node.size_bytes;
@@ -98,6 +99,15 @@ export async function upload(
   } finally {
     contents.release(content);
   }
+}
+
+/** A file that was changed here while only a part of it was here, and whose version on the server is gone. */
+export function lostParts(node: NodeRecord): CloudError {
+  return new CloudError(
+    'stale',
+    `sending "${node.name}": it was removed or replaced on the server while only a part of it was here; the changed parts are kept, ` +
+      'the others are lost unless somebody has a copy. Write the file anew, or "cloudmount discard" it',
+  );
 }
 
 async function note(node: NodeRecord, sending: Sending, store: NodeStore): Promise<void> {

@@ -21,7 +21,15 @@ import { type PlanContext, plan, type Step } from './plan.js';
 import type { RecentOperations } from './recent_operations.js';
 import type { SpaceBudget } from './space.js';
 import type { Tree } from './tree.js';
-import { completeFrom, noteSending, sameContent, type UploadServices, upload, wasSentByUs } from './upload.js';
+import {
+  completeFrom,
+  lostParts,
+  noteSending,
+  sameContent,
+  type UploadServices,
+  upload,
+  wasSentByUs,
+} from './upload.js';
 
 /** Name on the server of what steps aside while names change places. */
 const ASIDE_PREFIX = '.cloudmount-swap-';
@@ -812,7 +820,7 @@ export class Writeback {
     const entry = await this.#stat(path, signal);
     switch (step.do) {
       case 'upload':
-        return this.#reconcileUpload(node, entry, error, signal);
+        return this.#reconcileUpload(node, entry, signal);
       case 'make_dir':
         if (entry === null) return this.#checkParent(node, signal);
         this.#o.store.transaction(() => this.#joinOrSetAside(node, entry));
@@ -869,23 +877,15 @@ export class Writeback {
     }
   }
 
-  async #reconcileUpload(
-    node: NodeRecord,
-    entry: RemoteEntry | null,
-    error: CloudError,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #reconcileUpload(node: NodeRecord, entry: RemoteEntry | null, signal: AbortSignal): Promise<void> {
+    if (node.base === null && !this.#o.contents.isComplete(node)) {
+      this.#keep(node, lostParts(node));
+      return;
+    }
     if (entry === null) {
       if (node.base === null) return this.#checkParent(node, signal);
       if (!this.#o.contents.isComplete(node)) {
-        this.#keep(
-          node,
-          new CloudError(
-            'stale',
-            `sending "${node.name}": it was removed on the server while only a part of it was here`,
-            { cause: error },
-          ),
-        );
+        this.#keep(node, lostParts(node));
         return;
       }
       // Edited here, removed there: the edit wins.

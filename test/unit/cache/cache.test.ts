@@ -173,6 +173,35 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       expect(drive.server.text('d/a.txt')).toBe('mine');
     });
 
+    it('a change of a part of a file whose version is gone is kept, and never sent with zeros', async () => {
+      const remote = remoteFor();
+      remote.server.write('big.txt', Buffer.alloc(3_000_000, 'x'));
+      const drive = await start({ remote });
+      await drive.until('big.txt is here', async () => (await drive.node('big.txt')) !== null);
+      remote.goOffline();
+      await drive.until('it is offline', async () => {
+        await drive.read('big.txt').catch(() => undefined);
+        return drive.cache.status().connection === 'offline';
+      });
+      const file = await drive.open('big.txt', 'r+');
+      await file.write(3_000_000, Buffer.from('the end'), CALLER);
+      await file.flush(CALLER);
+      file.release();
+      remote.server.remove('big.txt');
+      remote.goOnline();
+      drive.cache.reconnect();
+      await drive.until('the reason is shown', () =>
+        drive.cache.status().queue.some((item) => item.error?.includes('only a part') === true),
+      );
+      expect(drive.server.paths()).toEqual([]);
+      const again = await drive.open('big.txt');
+      expect(Buffer.from(await again.read(3_000_000, 100, CALLER)).toString()).toBe('the end');
+      await expect((async () => again.read(0, 100, CALLER))()).rejects.toMatchObject({ code: 'stale' });
+      again.release();
+      await drive.cache.discard('big.txt');
+      expect(await drive.list()).toEqual([]);
+    });
+
     it('a handle keeps reading the version it opened', async () => {
       const remote = remoteFor();
       remote.server.write('doc.txt', 'first version');
