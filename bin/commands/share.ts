@@ -1,0 +1,288 @@
+import type { CommandModule } from 'yargs';
+import { LINK_ROLES, type LinkRoleName, ROLES, rightsOfRole, roleOf } from '../../src/server/sharing/rights.js';
+import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
+import { commandContext } from '../cli/context.js';
+import { CommandError, EXIT } from '../cli/exit_codes.js';
+import { ocsAccount, ocsPlace, withOcs } from '../cli/ocs_client.js';
+import { formatTable, printable, printJson, printLine } from '../cli/output.js';
+import { secretFromStdin } from '../cli/prompt.js';
+
+const SHARES = 'files_sharing/api/v1/shares';
+
+/** What of a share every server tells. */
+interface ShareItem {
+  readonly id: string | number;
+  readonly share_type: number;
+  readonly path: string;
+  readonly permissions: number;
+  readonly share_with: string | null;
+  readonly share_with_displayname?: string | null;
+  readonly uid_owner: string;
+  readonly displayname_owner?: string;
+  readonly expiration: string | null;
+  readonly note?: string;
+  readonly label?: string;
+  readonly url?: string | null;
+  readonly suspended?: boolean;
+}
+
+const pathArgument = { type: 'string', demandOption: true, describe: 'A file or folder in a mounted drive' } as const;
+const idArgument = {
+  type: 'number',
+  demandOption: true,
+  describe: 'Number of the share, as `shares` shows it',
+} as const;
+const accountOption = {
+  account: { type: 'string', requiresArg: true, describe: 'Account, if you are logged in to several' },
+} as const;
+const commonOptions = {
+  expires: { type: 'string', requiresArg: true, describe: 'Last day, e.g. 2030-12-31; "never" takes it back' },
+  note: { type: 'string', requiresArg: true, describe: 'A few words to the recipient' },
+} as const;
+
+function dateOf(text: string): string {
+  if (text === 'never') return '';
+  if (!/^\d{4}-\d{2}-\d{2}$/.test(text) || Number.isNaN(Date.parse(text))) {
+    throw new CommandError(EXIT.usage, `--expires ${printable(text)}: a date like 2030-12-31 is required.`);
+  }
+  return text;
+}
+
+interface CommonOptions {
+  readonly expires?: string | undefined;
+  readonly note?: string | undefined;
+}
+
+function commonParams({ expires, note }: CommonOptions): Record<string, string> {
+  return {
+    ...(expires === undefined ? {} : { expireDate: dateOf(expires) }),
+    ...(note === undefined ? {} : { note }),
+  };
+}
+
+interface ShareOptions extends CommonOptions {
+  readonly path: string;
+  readonly with: string;
+  readonly role: string;
+  readonly json: boolean;
+}
+
+const give: Command<ShareOptions> = {
+  command: '$0 <path>',
+  describe: 'Share with a user or @group',
+  builder: (yargs) =>
+    yargs
+      .positional('path', pathArgument)
+      .options({
+        with: { type: 'string', demandOption: true, requiresArg: true, describe: 'Name of a user, or @GROUP' },
+        role: { choices: [...ROLES.keys()], default: 'viewer', describe: 'What they may do' },
+        ...commonOptions,
+        ...jsonOption,
+      })
+      .example('$0 share ~/Cloud/Plans --with anna --role editor', '')
+      .example('$0 share ~/Cloud/Plans --with @crew --role organiser --expires 2030-12-31', ''),
+  handler: async (options) => {
+    const context = commandContext();
+    const { account, path } = await ocsPlace(context, options.path);
+    const isGroup = options.with.startsWith('@');
+    const item = (await withOcs(context, account, (client) =>
+      client.call('POST', SHARES, {
+        path,
+        shareType: isGroup ? '1' : '0',
+        shareWith: isGroup ? options.with.slice(1) : options.with,
+        permissions: String(rightsOfRole(options.role)),
+        ...commonParams(options),
+      }),
+    )) as ShareItem;
+    if (options.json) printJson(item);
+    else printLine(`Shared with ${printable(options.with)} as ${options.role}: share ${item.id}.`);
+  },
+};
+
+interface LinkOptions extends CommonOptions {
+  readonly path: string;
+  readonly role: string;
+  readonly label?: string | undefined;
+  readonly passwordStdin: boolean;
+  readonly maxDownloads?: number | undefined;
+  readonly hideDownload: boolean;
+  readonly json: boolean;
+}
+
+const link: Command<LinkOptions> = {
+  command: 'link <path>',
+  describe: 'Make a public link and print it',
+  builder: (yargs) =>
+    yargs
+      .positional('path', pathArgument)
+      .options({
+        role: { choices: [...LINK_ROLES.keys()], default: 'view', describe: 'What the link is for' },
+        label: { type: 'string', requiresArg: true, describe: 'A name to tell it from others' },
+        'password-stdin': { type: 'boolean', default: false, describe: 'Read a password from standard input' },
+        'max-downloads': { type: 'number', requiresArg: true, describe: 'How often files may be loaded (our server)' },
+        'hide-download': { type: 'boolean', default: false, describe: 'For looking at only' },
+        ...commonOptions,
+        ...jsonOption,
+      })
+      .example('$0 share link ~/Cloud/Photos --expires 2030-12-31', ''),
+  handler: async (options) => {
+    const context = commandContext();
+    const password = options.passwordStdin ? await secretFromStdin() : null;
+    const { account, path } = await ocsPlace(context, options.path);
+    const item = (await withOcs(context, account, (client) =>
+      client.call('POST', SHARES, {
+        path,
+        shareType: '3',
+        permissions: String(LINK_ROLES.get(options.role as LinkRoleName) ?? 1),
+        ...(password === null ? {} : { password }),
+        ...(options.label === undefined ? {} : { label: options.label }),
+        ...(options.maxDownloads === undefined ? {} : { max_downloads: String(options.maxDownloads) }),
+        ...(options.hideDownload ? { hideDownload: 'true' } : {}),
+        ...commonParams(options),
+      }),
+    )) as ShareItem;
+    if (options.json) printJson(item);
+    else printLine(printable(item.url ?? ''));
+  },
+};
+
+interface EditOptions extends CommonOptions {
+  readonly id: number;
+  readonly role?: string | undefined;
+  readonly label?: string | undefined;
+  readonly account?: string | undefined;
+  readonly json: boolean;
+}
+
+const edit: Command<EditOptions> = {
+  command: 'edit <id>',
+  describe: 'Change a share',
+  builder: (yargs) =>
+    yargs
+      .positional('id', idArgument)
+      .options({
+        role: { choices: [...ROLES.keys(), ...LINK_ROLES.keys()], requiresArg: true, describe: 'What they may do' },
+        label: { type: 'string', requiresArg: true, describe: 'A name to tell it from others' },
+        ...commonOptions,
+        ...accountOption,
+        ...jsonOption,
+      })
+      .example('$0 share edit 12 --role viewer', ''),
+  handler: async (options) => {
+    const { role, label } = options;
+    const rights = role === undefined ? undefined : (LINK_ROLES.get(role as LinkRoleName) ?? rightsOfRole(role));
+    const params = {
+      ...commonParams(options),
+      ...(label === undefined ? {} : { label }),
+      ...(rights === undefined ? {} : { permissions: String(rights) }),
+    };
+    if (Object.keys(params).length === 0) throw new CommandError(EXIT.usage, 'Say what to change: see --help.');
+    const item = await change('PUT', options, params);
+    if (options.json) printJson(item);
+    else printLine(`Share ${options.id} changed.`);
+  },
+};
+
+type IdOptions = Pick<EditOptions, 'id' | 'account'>;
+
+async function change(method: string, { id, account }: IdOptions, params: Record<string, string>): Promise<unknown> {
+  const context = commandContext();
+  const found = await ocsAccount(context, account);
+  return withOcs(context, found, (client) => client.call(method, `${SHARES}/${id}`, params));
+}
+
+function simple(name: string, describe: string, done: string, method: string, params: Record<string, string>) {
+  const command: Command<IdOptions> = {
+    command: `${name} <id>`,
+    describe,
+    builder: (yargs) => yargs.positional('id', idArgument).options(accountOption).example(`$0 share ${name} 12`, ''),
+    handler: async (options) => {
+      await change(method, options, params);
+      printLine(`Share ${options.id} ${done}.`);
+    },
+  };
+  return command;
+}
+
+const suspend = simple('suspend', 'Take a share away for a while', 'suspended', 'PUT', { suspended: 'true' });
+const resume = simple('resume', 'Give a suspended share back', 'resumed', 'PUT', { suspended: 'false' });
+const remove = simple('remove', 'Withdraw a share, or do without one you were given', 'removed', 'DELETE', {});
+
+export function shareModule(runner: Runner): CommandModule {
+  return group('share', 'Share a file or folder', [give, link, edit, suspend, resume, remove], runner);
+}
+
+export const shares: Command<{ readonly path?: string; readonly account?: string; readonly json: boolean }> = {
+  command: 'shares [path]',
+  describe: 'List what you share and what is shared with you, or the shares of one path',
+  builder: (yargs) =>
+    yargs
+      .positional('path', { type: 'string', describe: 'A file or folder in a mounted drive' })
+      .options({ ...accountOption, ...jsonOption })
+      .example('$0 shares ~/Cloud/Plans', ''),
+  handler: async (options) => {
+    const context = commandContext();
+    const place = options.path === undefined ? null : await ocsPlace(context, options.path);
+    const account = place?.account ?? (await ocsAccount(context, options.account));
+    const [given, received] = await withOcs(context, account, async (client) => {
+      const list = async (params: Record<string, string>) => (await client.call('GET', SHARES, params)) as ShareItem[];
+      if (place !== null) return [await list({ path: place.path, reshares: 'true' }), []];
+      return [await list({}), await list({ shared_with_me: 'true' })];
+    });
+    if (options.json) printJson({ given, received });
+    else if (given.length + received.length === 0) printLine('Nothing is shared.');
+    else {
+      printLine(
+        formatTable(
+          ['ID', 'PATH', 'WITH', 'ROLE', 'UNTIL', 'STATE'],
+          [
+            ...given.map((item) => row(item, toWhom(item))),
+            ...received.map((item) => row(item, `from ${item.displayname_owner ?? item.uid_owner}`)),
+          ],
+        ),
+      );
+    }
+  },
+};
+
+function toWhom(item: ShareItem): string {
+  if (item.share_type === 3) return item.url ?? 'link';
+  return `${item.share_type === 1 ? '@' : ''}${item.share_with ?? ''}`;
+}
+
+function row(item: ShareItem, whom: string): readonly string[] {
+  return [
+    String(item.id),
+    printable(item.path),
+    printable(whom),
+    roleOf(item.permissions) ?? String(item.permissions),
+    item.expiration?.slice(0, 10) ?? '-',
+    item.suspended === true ? 'suspended' : '-',
+  ];
+}
+
+interface ActivityItem {
+  readonly activity_id: number;
+  readonly datetime: string;
+  readonly subject: string;
+  readonly client?: string | null;
+}
+
+export const log: Command<{ readonly path: string; readonly json: boolean }> = {
+  command: 'log <path>',
+  describe: 'Who did what with a file, newest first',
+  builder: (yargs) =>
+    yargs.positional('path', pathArgument).options(jsonOption).example('$0 log ~/Cloud/budget.ods', ''),
+  handler: async (options) => {
+    const context = commandContext();
+    const { account, path } = await ocsPlace(context, options.path);
+    const items = (await withOcs(context, account, (client) =>
+      client.call('GET', 'activity/api/v2/activity', { path, object_type: 'files', limit: '200' }),
+    )) as ActivityItem[];
+    if (options.json) printJson(items);
+    else if (items.length === 0) printLine('Nothing is noted.');
+    else
+      for (const item of items)
+        printLine(`${item.datetime.slice(0, 19).replace('T', ' ')}  ${printable(item.subject)}`);
+  },
+};
