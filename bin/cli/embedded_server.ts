@@ -26,22 +26,23 @@ export class EmbeddedServer {
   readonly url: string;
   readonly #options: EmbeddedServerOptions;
   #child: ChildProcess;
+  #said: () => string;
   #stopping = false;
   #crashes = 0;
   #startedAt_ms = performance.now();
   #restart: NodeJS.Timeout | undefined;
 
-  private constructor(options: EmbeddedServerOptions, child: ChildProcess, url: string) {
+  private constructor(options: EmbeddedServerOptions, launched: Launched) {
     this.#options = options;
-    this.#child = child;
-    this.url = url;
-    this.#watch(child);
+    this.#child = launched.child;
+    this.#said = launched.said;
+    this.url = launched.url;
+    this.#watch(launched.child);
   }
 
   /** Resolves when the server answers. */
   static async start(options: EmbeddedServerOptions): Promise<EmbeddedServer> {
-    const { child, url } = await launch(options);
-    return new EmbeddedServer(options, child, url);
+    return new EmbeddedServer(options, await launch(options));
   }
 
   get pid(): number | null {
@@ -73,7 +74,8 @@ export class EmbeddedServer {
       if (performance.now() - this.#startedAt_ms > STEADY_MS) this.#crashes = 0;
       const delay_ms = RESTART_DELAYS_MS[Math.min(this.#crashes, RESTART_DELAYS_MS.length - 1)] ?? 0;
       this.#crashes += 1;
-      this.#options.onRestart(`it ended with ${signal ?? `code ${code}`}`);
+      const lastLine = this.#said().trim().split('\n').at(-1);
+      this.#options.onRestart(`it ended with ${signal ?? `code ${code}`}${lastLine ? `: ${lastLine}` : ''}`);
       this.#scheduleRestart(delay_ms);
     });
   }
@@ -81,8 +83,9 @@ export class EmbeddedServer {
   #scheduleRestart(delay_ms: number): void {
     this.#restart = setTimeout(() => {
       launch({ ...this.#options, port: Number(new URL(this.url).port) }).then(
-        ({ child }) => {
+        ({ child, said }) => {
           this.#child = child;
+          this.#said = said;
           this.#startedAt_ms = performance.now();
           if (this.#stopping) child.kill('SIGTERM');
           this.#watch(child);
@@ -97,7 +100,14 @@ export class EmbeddedServer {
   }
 }
 
-function launch(options: EmbeddedServerOptions): Promise<{ child: ChildProcess; url: string }> {
+interface Launched {
+  readonly child: ChildProcess;
+  readonly url: string;
+  /** The end of what it wrote to standard error. */
+  readonly said: () => string;
+}
+
+function launch(options: EmbeddedServerOptions): Promise<Launched> {
   const host = options.host.includes(':') ? `[${options.host}]` : options.host;
   const args = [
     'serve',
@@ -132,7 +142,8 @@ function launch(options: EmbeddedServerOptions): Promise<{ child: ChildProcess; 
     child.once('message', (message: ServingMessage) => {
       clearTimeout(timer);
       child.removeAllListeners();
-      resolve({ child, url: message.url });
+      said = '';
+      resolve({ child, url: message.url, said: () => said });
     });
   });
 }

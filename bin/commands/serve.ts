@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { watchForDefects } from '../../src/daemon/last_words.js';
 import { createLog, LOG_LEVELS, type LogFile, type LogLevel, openLogFile } from '../../src/daemon/log/logger.js';
 import { serviceManager } from '../../src/daemon/sd_notify.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
@@ -78,6 +79,10 @@ export const serve: Command<Options> = {
     process.umask(0o077);
     const logFile = await openServerLog(options);
     const log = logFile?.log ?? createLog(process.stderr, options.logLevel);
+    const unwatch = watchForDefects(log, {
+      flushSync: () => logFile?.flushSync(),
+      exit: () => process.exit(EXIT.failed),
+    });
     let stopRequested: (reason: string) => void = () => undefined;
     const stopped = new Promise<string>((resolve_) => {
       stopRequested = resolve_;
@@ -111,6 +116,7 @@ export const serve: Command<Options> = {
       await server.close({ graceful_ms: GRACEFUL_MS });
     } finally {
       restore();
+      unwatch();
       await logFile?.close();
       if (process.connected) process.disconnect();
     }

@@ -8,6 +8,7 @@ import { isCloudError } from '../errors.js';
 import type { Log } from '../log.js';
 import { type Drive, startDrive } from './drive.js';
 import type { DriveConfig } from './drive_config.js';
+import { watchForDefects } from './last_words.js';
 import { type LogFile, openLogFile, teeLogs } from './log/logger.js';
 import { privateDir, type UserDirs } from './user_dirs.js';
 
@@ -36,6 +37,7 @@ export async function startDriveProcess(config: DriveConfig, options: DriveProce
   await privateDir(config.stateDir);
   const logFile = openLogFile(driveLogPath(config), config.logLevel);
   const log = options.alsoLog === undefined ? logFile.log : teeLogs(logFile.log, options.alsoLog);
+  const unwatch = watchForDefects(log, { flushSync: () => logFile.flushSync(), exit: () => process.exit(1) });
   log.info({ version: options.version, pid: process.pid, mountPoint: config.mountPoint, url: config.url }, 'starting');
   try {
     const drive = await startDrive(config, {
@@ -57,11 +59,13 @@ export async function startDriveProcess(config: DriveConfig, options: DriveProce
           return drive.stop({ force: true });
         });
         await drive.closed;
+        unwatch();
         await logFile.close();
       },
     };
   } catch (error) {
     log.error({ error }, 'start failed');
+    unwatch();
     await logFile.close();
     throw error;
   }
