@@ -3,7 +3,7 @@ import { type Account, checkAccountName, suggestAccountName } from '../../src/da
 import { requestAppToken, revokeAppToken } from '../../src/daemon/accounts/app_password.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
 import { runningMounts } from '../../src/daemon/mount_registry.js';
-import { isCloudError } from '../../src/errors.js';
+import { CloudError, isCloudError, toCloudError } from '../../src/errors.js';
 import { silentLog } from '../../src/log.js';
 import { createRemote } from '../../src/remote/connect.js';
 import type { RemoteCapabilities } from '../../src/remote/remote.js';
@@ -119,6 +119,10 @@ async function verify(attempt: Login): Promise<RemoteCapabilities> {
   });
   try {
     return await remote.connect({ signal: AbortSignal.timeout(2 * CONNECT_TIMEOUT_MS) });
+  } catch (error) {
+    const known = toCloudError(error, 'connecting');
+    const hint = /certificate/.test(known.message) ? '. If you trust it, name its authority with --cacert FILE' : '';
+    throw new CloudError(known.code, `logging in to ${attempt.url}: ${known.message}${hint}`, { cause: error });
   } finally {
     await remote.close();
   }
