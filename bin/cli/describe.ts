@@ -11,7 +11,7 @@ const QUEUE_SHOWN = 10;
 
 export function describePending(pending: PendingWork): string {
   if (pending.changes === 0) return 'everything is on the server';
-  const bytes = pending.size_bytes > 0 ? ` (${formatSize(pending.size_bytes - pending.sent_bytes)})` : '';
+  const bytes = pending.size_bytes > 0 ? ` (${formatSize(pending.size_bytes)})` : '';
   const failed = pending.failed > 0 ? `, ${pending.failed} of them failed` : '';
   return `${plural(pending.changes, 'change')}${bytes} not on the server yet${failed}`;
 }
