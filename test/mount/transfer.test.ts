@@ -60,7 +60,8 @@ for (const kind of ['cloudmount', 'apache'] as const) {
     await fs.close(fd);
     const got = Buffer.concat(pieces);
     if (failed !== null) {
-      expect(failed).toBe('ESTALE');
+      // The page cache of newer kernels turns every failed read into EIO.
+      expect(failed).toMatch(/^(ESTALE|EIO)$/);
       expect(got.includes(Buffer.alloc(64, 'N'))).toBe(false);
     } else {
       expect(createHash('sha256').update(got).digest('hex')).toBe(hash);
@@ -73,11 +74,10 @@ for (const kind of ['cloudmount', 'apache'] as const) {
   });
 
   it(`on ${kind}: what is cached is read without the network; what is not fails at once, and all comes back`, async () => {
-    const { fs, link, drive, path, hash } = await fileBehindLink(kind, 4 * MIB);
+    const { server, fs, link, drive, path, hash } = await fileBehindLink(kind, 4 * MIB);
     expect((await fs.sha256(path)).sha256).toBe(hash);
-    await fs.writeFile(drive.path('other'), Buffer.alloc(MIB, 'o'));
-    await drive.flush();
-    await drive.mustCli(['free', drive.path('other')]);
+    await server.dav.put('other', Buffer.alloc(MIB, 'o'));
+    await eventually('the other file to appear', () => fs.exists(drive.path('other')));
     link.proxy.cut = true;
     const unreachable = /^(EIO|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ENETDOWN|ENOTCONN|ECONNRESET)$/;
     const first = await fs.ask({ op: 'read_file', path: drive.path('other') }, 40_000);
