@@ -104,7 +104,14 @@ function reachesRoot(node: NodeRecord, store: NodeStore, up: (node: NodeRecord) 
 function checkQueue(node: NodeRecord, problems: string[]): void {
   const say = (what: string) => problems.push(`inode ${node.ino} "${node.name}": ${what}`);
   if (node.ino === 1 || node.limbo !== 'none') return;
-  if (node.differs && node.pending === null) say('differs from the server but is not queued');
+  if (node.differs && node.pending === null) {
+    const here = node.parent === null ? 'removed here' : `in ${node.parent}`;
+    const there =
+      node.base === null ? 'not on the server' : `on the server in ${node.base.parent} as "${node.base.name}"`;
+    say(
+      `differs from the server but is not queued: ${here}, ${there}, dirty ${node.dirty}, ${node.sending.length} unanswered`,
+    );
+  }
   if (!node.differs && node.pending !== null) say('is queued but does not differ from the server');
   if (node.base === null && node.parent !== null && !node.localOnly && node.kind === 'file' && !node.contentDirty) {
     say('is not on the server and has no content to send');

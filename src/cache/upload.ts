@@ -53,6 +53,8 @@ export async function upload(
     const stillSame = () => content.writeSeq === seq && node.size_bytes === size_bytes;
     await unlessFull(contents.saveIfNeeded(content));
     const sha256 = await hashContent(content, size_bytes, stillSame, signal);
+    if (node.parent === null && node.base === null)
+      throw new CloudError('again', `sending "${node.name}": removed meanwhile`);
     await unlessFull(note(node, { place, sha256, size_bytes }, store));
     const precondition: Precondition =
       node.base === null || node.baseEtag === null ? { kind: 'if_absent' } : { kind: 'if_match', etag: node.baseEtag };

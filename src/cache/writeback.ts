@@ -96,6 +96,8 @@ export class Writeback {
   readonly #noTree = new Set<Ino>();
   /** Moves whose answer was lost: the server may have the node at either place. */
   readonly #unconfirmed = new Map<Ino, Slot>();
+  /** Where requests that are on their way put nodes. */
+  readonly #targets = new Map<Ino, BasePlace>();
   readonly #context: PlanContext;
   readonly #stop = new AbortController();
   #pumping = false;
@@ -131,6 +133,12 @@ export class Writeback {
       if (this.#unconfirmed.has(above) || this.#running.get(above)?.step === 'move') return true;
       above = this.#o.store.get(above)?.base?.parent ?? null;
     }
+    return false;
+  }
+
+  /** Does a request that is on its way put something at this place? */
+  isTarget(parent: Ino, name: Name): boolean {
+    for (const place of this.#targets.values()) if (place.parent === parent && place.name === name) return true;
     return false;
   }
 
@@ -372,6 +380,7 @@ export class Writeback {
       })
       .finally(() => {
         this.#running.delete(node.ino);
+        this.#targets.delete(node.ino);
         this.#afterStep(node);
       });
   }
@@ -379,7 +388,10 @@ export class Writeback {
   #afterStep(node: NodeRecord): void {
     try {
       this.#o.store.transaction(() => {
-        if (this.#o.store.get(node.ino) === node) this.#o.tree.purgeIfGone(node);
+        if (this.#o.store.get(node.ino) !== node) return;
+        // Removed here while it was being sent: whether the server has it now is still to be found out.
+        if (node.differs && node.pending === null) this.#o.tree.changed(node);
+        this.#o.tree.purgeIfGone(node);
       });
     } catch (error) {
       this.#o.log.error({ err: error }, 'cleaning up after a step failed');
@@ -471,6 +483,7 @@ export class Writeback {
 
   async #create(node: NodeRecord, make: (path: RemotePath) => Promise<PutResult>, sentBits: number): Promise<void> {
     const target = this.#newPath(node);
+    this.#targets.set(node.ino, placeOf(target));
     noteSending(node, { place: placeOf(target), sha256: null, size_bytes: 0 }, this.#o.store);
     await this.#o.store.durable();
     const result = await make(target.path);
@@ -496,6 +509,7 @@ export class Writeback {
       throw new CloudError('again', `sending "${node.name}": its folder moves`);
     const target = existing === null ? this.#newPath(node) : null;
     const path = target?.path ?? existing ?? ('' as RemotePath);
+    if (target !== null) this.#targets.set(node.ino, placeOf(target));
     const done = await upload(node, path, target === null ? null : placeOf(target), this.#o, signal, (sent) => {
       running.sent_bytes = sent;
     });
@@ -532,6 +546,7 @@ export class Writeback {
     }
     const overwrite = over !== null && isStrongEtag(over.baseEtag) ? { etag: over.baseEtag } : null;
     const token = node.lockInfo?.mine === true ? node.lockInfo.token : null;
+    this.#targets.set(node.ino, placeOf(slot));
     this.#unconfirmed.set(node.ino, slot);
     try {
       await this.#o.remote.move(
@@ -818,6 +833,8 @@ export class Writeback {
     if (path === null) return;
     const asked_ms = this.#o.recent.now_ms();
     const entry = await this.#stat(path, signal);
+    // Another request of ours has changed that place meanwhile: the step is simply tried again.
+    if (this.#o.recent.touchedSince(path, asked_ms)) return;
     switch (step.do) {
       case 'upload':
         return this.#reconcileUpload(node, entry, signal);
