@@ -53,6 +53,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   serve: command(async () => (await import('./commands/serve.js')).serve),
   user: async (runner) => (await import('./commands/user.js')).userModule(runner),
   group: async (runner) => (await import('./commands/group.js')).groupModule(runner),
+  admin: async (runner) => (await import('./commands/admin.js')).adminModule(runner),
   token: async (runner) => (await import('./commands/token.js')).tokenModule(runner),
   backup: command(async () => (await import('./commands/backup.js')).backup),
   restore: command(async () => (await import('./commands/backup.js')).restore),

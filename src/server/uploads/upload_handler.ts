@@ -32,6 +32,7 @@ import { DavFailure } from '../dav/status.js';
 import type { UserContext } from '../http_context.js';
 import { sendBody, sendEmpty, sendMethodNotAllowed } from '../respond.js';
 import type { BlobPin } from '../storage/blobs/blob_store.js';
+import type { Usage } from '../storage/metadata/metadata_store.js';
 import type { ChunkedUploads, UploadKey } from './chunked_uploads.js';
 import type { Chunk, Committed } from './upload_folder.js';
 
@@ -111,7 +112,7 @@ export class UploadHandler {
     if (!(await this.#uploads.exists(key))) {
       throw new CloudError('not_found', 'chunked upload: there is none of this name, start it with MKCOL');
     }
-    const { quota_bytes } = await this.#services.metadata.read((tx) => tx.usage(tree.rootId));
+    const { quota_bytes } = await this.#usage(tree, destinationOf(context, tree));
     const here_bytes = await this.#uploads.size_bytes(key);
     // What it replaces is not known yet; what can never fit is refused now, the rest when it is committed.
     const max_bytes = quota_bytes === null ? Number.MAX_SAFE_INTEGER : Math.max(0, quota_bytes - here_bytes);
@@ -178,11 +179,22 @@ export class UploadHandler {
     return node?.sha256 === sha256 ? { etag: node.etag, fileId: node.id, created: false } : null;
   }
 
+  /** Room is that of whose tree the destination is in. */
+  #usage(tree: Tree, destination: ResourcePath | null): Promise<Usage> {
+    return this.#services.metadata.read(async (tx) => {
+      if (destination === null) return tx.usage(tree.rootId);
+      const { node, parent } = await tx.resolve(tree.rootId, destination.names);
+      return tx.usage(node?.rootId ?? parent?.rootId ?? tree.rootId);
+    });
+  }
+
   async #checkSpace(tree: Tree, total_bytes: number, destination: ResourcePath | null): Promise<void> {
     const { quota_bytes, more_bytes, used_bytes } = await this.#services.metadata.read(async (tx) => {
-      const usage = await tx.usage(tree.rootId);
-      if (destination === null) return { ...usage, used_bytes: 0, more_bytes: total_bytes };
-      const { node } = await tx.resolve(tree.rootId, destination.names);
+      if (destination === null) {
+        return { ...(await tx.usage(tree.rootId)), used_bytes: 0, more_bytes: total_bytes };
+      }
+      const { node, parent } = await tx.resolve(tree.rootId, destination.names);
+      const usage = await tx.usage(node?.rootId ?? parent?.rootId ?? tree.rootId);
       return { ...usage, more_bytes: total_bytes - (node?.size_bytes ?? 0) };
     });
     if (quota_bytes !== null && more_bytes > 0 && used_bytes + more_bytes > quota_bytes) {
