@@ -26,10 +26,12 @@ export interface WorldOptions extends DriveOptions {
 /** The servers to test on; `CLOUDMOUNT_TEST_SERVERS=cloudmount,apache` narrows them down. */
 function wanted(kinds: readonly ServerKind[]): readonly ServerKind[] {
   const only = process.env['CLOUDMOUNT_TEST_SERVERS'];
-  return only === undefined ? kinds : kinds.filter((kind) => only.split(',').includes(kind));
+  return only === undefined ? kinds : (only.split(',') as ServerKind[]);
 }
 
-export const ALL_SERVERS: readonly ServerKind[] = ['cloudmount', 'apache', 'rclone'];
+/** Our server and a plain WebDAV one; `rclone serve` is covered by the contract and conformance suites, or here with
+ * `CLOUDMOUNT_TEST_SERVERS=rclone`. */
+export const ALL_SERVERS: readonly ServerKind[] = ['cloudmount', 'apache'];
 
 export function onServers(kinds: readonly ServerKind[], options: WorldOptions, tests: (world: World) => void): void {
   for (const kind of wanted(kinds)) {
