@@ -23,6 +23,8 @@ export class Connection {
   readonly #stop = new AbortController();
   #state: ConnectionState = 'offline';
   #error: string | null = null;
+  /** A request timed out and the probe has not answered yet. */
+  #silent = false;
   #probing: Promise<void> | null = null;
   #wake: (() => void) | null = null;
 
@@ -44,7 +46,7 @@ export class Connection {
 
   /** Throws `offline` (or `unauthorized`) when there is no point in asking the server. */
   require(doing: string): void {
-    if (this.#state === 'online') return;
+    if (this.#state === 'online' && !this.#silent) return;
     throw new CloudError(
       this.#state === 'unauthorized' ? 'unauthorized' : 'offline',
       `${doing}: ${this.#state === 'unauthorized' ? 'the server does not accept the credentials' : 'no connection to the server'}${this.#error === null ? '' : ` (${this.#error})`}`,
@@ -65,6 +67,8 @@ export class Connection {
     }
     if (!isCloudError(error, 'network', 'timeout', 'protocol', 'server', 'busy_server') || this.#state !== 'online')
       return;
+    // Whoever comes while it is being found out whether a silent server is there must not wait as long again.
+    if (isCloudError(error, 'timeout')) this.#silent = true;
     void this.#probe(false);
   }
 
@@ -103,6 +107,7 @@ export class Connection {
   #probe(full: boolean): Promise<void> {
     this.#probing ??= this.#probeOnce(full).finally(() => {
       this.#probing = null;
+      this.#silent = false;
     });
     return this.#probing;
   }

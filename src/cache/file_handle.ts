@@ -266,7 +266,7 @@ export function markDirty(
       node.cut_bytes = null;
       node.torn = false;
     }
-    if (cuts) cutRecord(content, cutTo_bytes);
+    if (cuts) cutRecord(content, cutTo_bytes, wasClean);
     if (wasClean) services.tree.changed(node);
     else services.store.save(node);
   });
@@ -280,12 +280,12 @@ export function markDirty(
   });
 }
 
-/** The row without what a truncate is about to take away. */
-function cutRecord(content: ActiveContent, size_bytes: number): void {
+/** The row without what a truncate is about to take away. `wasClean`: before it the file was the base version. */
+function cutRecord(content: ActiveContent, size_bytes: number, wasClean: boolean): void {
   const { node } = content;
   content.cutting_bytes = Math.min(content.cutting_bytes ?? size_bytes, size_bytes);
   node.cut_bytes = Math.min(node.cut_bytes ?? size_bytes, size_bytes);
-  if (node.base !== null) node.torn = true;
+  if (wasClean && node.base !== null) node.torn = true;
   if (node.extents === null) return;
   const claims = ExtentSet.parse(node.extents);
   claims.clip(size_bytes);

@@ -29,6 +29,8 @@ export interface MirrorOptions {
   /** A request about the node, or one that moves it with a collection above, is on its way or its outcome unknown. */
   readonly isBusy: (node: NodeRecord) => boolean;
   readonly isOpen: (node: NodeRecord) => boolean;
+  /** Is a request of ours on its way, or its outcome unknown, that makes something at this place? */
+  readonly isBeingMade: (parent: Ino, name: Name) => boolean;
   /** All bytes are here. */
   readonly isComplete: (node: NodeRecord) => boolean;
   /** The node's cached bytes are of a version that is gone; nobody has it open. */
@@ -104,7 +106,11 @@ export class Mirror {
     if (node !== null && node.kind !== entry.kind) node = null;
     const local = this.#store.child(parent.ino, name);
     const involved = [node, occupant, local, parent].filter((n) => n !== null);
-    if (involved.some((n) => this.#o.isBusy(n)) || this.#o.recent.touchedSince(entry.path, asked_ms)) {
+    if (
+      involved.some((n) => this.#o.isBusy(n)) ||
+      this.#o.recent.touchedSince(entry.path, asked_ms) ||
+      (occupant === null && this.#o.isBeingMade(parent.ino, name))
+    ) {
       this.#deferred.add(entry.path);
       return;
     }

@@ -136,6 +136,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       keepsTimes: () => remote.capabilities.setMtime,
       isBusy: (node) => writeback.isUnsettled(node),
       isOpen: (node) => contents.isOpen(node),
+      isBeingMade: (parent, name) => writeback.isTarget(parent, name) || store.wasSentTo(parent, name),
       isComplete: (node) => contents.isComplete(node),
       dropContent: (node) => contents.drop(node),
       onUnlinked: (node) => contents.unlinked(node),
@@ -316,7 +317,7 @@ function claim(store: NodeStore, options: OpenCacheOptions, clock: Clock): void 
 function recover(db: Database, store: NodeStore, tree: Tree, contents: Contents, log: Log): void {
   contents.recover(db.previousEnd);
   store.transaction(() => {
-    for (const node of store.unlinkedWithoutBase()) {
+    for (const node of store.unlinked()) {
       contents.unlinked(node);
       tree.purgeIfGone(node);
     }

@@ -116,7 +116,14 @@ function planDelete(node: NodeRecord, context: PlanContext): Step {
     // The collection above goes as a whole and takes this with it.
     return { do: 'wait', on: above.ino };
   }
-  if (!node.isDir) return { do: 'delete' };
+  if (!node.isDir) {
+    const successor = node.base === null ? null : context.store.child(node.base.parent, node.base.name);
+    // What takes its name replaces it in one request, so that the name is never free in between.
+    if (successor !== null && successor.base !== null && !successor.inPlace && !successor.isDir) {
+      return { do: 'wait', on: successor.ino };
+    }
+    return { do: 'delete' };
+  }
   if (context.busyBelow(node)) return { do: 'wait', on: null };
   if (context.deletesTrees(node)) {
     const blocker = notDeleted(node, context);

@@ -148,6 +148,7 @@ export class Tree {
     if (node.parent !== null || node.base !== null || node.limbo !== 'none' || node.ino === 1) return;
     if (node.sending.length > 0) return; // the server may have it: writeback looks
     if (this.#options.isBusy(node) || this.#options.isOpen(node)) return;
+    if (node.extents !== null) this.#options.onUnlinked(node);
     this.#store.remove(node);
   }
 

@@ -117,6 +117,14 @@ export class Writeback {
   /** What an earlier run left. */
   start(): void {
     for (const ino of this.#o.store.pendingInos()) this.#ready.add(ino);
+    for (const node of this.#o.store.sending()) {
+      const place = node.base === null ? null : (node.sending.findLast((sent) => sent.place !== null)?.place ?? null);
+      const parent = place === null ? null : this.#o.store.get(place.parent);
+      const above = parent === null ? null : this.#o.mirror.remotePath(parent);
+      if (place === null || above === null) continue;
+      this.#unconfirmed.set(node.ino, { ...place, path: joinPath(above, place.name) });
+      this.#ready.add(node.ino);
+    }
     this.#kick();
   }
 
@@ -548,6 +556,8 @@ export class Writeback {
     const token = node.lockInfo?.mine === true ? node.lockInfo.token : null;
     this.#targets.set(node.ino, placeOf(slot));
     this.#unconfirmed.set(node.ino, slot);
+    noteSending(node, { place: placeOf(slot), sha256: null, size_bytes: 0 }, this.#o.store);
+    await this.#o.store.durable();
     try {
       await this.#o.remote.move(
         from,
@@ -558,7 +568,7 @@ export class Writeback {
       this.#unconfirmed.delete(node.ino);
     } catch (error) {
       // An answer that says no is an answer; anything else leaves open whether it was done.
-      if (!isCloudError(error, ...NO_ANSWER)) this.#unconfirmed.delete(node.ino);
+      if (!isCloudError(error, ...NO_ANSWER)) this.#notMoved(node);
       throw error;
     }
     crashPoint('writeback.after_move');
@@ -571,10 +581,17 @@ export class Writeback {
     this.#o.store.transaction(() => {
       if (over !== null) this.#forget(over);
       node.base = { parent: slot.parent, name: slot.name };
+      node.sending = node.sending.filter(({ place }) => place === null);
       this.#clearError(node);
       this.#o.tree.changed(node, 0);
     });
     if (over !== null) this.#wake(over.ino);
+  }
+
+  #notMoved(node: NodeRecord): void {
+    this.#unconfirmed.delete(node.ino);
+    node.sending = node.sending.filter(({ place }) => place === null);
+    this.#o.store.save(node);
   }
 
   /** The answer to a move was lost: if the server no longer has the node where it was but has something where it was to
@@ -585,7 +602,7 @@ export class Writeback {
     if (slot === undefined) return;
     const source = from === null ? null : await this.#stat(from, signal);
     const target = source === null ? await this.#stat(slot.path, signal) : null;
-    this.#unconfirmed.delete(node.ino);
+    this.#notMoved(node);
     if (target === null || from === null || target.kind !== node.kind) return;
     if (target.fileid !== null && node.fileid !== null && target.fileid !== node.fileid) return;
     const occupant = this.#o.store.atBase(slot.parent, slot.name);

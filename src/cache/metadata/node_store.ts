@@ -134,6 +134,8 @@ export class NodeStore {
   });
   readonly #statements = new Map<string, Sqlite.Statement>();
   #lastPending: number;
+  /** Nodes of which something was sent without an answer. */
+  readonly #sending: Set<Ino>;
   /** Nodes written by the transaction that is running. */
   #touched: Set<NodeRecord> | null = null;
 
@@ -141,6 +143,7 @@ export class NodeStore {
     this.#db = db;
     const row = this.#one('SELECT max(pending) AS n FROM node WHERE pending IS NOT NULL') as { n: number | null };
     this.#lastPending = row.n ?? 0;
+    this.#sending = new Set(this.#pluck('SELECT ino FROM node WHERE sent IS NOT NULL') as Ino[]);
   }
 
   /** All or nothing, in the file and in memory. */
@@ -228,11 +231,14 @@ export class NodeStore {
   save(node: NodeRecord): void {
     this.#touched?.add(node);
     const set = COLUMNS.map((column) => `${column} = ?`).join(', ');
+    if (node.sending.length > 0) this.#sending.add(node.ino);
+    else this.#sending.delete(node.ino);
     this.#run('writing a node', `UPDATE node SET ${set} WHERE ino = ?`, [...values(node), node.ino]);
   }
 
   remove(node: NodeRecord): void {
     this.#touched?.add(node);
+    this.#sending.delete(node.ino);
     this.#run('removing a node', 'DELETE FROM node WHERE ino = ?', [node.ino]);
     this.#ghosts.set(node.ino, node);
     this.#recent.delete(node.ino);
@@ -290,9 +296,19 @@ export class NodeStore {
     return this.#load('SELECT * FROM node WHERE dirty > 0 AND dirty & ? AND kind = 1 ORDER BY ino', Dirty.content);
   }
 
-  /** Those whose last sending has no answer. */
+  /** Of which something was sent without an answer. */
   sending(): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE sent IS NOT NULL ORDER BY ino');
+    return [...this.#sending].flatMap((ino) => this.get(ino) ?? []);
+  }
+
+  /** Was a node that is elsewhere now (or gone) sent to this place, with the outcome unknown? */
+  wasSentTo(parent: Ino, name: Name): boolean {
+    for (const ino of this.#sending) {
+      const node = this.get(ino);
+      if (node === null || node.base !== null || (node.parent === parent && node.name === name)) continue;
+      if (node.sending.some(({ place }) => place?.parent === parent && place.name === name)) return true;
+    }
+    return false;
   }
 
   locked(): NodeRecord[] {
@@ -397,6 +413,8 @@ export class NodeStore {
     const statement = this.#prepare('SELECT * FROM node WHERE ino = ?');
     for (const node of touched ?? []) {
       const row = statement.get(node.ino) as Row | undefined;
+      if (row?.sent) this.#sending.add(node.ino);
+      else this.#sending.delete(node.ino);
       if (row === undefined) {
         this.#recent.delete(node.ino);
         this.#live.delete(node.ino);
