@@ -70,6 +70,8 @@ export interface ShareWorld {
     limit?: number,
   ): Promise<{ readonly token: string; readonly lines: string[]; readonly more: boolean }>;
   urlOf(user: string, path: string): string;
+  /** The user's app token. */
+  secretOf(user: string): string;
   close(): Promise<void>;
 }
 
@@ -133,6 +135,7 @@ export async function shareWorld(options: { readonly clock?: Clock } = {}): Prom
     dav,
     raw,
     ocs,
+    secretOf: (user) => secrets.get(user) ?? '',
     urlOf: (user, path) => `${server.url}/dav/files/${user}/${encode(path)}`,
     async share(user, path, params) {
       const answer = await ocs<SharedItem>(user, 'POST', 'shares', { path: `/${path}`, ...params });

@@ -1,6 +1,8 @@
 // What sharing means for trees: where shares appear, what follows when they change, and who is told.
 
+import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
 import { type ShareWorld, shareWorld } from './share_world.js';
 
 let world: ShareWorld;
@@ -249,4 +251,26 @@ test('a file that is shared alone is written in place, also by moving another ov
   expect((await world.dav('anna', 'GET', `${f}/a.txt`)).text).toBe('three');
   expect(await world.prop('anna', `${f}/a.txt`, 'oc:fileid')).toBe(id);
   expect(await world.list('dora')).not.toContain('a.tmp');
+});
+
+test('who sees a share is told of changes in it, and of its end, by push', async () => {
+  const f = await folder();
+  const { id } = await world.share('anna', f, { shareType: '0', shareWith: 'bert', permissions: '15' });
+  const socket = new WebSocket(`${world.url.replace('http', 'ws')}/push/ws`);
+  const said: string[] = [];
+  socket.on('message', (data) => said.push(String(data)));
+  await once(socket, 'open');
+  socket.send('bert');
+  socket.send(world.secretOf('bert'));
+  await expect.poll(() => said).toContain('authenticated');
+  const notices = () => said.filter((text) => text.startsWith('notify_file')).length;
+  // What was shared just before may still be told.
+  await expect
+    .poll(async () => (await world.dav('anna', 'PUT', `${f}/pushed`, { body: 'x' })).status)
+    .toBeLessThan(300);
+  await expect.poll(notices).toBeGreaterThan(0);
+  const before = notices();
+  await world.ocs('anna', 'PUT', `shares/${id}`, { suspended: 'true' });
+  await expect.poll(notices).toBeGreaterThan(before);
+  socket.terminate();
 });
