@@ -45,7 +45,6 @@ export class FileHandle implements OpenFile {
   readonly #writable: boolean;
   readonly #ahead: ReadAhead;
   readonly #closing = new AbortController();
-  #passthrough = false;
   #open = true;
 
   constructor(content: ActiveContent, writable: boolean, services: FileServices) {
@@ -168,7 +167,6 @@ export class FileHandle implements OpenFile {
       content.access = fits ? 'passthrough' : 'cached';
     }
     if (content.access !== 'passthrough') return null;
-    this.#passthrough = true;
     return content.file.fd;
   }
 
@@ -239,9 +237,10 @@ export class FileHandle implements OpenFile {
     this.#s.contents.scheduleSave();
   }
 
-  /** The kernel writes to a passed-through file without asking: its size and time say whether it did. */
+  /** The kernel writes to a passed-through file without asking: its size and time say whether it did. Only the first
+   * handle of a file is asked for its descriptor, but whoever was opened for writing may have written. */
   #notePassthroughWrites(): void {
-    if (this.#passthrough && this.#writable) notePassthroughWrites(this.content, this.#s);
+    if (this.#writable) notePassthroughWrites(this.content, this.#s);
   }
 }
 

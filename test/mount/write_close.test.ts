@@ -28,6 +28,26 @@ onServers(ALL_SERVERS, {}, (world) => {
     await other.end();
   });
 
+  it('a file rewritten while somebody reads it has its new size and content, here and on the server', async () => {
+    const dir = await world.folder();
+    for (const again of ['O_WRONLY|O_TRUNC', 'O_WRONLY|O_CREAT|O_TRUNC', 'O_RDWR', 'O_WRONLY|O_APPEND']) {
+      const path = `${dir}/${again.replaceAll('|', '-')}`;
+      await world.fs.writeFile(path, 'thirteen here');
+      const reader = await world.fs.open(path);
+      expect((await world.fs.pread(reader, 100, 0)).toString()).toBe('thirteen here');
+      const writer = await world.fs.open(path, again);
+      await world.fs.write(writer, 'a text that is longer than what was there before');
+      await world.fs.close(writer);
+      const expected = `${again.endsWith('APPEND') ? 'thirteen here' : ''}a text that is longer than what was there before`;
+      expect((await world.fs.fstat(reader)).size).toBe(expected.length);
+      expect((await world.fs.stat(path)).size).toBe(expected.length);
+      expect((await world.fs.pread(reader, 100, 0)).toString()).toBe(expected);
+      await world.fs.close(reader);
+      await world.drive.flush();
+      expect(await world.server.dav.text(world.remote(path))).toBe(expected);
+    }
+  });
+
   it('overwriting the middle of a file that is only on the server keeps the rest of it', async () => {
     const dir = await world.folder();
     await world.drive.flush();
