@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs';
 import type { AccountStore } from '../../src/server/accounts/account_store.js';
-import { openAccounts } from '../../src/server/server.js';
+import { openAccounts } from '../../src/server/accounts/open_accounts.js';
 import { CommandError, EXIT } from './exit_codes.js';
 import { printable } from './output.js';
 import { serverDir } from './server_options.js';

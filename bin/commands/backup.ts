@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
-import { backup as backUp, restore as restoreFrom } from '../../src/server/server.js';
+import { backup as backUp } from '../../src/server/backup/backup.js';
+import { restore as restoreFrom } from '../../src/server/backup/restore.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { note, printable, printJson, printLine } from '../cli/output.js';
 import { startProgress } from '../cli/progress.js';
