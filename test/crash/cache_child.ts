@@ -28,6 +28,14 @@ const config = JSON.parse(readFileSync(process.argv[2] ?? '', 'utf8')) as ChildC
 const log = openSync(config.log, 'a');
 const say = (line: LogLine) => writeSync(log, `${JSON.stringify(line)}\n`);
 
+/** What the cache itself says, for the message of a failure. */
+const diary = openSync(`${config.log}.cache`, 'a');
+const note = (details: object, message: string) => {
+  const { err, ...rest } = details as { err?: unknown };
+  const reason = err instanceof Error ? ` ${err.message}` : '';
+  writeSync(diary, `[${message}]${reason} ${JSON.stringify(rest)}\n`);
+};
+
 const DIRS = ['', 'd1', 'd2', 'd1/sub'] as const;
 const FILES = ['a', 'b', 'c', 'e'] as const;
 
@@ -80,6 +88,7 @@ class Workload {
   async #perform(operation: Operation): Promise<void> {
     this.#number += 1;
     say({ number: this.#number, operation });
+    note({}, `operation ${this.#number}: ${JSON.stringify(operation)}`);
     try {
       await this.#do(operation);
       say({ number: this.#number, done: true });
@@ -175,6 +184,7 @@ const cache = await TestCache.open({
   remote: remote as unknown as FakeRemote,
   quiet_ms: 15,
   sizeLimit_bytes: config.sizeLimit_bytes,
+  log: { debug: note, info: note, warn: note, error: note },
 });
 for (const dir of ['', 'd1', 'd2']) await cache.list(dir);
 say({ number: 0, done: true });

@@ -72,6 +72,7 @@ export class CrashModel {
     const names = new Map(this.#now);
     switch (operation.op) {
       case 'create': {
+        if (names.has(operation.path)) throw new Error(`the log creates ${operation.path}, which is there`);
         const file = new FileHistory(Buffer.alloc(0));
         names.set(operation.path, file);
         this.#open(operation.handle, file);

@@ -3,6 +3,7 @@
 
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { appendFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,6 +65,8 @@ class CrashWorld {
   readonly #random: Random;
   readonly #server = new FakeServer();
   readonly #initial = new Map<string, Buffer | null>();
+  #diary = '';
+  readonly #after: string[] = [];
   #lines: LogLine[] = [];
   #said = '';
 
@@ -85,12 +88,18 @@ class CrashWorld {
 
   /** The last operations, for the message. */
   get trace(): string {
-    const shown = this.#lines.slice(-60).map((line) => JSON.stringify(line));
-    return [...shown, this.#said.slice(-3000)].join('\n');
+    const shown = this.#lines
+      .slice(-200)
+      .map((line) => `${line.number} ${'operation' in line ? JSON.stringify(line.operation) : JSON.stringify(line)}`);
+    const diary = this.#diary.split('\n').slice(-400);
+    return [...shown, '--- the cache', ...diary, '--- after the crash', ...this.#after, this.#said.slice(-3000)].join(
+      '\n',
+    );
   }
 
   async run(): Promise<CrashOutcome> {
     const reached = await this.#untilKilled();
+    this.#diary = await readFile(join(this.#base, 'log.cache'), 'utf8').catch(() => '');
     const text = await readFile(join(this.#base, 'log'), 'utf8').catch(() => '');
     this.#lines = text
       .split('\n')
@@ -156,14 +165,28 @@ class CrashWorld {
   }
 
   #remote(): FakeRemote {
-    return new FakeRemote(this.#server, { capabilities: this.#o.capabilities ?? {} });
+    const remote = new FakeRemote(this.#server, { capabilities: this.#o.capabilities ?? {} });
+    for (const op of ['put', 'mkdir', 'move', 'remove', 'stat'] as const) {
+      const diary = join(this.#base, 'log.cache');
+      remote.before(op, (call) => appendFileSync(diary, `server: ${op} ${call.path}\n`));
+      remote.after(op, (call) => appendFileSync(diary, `server: done ${op} ${call.path}\n`));
+    }
+    return remote;
   }
 
   async #recover(dir: string, model: CrashModel): Promise<void> {
     const remote = this.#remote();
     const wasUp = this.#lines.some((line) => line.number === 0);
     if (wasUp) remote.goOffline();
-    const drive = await TestCache.open({ dir, remote, quiet_ms: 15 });
+    const note = (details: object, message: string) => {
+      const { err, ...rest } = details as { err?: unknown };
+      this.#after.push(`[${message}]${err instanceof Error ? ` ${err.message}` : ''} ${JSON.stringify(rest)}`);
+    };
+    const log = { debug: note, info: note, warn: note, error: note };
+    for (const op of ['put', 'mkdir', 'move', 'remove', 'stat'] as const) {
+      remote.after(op, (call) => void this.#after.push(`server: done ${op} ${call.path}`));
+    }
+    const drive = await TestCache.open({ dir, remote, quiet_ms: 15, log });
     try {
       if (wasUp) await this.#compare(drive, model, 'before the network is back');
       expectNothing('problems after the start', await drive.check());
