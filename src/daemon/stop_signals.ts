@@ -9,18 +9,20 @@ export interface StopHandlers {
 }
 
 const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+const ECHO_MS = 400;
 export const STOP_LIMIT_MS = 4_700;
 
 /** Returns a function that restores what was before. */
 export function onStopSignals(handlers: StopHandlers, limit_ms = STOP_LIMIT_MS): () => void {
-  let first: NodeJS.Signals | null = null;
+  let first: { readonly signal: NodeJS.Signals; readonly at_ms: number } | null = null;
   let timer: NodeJS.Timeout | undefined;
   const onSignal = (signal: NodeJS.Signals): void => {
     if (first !== null) {
-      handlers.abandon(`${signal} after ${first}`);
+      // One Ctrl-C may arrive twice: from the terminal, and passed on by npm or a shell.
+      if (performance.now() - first.at_ms > ECHO_MS) handlers.abandon(`${signal} after ${first.signal}`);
       return;
     }
-    first = signal;
+    first = { signal, at_ms: performance.now() };
     timer = setTimeout(() => handlers.abandon(`not stopped within ${limit_ms} ms of ${signal}`), limit_ms);
     timer.unref();
     handlers.stop(signal);
