@@ -95,7 +95,7 @@ export class Cache extends DriveSide implements CacheControl {
   async flush(path: string, signal: AbortSignal): Promise<void> {
     const root = this.#resolve(path);
     const inside = (node: NodeRecord) => this.#within(node, root);
-    this.#c.writeback.retryAll(inside);
+    this.#c.writeback.retryAll(inside, true);
     const tried = new Map<Ino, number>();
     for (;;) {
       const left = this.#c.store.pendingInos().flatMap((ino) => {

@@ -414,8 +414,9 @@ export class Contents {
     } catch (error) {
       if (!(error instanceof CloudError) || error.code !== 'corrupt') throw error;
       if (node.contentDirty) {
-        this.#markDamaged(node, error);
-        throw error;
+        const gone = error.cause === undefined ? error : damaged(node, 'is gone');
+        this.#markDamaged(node, gone);
+        throw gone;
       }
     }
     this.#o.log.warn(

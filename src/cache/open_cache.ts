@@ -39,6 +39,8 @@ export interface OpenCacheOptions {
   readonly identity?: string;
   readonly sizeLimit_bytes: number;
   readonly minFree_bytes: number;
+  /** How long a writer waits for room before it is told that there is none. Default 30 s. */
+  readonly spaceWait_ms?: number;
   /** How long a listing is believed where the server does not tell of changes. */
   readonly dirCacheTime_ms: number;
   readonly timeout_ms: number;
@@ -109,6 +111,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       limit_bytes: o.sizeLimit_bytes,
       minFree_bytes: o.minFree_bytes,
       used_bytes: store.cachedBytes(),
+      ...(o.spaceWait_ms === undefined ? {} : { wait_ms: o.spaceWait_ms }),
       clock,
       log,
       freeBytes: () => diskFree(o.dir),

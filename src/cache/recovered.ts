@@ -13,6 +13,7 @@ import { databaseFiles } from './metadata/database.js';
 import { Dirty } from './metadata/node.js';
 
 const PREFIX = 'recovered-';
+const SALVAGE = 'salvage.db';
 
 export interface Recovered {
   readonly folder: string;
@@ -55,7 +56,7 @@ export async function setAside(dir: string, database: string, content: string, l
   } catch (error) {
     throw toCloudError(error, `setting the damaged cache database in ${dir} aside`);
   }
-  const old = openOld(join(folder, database), log);
+  const old = await openOld(folder, database, log);
   let unsent = 0;
   let unknown = 0;
   for (const { path, ino, gen } of await contentFiles(join(folder, 'content'))) {
@@ -73,6 +74,7 @@ export async function setAside(dir: string, database: string, content: string, l
     }
   }
   old?.close();
+  for (const name of databaseFiles(SALVAGE)) await fs.rm(join(folder, name), { force: true });
   await fs.rm(join(folder, 'content'), { recursive: true, force: true });
   await fs.writeFile(join(folder, 'README.txt'), explanation(unsent, unknown), { mode: 0o600 });
   const found = { folder, unsent, unknown };
@@ -120,9 +122,24 @@ class OldDatabase {
   }
 }
 
-function openOld(path: string, log: Log): OldDatabase | null {
+/** A copy is read, so that the original stays as it was. Of a file that was cut short SQLite would read nothing at all:
+ * the copy gets its old length back, and only what was on the lost pages is lost. */
+async function openOld(folder: string, database: string, log: Log): Promise<OldDatabase | null> {
+  const copy = join(folder, SALVAGE);
   try {
-    return new OldDatabase(path);
+    await fs.copyFile(join(folder, database), copy);
+    await fs.copyFile(join(folder, `${database}-wal`), `${copy}-wal`).catch(() => undefined);
+    const file = await fs.open(copy, 'r+');
+    try {
+      const header = Buffer.alloc(100); // https://www.sqlite.org/fileformat.html#the_database_header
+      await file.read(header, 0, header.length, 0);
+      const page_bytes = header.readUInt16BE(16) === 1 ? 65_536 : header.readUInt16BE(16);
+      const whole_bytes = page_bytes * header.readUInt32BE(28);
+      if ((await file.stat()).size < whole_bytes) await file.truncate(whole_bytes);
+    } finally {
+      await file.close();
+    }
+    return new OldDatabase(copy);
   } catch (error) {
     log.warn({ err: error }, 'nothing can be read from the damaged cache database; contents are kept without names');
     return null;

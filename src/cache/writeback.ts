@@ -175,13 +175,14 @@ export class Writeback {
     }
   }
 
-  /** Tries everything now, also what failed (`cloudmount flush`, back online). */
-  retryAll(within: (node: NodeRecord) => boolean): void {
+  /** Tries everything now, also what failed (`cloudmount flush`, back online). Damaged content only when a user asks: he
+   * may have put it right. */
+  retryAll(within: (node: NodeRecord) => boolean, damagedToo = false): void {
     for (const ino of this.#o.store.pendingInos()) {
       const node = this.#o.store.get(ino);
       if (node === null || !within(node)) continue;
       node.notBefore_ms = 0;
-      if (node.errorCode !== 'corrupt') this.enqueue(node);
+      if (node.errorCode !== 'corrupt' || damagedToo) this.enqueue(node);
     }
   }
 
