@@ -54,6 +54,8 @@ export class ContentFile {
 
   /** One more user; each `retain` needs its `close`. */
   retain(): this {
+    // The descriptor's number may belong to another file by now: a second close would be the end of that one.
+    if (this.#users === 0) throw new CloudError('stale', `${this.#name}: used after it was closed`);
     this.#users += 1;
     return this;
   }
@@ -163,6 +165,7 @@ export class ContentFile {
    * share the next one. After a failure every later sync of this open file fails too: the kernel reports lost pages
    * only once, and a second answer of "fine" would be a lie. */
   sync(): Promise<void> {
+    if (this.#users === 0) return Promise.resolve(); // dropped meanwhile: nothing left to keep
     if (this.#syncFailure !== null) return Promise.reject(this.#syncFailure);
     if (this.#running === null) return (this.#running = this.#sync());
     this.#next ??= this.#running.then(
@@ -199,6 +202,7 @@ export class ContentFile {
   /** As `sync`, and the times are on the disk too: `fingerprint` then survives a power cut. */
   async syncTimes(): Promise<void> {
     await this.sync();
+    if (this.#users === 0) return;
     this.retain();
     try {
       await new Promise<void>((resolve, reject) => {
@@ -214,6 +218,7 @@ export class ContentFile {
 
   /** Starts writing to the disk without waiting for it, so that the syncs of many files share commits. */
   async startSync(): Promise<void> {
+    if (this.#users === 0) return; // dropped meanwhile
     this.retain();
     try {
       await libc.startWriteback(this.fd);
