@@ -148,16 +148,24 @@ export async function load(
   let body_bytes = 0;
   const start = performance.now();
   const deadline = start + duration_s * 1000;
+  const note = (status: number) => unexpected.set(status, (unexpected.get(status) ?? 0) + 1);
   await Promise.all(
-    all.map(async (connection, i) => {
-      const steps = cycle(connection, i);
+    all.map(async (_, i) => {
+      let steps = cycle(all[i] as LoadConnection, i);
       for (let n = 0; performance.now() < deadline; n++) {
-        let last: LoadAnswer | null = null;
-        for (const step of steps(n)) {
-          last = await connection.send(step(last));
-          requests += 1;
-          body_bytes += last.body_bytes;
-          if (!expected(last.status)) unexpected.set(last.status, (unexpected.get(last.status) ?? 0) + 1);
+        try {
+          let last: LoadAnswer | null = null;
+          for (const step of steps(n)) {
+            last = await (all[i] as LoadConnection).send(step(last));
+            requests += 1;
+            body_bytes += last.body_bytes;
+            if (!expected(last.status)) note(last.status);
+          }
+        } catch {
+          // The server closed the connection: an error as well (status 0), and on with a new one.
+          note(0);
+          all[i] = await LoadConnection.open(login);
+          steps = cycle(all[i] as LoadConnection, i);
         }
       }
     }),
