@@ -307,7 +307,14 @@ export class Mirror {
         this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
       }
     }
-    const newVersion = node.kind === 'file' && !sameVersion(node.baseEtag, entry.etag, node, entry);
+    const changed = node.kind === 'file' && !sameVersion(node.baseEtag, entry.etag, node, entry);
+    const sent = changed ? wasSent(node, entry) : 'no';
+    if (sent === 'maybe' && unlinkedHere) {
+      this.#o.tree.changed(node, 0); // the deletion's precondition will find out whose version it is
+      return;
+    }
+    if (sent === 'yes') this.adoptVersion(node, entry);
+    const newVersion = changed && sent !== 'yes';
     if (newVersion && unlinkedHere) this.resurrect(node);
     if (newVersion && !node.contentDirty) {
       this.#takeVersion(node, entry);
@@ -480,6 +487,17 @@ export class Mirror {
 /** May `occupant` of a slot be the node that `entry` describes? */
 function sameIdentity(occupant: NodeRecord, entry: RemoteEntry): boolean {
   return occupant.fileid === null || entry.fileid === null || occupant.fileid === entry.fileid;
+}
+
+/** Is this version our own upload, the answer to which was lost? Only checksums prove it. */
+function wasSent(node: NodeRecord, entry: RemoteEntry): 'yes' | 'no' | 'maybe' {
+  const candidates = node.sending.filter(
+    ({ sha256, size_bytes }) => sha256 !== null && size_bytes === entry.size_bytes,
+  );
+  if (candidates.length === 0) return 'no';
+  if (entry.checksum?.toUpperCase().startsWith('SHA256:') !== true) return 'maybe';
+  const theirs = entry.checksum.slice(7).toLowerCase();
+  return candidates.some(({ sha256 }) => sha256 === theirs) ? 'yes' : 'no';
 }
 
 /** The same content? ETags compare without the weakness flag: Apache's become strong when the file is two seconds old. */

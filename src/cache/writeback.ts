@@ -298,7 +298,12 @@ export class Writeback {
   }
 
   #consider(node: NodeRecord): void {
-    const step: Step = this.#unconfirmed.has(node.ino) ? { do: 'confirm' } : plan(node, this.#context);
+    const mover = this.#mayHaveReplaced(node);
+    const step: Step = this.#unconfirmed.has(node.ino)
+      ? { do: 'confirm' }
+      : mover !== null
+        ? { do: 'wait', on: mover }
+        : plan(node, this.#context);
     if (step.do === 'wait') {
       const on = step.on === null ? null : this.#o.store.get(step.on);
       // Waiting for something that has nothing to do would be for ever.
@@ -324,6 +329,15 @@ export class Writeback {
     if (step.do === 'delete' && this.#stillRead(node)) return;
     this.#ready.delete(node.ino);
     this.#start(node, step);
+  }
+
+  /** A node whose move to the very place of this one has no answer yet: what is there may be either. */
+  #mayHaveReplaced({ ino, base }: NodeRecord): Ino | null {
+    if (base === null) return null;
+    for (const [other, slot] of this.#unconfirmed) {
+      if (other !== ino && slot.parent === base.parent && slot.name === base.name) return other;
+    }
+    return null;
   }
 
   /** Deleted here but still open: the server's copy goes when every byte that may still be read is here. */
@@ -896,6 +910,14 @@ export class Writeback {
       }
       case 'delete':
       case 'delete_tree':
+        if (entry !== null && (await wasSentByUs(node, entry, this.#o.remote, signal))) {
+          // Our own last upload, its answer lost: that is the version that was deleted.
+          this.#o.store.transaction(() => {
+            this.#o.mirror.adoptVersion(node, entry);
+            this.#o.tree.changed(node, 0);
+          });
+          return;
+        }
         this.#o.store.transaction(() => {
           if (entry === null) this.#forgetTree(node);
           else if (node.kind === 'file' && entry.etag === node.baseEtag) this.#o.tree.changed(node);
