@@ -150,13 +150,14 @@ export async function load(
   const deadline = start + duration_s * 1000;
   const note = (status: number) => unexpected.set(status, (unexpected.get(status) ?? 0) + 1);
   await Promise.all(
-    all.map(async (_, i) => {
-      let steps = cycle(all[i] as LoadConnection, i);
+    all.map(async (opened, i) => {
+      let connection = opened;
+      let steps = cycle(connection, i);
       for (let n = 0; performance.now() < deadline; n++) {
         try {
           let last: LoadAnswer | null = null;
           for (const step of steps(n)) {
-            last = await (all[i] as LoadConnection).send(step(last));
+            last = await connection.send(step(last));
             requests += 1;
             body_bytes += last.body_bytes;
             if (!expected(last.status)) note(last.status);
@@ -164,13 +165,13 @@ export async function load(
         } catch {
           // The server closed the connection: an error as well (status 0), and on with a new one.
           note(0);
-          all[i] = await LoadConnection.open(login);
-          steps = cycle(all[i] as LoadConnection, i);
+          connection = await LoadConnection.open(login);
+          steps = cycle(connection, i);
         }
       }
+      connection.close();
     }),
   );
   const seconds = (performance.now() - start) / 1000;
-  for (const connection of all) connection.close();
   return { requests, seconds, body_bytes, unexpected };
 }
