@@ -210,6 +210,7 @@ export class Mirror {
     if (node.parent !== null || node.base === null) return;
     const parent = this.#store.get(node.base.parent);
     if (parent === null) return;
+    this.#o.log.debug({ ino: node.ino, name: node.base.name }, 'a deletion is dropped');
     if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
     this.#makeRoom(parent, node.base.name, node);
     node.parent = node.base.parent;
@@ -239,6 +240,7 @@ export class Mirror {
   #insert(parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
     if (parent.parent === null && parent.ino !== 1) {
       // Removed here, but somebody put something new into it: the removal is dropped.
+      this.#o.log.debug({ ino: parent.ino, name, fileid: entry.fileid }, 'something new in a removed directory');
       this.resurrect(parent);
     }
     const local = this.#store.child(parent.ino, name);
