@@ -368,6 +368,10 @@ export class Mirror {
       draft.base = base;
       draft.pin = pin;
       draft.seen = seen;
+      // What this server does not store is known only here.
+      draft.mode = node.mode;
+      draft.uid = node.uid;
+      draft.gid = node.gid;
       draft.size_bytes = entry.size_bytes;
       this.#applyIdentity(draft, entry);
       this.#applyMeta(draft, entry);
