@@ -45,7 +45,10 @@ onServers(['cloudmount', 'apache'], {}, (world) => {
     await git(['fsck', '--full', '--strict'], clone);
     expect((await git(['log', '--oneline'], clone)).trim().split('\n')).toHaveLength(11);
     await world.drive.flush();
+    expect(await git(['diff', 'HEAD', '--stat'], clone)).toBe('');
     await world.drive.remount({ emptyCache: true });
+    // Plain WebDAV stores no modes: an empty cache knows nothing of them, as on another machine.
+    if (world.kind !== 'cloudmount') await git(['config', 'core.fileMode', 'false'], clone);
     await git(['fsck', '--full'], clone);
     expect((await git(['log', '--oneline'], clone)).trim().split('\n')).toHaveLength(11);
     expect(await git(['diff', 'HEAD', '--stat'], clone)).toBe('');

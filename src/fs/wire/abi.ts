@@ -70,6 +70,9 @@ export const NotifyCode = {
   INC_EPOCH: 8,
 } as const;
 
+/** Flag of INVAL_ENTRY: the dentry expires and stays hashed (`FUSE_EXPIRE_ONLY`). */
+export const EXPIRE_ONLY = 1;
+
 /** First protocol minor that knows INC_EPOCH. */
 export const INC_EPOCH_MINOR_VERSION = 44;
 

@@ -3,12 +3,12 @@
 
 import type { Ino, Name } from '../../ids.js';
 import { encodeName } from '../../names.js';
-import { NotifyCode, OUT_HEADER_BYTES } from './abi.js';
+import { EXPIRE_ONLY, NotifyCode, OUT_HEADER_BYTES } from './abi.js';
 
 export type Notification =
   /** Forget attributes, and with `data` the cached pages (of a directory: its cached listing). */
   | { readonly kind: 'inval_inode'; readonly ino: Ino; readonly data: boolean }
-  /** Forget the dentry, positive or negative. */
+  /** Look the name up again before the dentry, positive or negative, is used next. */
   | { readonly kind: 'inval_entry'; readonly parent: Ino; readonly name: Name }
   /** The dentry is gone: also tells who has it open or as working directory. */
   | { readonly kind: 'delete'; readonly parent: Ino; readonly child: Ino; readonly name: Name }
@@ -25,11 +25,14 @@ export function encodeNotification(notification: Notification): Buffer {
       return out;
     }
     case 'inval_entry': {
-      // struct fuse_notify_inval_entry_out: u64 parent; u32 namelen, flags; then the name and a NUL
+      // struct fuse_notify_inval_entry_out: u64 parent; u32 namelen, flags; then the name and a NUL. Always with
+      // FUSE_EXPIRE_ONLY (protocol 7.38, padding before): to unhash a live dentry of a directory would make getcwd(2)
+      // fail for everybody in it, also when the name only now became known here.
       const name = encodeName(notification.name);
       const out = start(NotifyCode.INVAL_ENTRY, 16 + name.length + 1);
       out.writeBigUInt64LE(BigInt(notification.parent), OUT_HEADER_BYTES);
       out.writeUInt32LE(name.length, OUT_HEADER_BYTES + 8);
+      out.writeUInt32LE(EXPIRE_ONLY, OUT_HEADER_BYTES + 12);
       name.copy(out, OUT_HEADER_BYTES + 16);
       return out;
     }

@@ -17,7 +17,7 @@ describe('notifications: unique 0, the code in place of the error', () => {
 
   it('INVAL_ENTRY: the name and its NUL', () => {
     expect(hex({ kind: 'inval_entry', parent: 1 as Ino, name: 'é' as Name })).toBe(
-      '2300000003000000000000000000000001000000000000000200000000000000c3a900',
+      '2300000003000000000000000000000001000000000000000200000001000000c3a900',
     );
   });
 
