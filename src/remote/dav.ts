@@ -1,6 +1,7 @@
 // WebDAV requests on one tree: addresses, headers, statuses and multistatus bodies turned into values and CloudErrors.
 // What reads is repeated on transient failures here; what changes is sent once, its caller knows what a repetition means.
 
+import { LRUCache } from 'lru-cache';
 import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { splitPath } from '../ids.js';
@@ -69,6 +70,9 @@ export class Dav {
   readonly log: Log;
   /** For changes of which a server takes only one at a time in a folder. */
   readonly folderTurns = new Turns();
+  /** Tokens of locks that we gave back. A server may still show one (mod_dav writes its locks back from a stale copy when
+   * several change at once): then it is given back again. */
+  readonly returnedLocks = new LRUCache<string, true>({ max: 4096 });
   readonly #resolve: (href: string) => HrefTarget | null;
   readonly #propfindBody: string;
 

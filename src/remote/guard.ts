@@ -5,13 +5,16 @@
 import { CloudError, isCloudError } from '../errors.js';
 import { type RemotePath, splitPath } from '../ids.js';
 import { type Dav, isLockNull, show } from './dav.js';
-import { freeLock, takeLock } from './locks.js';
-import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
+import { freeLock, type Taken, takeLock } from './locks.js';
+import type { CallOptions, LockInfo, Precondition, RemoteEntry } from './remote.js';
+import { retry } from './retry.js';
 
 /** How long a lock outlives us if we die holding it: two minutes, more for what takes long to send. */
 const LOCK_MIN_s = 120;
 const LOCK_MAX_s = 7200;
 const SLOW_bytesPerSecond = 200_000;
+/** A lock that is said to be there and is not is gone within milliseconds. */
+const GHOST_TRIES = 8;
 /** Sent in one write together with the headers. */
 export const SMALL_bytes = 256 * 1024;
 
@@ -100,7 +103,7 @@ async function underLock<T>(
   const alone = precondition.kind === 'if_absent' && !blind;
   const turnOver = alone ? await dav.folderTurns.take(splitPath(path).parent, options.signal) : () => undefined;
   try {
-    const lock = await takeLock(dav, path, timeout_s, options);
+    const lock = await takeGuard(dav, path, timeout_s, options);
     let done = false;
     try {
       // Big ones do not make the others wait; at worst one of those finds its lock lost and tries again.
@@ -125,6 +128,40 @@ async function underLock<T>(
   }
 }
 
+/** mod_dav loses locks that are taken and given back at the same time, in both directions: a 423 counts only when it shows
+ * a lock that is not one of those we gave back. */
+async function takeGuard(dav: Dav, path: RemotePath, timeout_s: number, options: CallOptions): Promise<Taken> {
+  return await retry(
+    async () => {
+      try {
+        return await takeLock(dav, path, timeout_s, options);
+      } catch (error) {
+        if (!isCloudError(error, 'locked')) throw error;
+        const shown = await lockShown(dav, path, options);
+        const ghost = shown === null || (shown.token !== null && dav.returnedLocks.has(shown.token));
+        if (!ghost) throw error;
+        if (shown?.token != null) await giveBack(dav, path, shown.token);
+        const doing = `locking ${show(path)}: the server says that it is locked, but by nobody`;
+        throw new CloudError('busy_server', doing, { status: 423, path, cause: error });
+      }
+    },
+    { ...dav.retrying(options), tries: GHOST_TRIES, base_ms: 30, max_ms: 500, retryable: isGhost },
+  );
+}
+
+function isGhost(error: CloudError): boolean {
+  return error.code === 'busy_server' && error.details.status === 423;
+}
+
+async function lockShown(dav: Dav, path: RemotePath, options: CallOptions): Promise<LockInfo | null> {
+  try {
+    return (await dav.stat(path, options)).lock;
+  } catch (error) {
+    if (isCloudError(error, 'not_found')) return null;
+    throw error;
+  }
+}
+
 /** Gives the lock back; the empty file it made goes too, if nothing came of it. A failure is logged: the lock runs out. */
 async function release(
   dav: Dav,
@@ -140,10 +177,18 @@ async function release(
         await dav.send({ method: 'DELETE', path: dav.href(path), headers }, [200, 204, 404], `removing ${show(path)}`);
       }
     }
-    await freeLock(dav, path, lock.token, {});
+    await giveBack(dav, path, lock.token);
   } catch (error) {
-    // A lock goes with the file it was on, and some servers lose them: what is wanted is that it is gone.
-    if (isCloudError(error, 'not_found', 'precondition', 'invalid')) return;
     dav.log.warn({ path, error: String(error) }, 'a lock taken for one change could not be given back');
+  }
+}
+
+/** A lock goes with the file it was on, and some servers lose them: what is wanted is that it is gone. */
+async function giveBack(dav: Dav, path: RemotePath, token: string): Promise<void> {
+  dav.returnedLocks.set(token, true);
+  try {
+    await freeLock(dav, path, token, {});
+  } catch (error) {
+    if (!isCloudError(error, 'not_found', 'precondition', 'invalid')) throw error;
   }
 }
