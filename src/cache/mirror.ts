@@ -140,6 +140,7 @@ export class Mirror {
     for (const member of this.#store.baseMembers(node.ino)) this.gone(member);
     const keep = this.#mustBeSentAgain(node);
     this.#forgetBase(node);
+    if (node.isDir) this.#o.tree.nothingWasSentInto(node);
     if (node.parent === null) {
       this.#store.save(node);
       this.#o.tree.changed(node);

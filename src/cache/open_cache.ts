@@ -125,6 +125,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       quiet_ms: o.quiet_ms,
       onPending: (node) => writeback.enqueue(node),
       isBusy: (node) => writeback.isBusy(node),
+      isBeingMade: (parent, name) => writeback.makerAt(parent, name) !== null,
       isOpen: (node) => contents.isOpen(node),
       onUnlinked: (node) => contents.unlinked(node),
     });
@@ -139,7 +140,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       keepsTimes: () => remote.capabilities.setMtime,
       isBusy: (node) => writeback.isUnsettled(node),
       isOpen: (node) => contents.isOpen(node),
-      isBeingMade: (parent, name) => writeback.isTarget(parent, name) || store.wasSentTo(parent, name),
+      isBeingMade: (parent, name) => writeback.makerAt(parent, name) !== null,
       isComplete: (node) => contents.isComplete(node),
       dropContent: (node) => contents.drop(node),
       onUnlinked: (node) => contents.unlinked(node),

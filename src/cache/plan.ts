@@ -4,7 +4,7 @@
 // Order is not a log to replay but a set of dependencies: a parent exists before its members, a name is free before it is
 // taken, members leave a directory before it goes. Whatever is ready may run, in parallel.
 
-import type { Ino } from '../ids.js';
+import type { Ino, Name } from '../ids.js';
 import { DIRTY_META, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 
@@ -30,8 +30,12 @@ export type Step =
 export interface PlanContext {
   readonly store: NodeStore;
   readonly isBusy: (node: NodeRecord) => boolean;
+  /** The same, or a move of it has had no answer: it may be elsewhere. */
+  readonly isUncertain: (node: NodeRecord) => boolean;
   /** Is a request for anything below this collection (as the server has it) on its way? */
   readonly busyBelow: (node: NodeRecord) => boolean;
+  /** A node that a request puts at this place which is on its way, or whose outcome is unknown. */
+  readonly makerAt: (parent: Ino, name: Name) => Ino | null;
   /** May a whole collection be deleted under its ETag? */
   readonly deletesTrees: (node: NodeRecord) => boolean;
 }
@@ -54,6 +58,8 @@ export function plan(node: NodeRecord, context: PlanContext): Step {
   if (parent.base === null && parent.ino !== 1) return { do: 'wait', on: parent.ino };
   if (node.inPlace) return planInPlace(node, context);
   const occupant = context.store.atBase(parent.ino, node.name);
+  const maker = context.makerAt(parent.ino, node.name);
+  if (maker !== null && maker !== node.ino) return { do: 'wait', on: maker };
   if (node.base === null) {
     if (occupant !== null) return { do: 'wait', on: occupant.ino };
     if (context.isBusy(parent)) return { do: 'wait', on: parent.ino };
@@ -66,11 +72,11 @@ function mayBeElsewhere(node: NodeRecord): boolean {
   return node.sending.some(({ place }) => place?.parent !== node.parent || place?.name !== node.name);
 }
 
-/** A collection it was sent into that is itself not known to be on the server (yet). */
+/** A collection it was sent into of which it is itself to be found out whether the server has it. */
 function unsettledParent(node: NodeRecord, store: NodeStore): NodeRecord | null {
   for (const { place } of node.sending) {
     const parent = place === null ? null : store.get(place.parent);
-    if (parent !== null && parent.ino !== 1 && parent.base === null && parent.pending !== null) return parent;
+    if (parent !== null && parent.ino !== 1 && parent.base === null && mayBeElsewhere(parent)) return parent;
   }
   return null;
 }
@@ -136,7 +142,7 @@ function planDelete(node: NodeRecord, context: PlanContext): Step {
 /** Something that the server has below `dir` and that is not deleted here (it moved out and must move first). */
 function notDeleted(dir: NodeRecord, context: PlanContext): NodeRecord | null {
   for (const member of context.store.baseMembers(dir.ino)) {
-    if (member.parent !== null || context.isBusy(member)) return member;
+    if (member.parent !== null || context.isUncertain(member)) return member;
     const below = member.isDir ? notDeleted(member, context) : null;
     if (below !== null) return below;
   }

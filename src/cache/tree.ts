@@ -8,7 +8,7 @@
 
 import type { Clock, Timestamp } from '../clock.js';
 import { CloudError } from '../errors.js';
-import type { Name } from '../ids.js';
+import type { Ino, Name } from '../ids.js';
 import { NAME_MAX_BYTES, nameBytes } from '../names.js';
 import type { NodeKind } from '../remote/remote.js';
 import type { NewNode, RenameMode } from './cache_api.js';
@@ -26,6 +26,8 @@ export interface TreeOptions {
   readonly onPending: (node: NodeRecord) => void;
   /** A request about this node is on its way: its identity on the server must not change hands now. */
   readonly isBusy: (node: NodeRecord) => boolean;
+  /** Is a request on its way, or its outcome unknown, that puts something at this place? */
+  readonly isBeingMade: (parent: Ino, name: Name) => boolean;
   /** Somebody has the file open. */
   readonly isOpen: (node: NodeRecord) => boolean;
   /** A node is no longer in the drive; its content may go once nobody has it open. */
@@ -224,7 +226,11 @@ export class Tree {
     const old = this.#store.atBase(node.parent, node.name);
     if (old === null || old === node || old.parent !== null || old.kind !== 'file') return;
     if (this.#options.isBusy(old) || this.#options.isBusy(node)) return;
+    if (this.#options.isBeingMade(node.parent, node.name)) return; // by something else: it would be in the way
     const { base, baseEtag, baseSize_bytes, fileid, rightsBits, shared, lockInfo, checksum } = old;
+    // What was sent of the old one without an answer may be what the server has now.
+    node.sending = [...node.sending, ...old.sending.filter(({ place }) => place === null)];
+    old.sending = [];
     Object.assign(old, {
       base: null,
       baseEtag: null,
@@ -245,6 +251,17 @@ export class Tree {
       node.dirty |= Dirty.xattrs;
     }
     this.changed(node);
+  }
+
+  /** `dir` is not on the server (any more): what was sent into it without an answer is not there either. */
+  nothingWasSentInto(dir: NodeRecord): void {
+    for (const node of this.#store.sending()) {
+      const left = node.sending.filter(({ place }) => place?.parent !== dir.ino);
+      if (left.length === node.sending.length) continue;
+      node.sending = left;
+      this.changed(node);
+      this.purgeIfGone(node);
+    }
   }
 
   #touchDir(dir: NodeRecord, now: Timestamp): void {

@@ -108,7 +108,9 @@ export class Writeback {
     this.#context = {
       store: options.store,
       isBusy: (node) => this.isBusy(node),
+      isUncertain: (node) => this.isBusy(node) || this.#unconfirmed.has(node.ino),
       busyBelow: (node) => this.#busyBelow(node),
+      makerAt: (parent, name) => this.makerAt(parent, name),
       deletesTrees: (node) =>
         options.remote.capabilities.collectionEtags && isStrongEtag(node.baseEtag) && !this.#noTree.has(node.ino),
     };
@@ -144,10 +146,13 @@ export class Writeback {
     return false;
   }
 
-  /** Does a request that is on its way put something at this place? */
-  isTarget(parent: Ino, name: Name): boolean {
-    for (const place of this.#targets.values()) if (place.parent === parent && place.name === name) return true;
-    return false;
+  /** A node that a request puts at this place which is on its way, or whose outcome is unknown. */
+  makerAt(parent: Ino, name: Name): Ino | null {
+    for (const [ino, place] of this.#targets) if (place.parent === parent && place.name === name) return ino;
+    for (const [ino, slot] of this.#unconfirmed) {
+      if (slot.parent === parent && slot.name === name && this.#o.store.get(ino) !== null) return ino;
+    }
+    return this.#o.store.sentTo(parent, name);
   }
 
   running(ino: Ino): Running | null {
@@ -281,6 +286,7 @@ export class Writeback {
     for (const ino of this.#ready) {
       if (this.#running.size >= PARALLEL) return;
       const node = this.#o.store.get(ino);
+      if (node === null) this.#unconfirmed.delete(ino);
       const idle = node !== null && node.pending === null && !this.#unconfirmed.has(ino);
       if (node === null || idle || this.#running.has(ino)) {
         this.#ready.delete(ino);
@@ -376,12 +382,21 @@ export class Writeback {
 
   #busyBelow(dir: NodeRecord): boolean {
     for (const ino of this.#running.keys()) {
-      let at = this.#o.store.get(ino);
-      while (at !== null && at.ino !== 1) {
-        if (at === dir && ino !== dir.ino) return true;
-        const above: Ino | null = at.base?.parent ?? at.parent;
-        at = above === null ? null : this.#o.store.get(above);
-      }
+      if (ino === dir.ino) continue;
+      const node = this.#o.store.get(ino);
+      const target = this.#targets.get(ino)?.parent ?? null;
+      if (node !== null && this.#isInside(node.base?.parent ?? node.parent, dir)) return true;
+      if (this.#isInside(target, dir)) return true;
+    }
+    return false;
+  }
+
+  /** Is `ino` `dir` or, as the server has the tree, below it? */
+  #isInside(ino: Ino | null, dir: NodeRecord): boolean {
+    for (let at = ino; at !== null && at !== 1; ) {
+      if (at === dir.ino) return true;
+      const node = this.#o.store.get(at);
+      at = node?.base?.parent ?? node?.parent ?? null;
     }
     return false;
   }
@@ -462,8 +477,8 @@ export class Writeback {
   }
 
   async #run(node: NodeRecord, step: Step, aside: Name | null, running: Running, signal: AbortSignal): Promise<void> {
-    // The server is never told what a power cut could still make undone here.
-    if (step.do !== 'upload') await this.#o.store.durable();
+    // Each of these decides at once, before anything else can happen to the node, what it asks for; and tells the server
+    // nothing that a power cut could still make undone here.
     switch (step.do) {
       case 'make_dir':
         return this.#create(
@@ -561,19 +576,19 @@ export class Writeback {
     if (from === null || node.base === null) throw new CloudError('again', `moving "${node.name}": its folder moves`);
     const slot =
       aside === null ? this.#newPath(node) : { parent: node.base.parent, name: aside, path: sibling(from, aside) };
-    if (over !== null && !isStrongEtag(over.baseEtag)) {
-      // No way to say which version may be replaced: remove it under its own rules first.
-      await this.#o.remote.remove(slot.path, over.baseEtag, { signal }).catch((error: unknown) => {
-        if (!isCloudError(error, 'not_found')) throw error;
-      });
-    }
     const overwrite = over !== null && isStrongEtag(over.baseEtag) ? { etag: over.baseEtag } : null;
     const token = node.lockInfo?.mine === true ? node.lockInfo.token : null;
     this.#targets.set(node.ino, placeOf(slot));
     this.#unconfirmed.set(node.ino, slot);
     noteSending(node, { place: placeOf(slot), sha256: null, size_bytes: 0 }, this.#o.store);
-    await this.#o.store.durable();
     try {
+      await this.#o.store.durable();
+      if (over !== null && overwrite === null) {
+        // No way to say which version may be replaced: remove it under its own rules first.
+        await this.#o.remote.remove(slot.path, over.baseEtag, { signal }).catch((error: unknown) => {
+          if (!isCloudError(error, 'not_found')) throw error;
+        });
+      }
       await this.#o.remote.move(
         from,
         slot.path,
@@ -628,6 +643,7 @@ export class Writeback {
     const path = this.#o.mirror.remotePath(node);
     if (path === null) throw new CloudError('again', `removing "${node.name}": its folder moves`);
     let etag = node.baseEtag;
+    await this.#o.store.durable();
     if (node.isDir) {
       const members: RemoteEntry[] = [];
       const asked_ms = this.#o.recent.now_ms();
@@ -653,6 +669,7 @@ export class Writeback {
   async #deleteTree(node: NodeRecord, signal: AbortSignal): Promise<void> {
     const path = this.#o.mirror.remotePath(node);
     if (path === null) throw new CloudError('again', `removing "${node.name}": its folder moves`);
+    await this.#o.store.durable();
     try {
       await this.#remove(node, path, node.baseEtag, signal);
     } catch (error) {
@@ -726,6 +743,7 @@ export class Writeback {
   async #attributes(node: NodeRecord, signal: AbortSignal): Promise<void> {
     const path = this.#o.mirror.remotePath(node);
     if (path === null) throw new CloudError('again', `changing "${node.name}": its folder moves`);
+    await this.#o.store.durable();
     this.#dropWhatCannotBeSent(node);
     const bits = node.dirty & DIRTY_META;
     const names = [...(node.xattrDirty ?? [])];
@@ -787,6 +805,7 @@ export class Writeback {
     node.baseEtag = null;
     node.fileid = null;
     this.#noTree.delete(node.ino);
+    if (node.isDir) this.#o.tree.nothingWasSentInto(node);
     this.#o.tree.changed(node);
     this.#o.tree.purgeIfGone(node);
   }
@@ -898,6 +917,15 @@ export class Writeback {
           return;
         }
         if (entry === null) return this.#checkParent(node, signal);
+        const replaced = node.parent === null ? null : this.#o.store.atBase(node.parent, node.name);
+        if (replaced !== null && replaced.parent === null && (await wasSentByUs(replaced, entry, this.#o.remote, signal))) {
+          // Our own last upload, its answer lost: that is the version that was to be replaced.
+          this.#o.store.transaction(() => {
+            this.#o.mirror.adoptVersion(replaced, entry);
+            this.#o.tree.changed(replaced, 0);
+          });
+          return;
+        }
         // Something unknown has the name: it becomes known, and ours steps aside.
         this.#o.mirror.defer(path);
         this.#o.store.transaction(() => {

@@ -2,12 +2,15 @@
 // the same, while requests fail, answers are lost, the network comes and goes and the cache is closed and opened again.
 // In the end the server has exactly that tree. SEED=… replays a run.
 
+import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
 import { afterEach, describe, expect, it } from 'vitest';
 import { isCloudError } from '../../src/errors.js';
 import type { RemoteCapabilities } from '../../src/remote/remote.js';
 import { FakeRemote, FakeServer } from '../support/fake_remote.js';
 import { Random, seeds } from '../support/random.js';
 import { TestCache } from '../support/test_cache.js';
+import { trace } from '../support/trace.js';
 import { GENERIC, serverTree, TreeModel } from './tree_model.js';
 
 const STEPS = 400;
@@ -174,7 +177,7 @@ class Run {
   async #both(what: string, model: () => unknown, drive: () => Promise<unknown>): Promise<void> {
     const expected = await outcome(async () => this.#model.attempt(model));
     const found = await outcome(drive);
-    this.#trace.push(`${what}: ${JSON.stringify(found).slice(0, 50)}`);
+    this.#say(`${what}: ${JSON.stringify(found).slice(0, 50)}`);
     if ('code' in found && UNREACHABLE.includes(found.code)) {
       // Bytes that are only on the server cannot be had now. Nothing else may fail, and nothing may have changed.
       expect(['read', 'append', 'truncate', 'list', 'rename'], this.#story(what)).toContain(what.split(' ')[0]);
@@ -182,6 +185,11 @@ class Run {
       return;
     }
     expect(found, this.#story(what)).toEqual(expected);
+  }
+
+  #say(line: string): void {
+    this.#trace.push(line);
+    trace(line);
   }
 
   #story(what: string): string {
@@ -202,7 +210,7 @@ class Run {
       [1, 'reopen'],
       [1, 'forget'],
     ] as const);
-    this.#trace.push(`-- ${choice}`);
+    this.#say(`-- ${choice}`);
     switch (choice) {
       case 'fail':
         remote.failNext(
@@ -263,8 +271,8 @@ class Run {
     remote?.goOnline();
     this.#now.cache.reconnect();
     await this.#now.until('the cache is online', () => this.#now.cache.status().connection === 'online', 20_000);
-    await this.#now.flush('', 60_000).catch((error: unknown) => {
-      throw new Error(`${this.#story('flush')}\n${JSON.stringify(this.#now.cache.status().queue, null, 1)}`, {
+    await this.#now.flush('', 20_000).catch((error: unknown) => {
+      throw new Error(`${this.#story('flush')}\n${rowsOf(this.#now.dir)}\n${serverTree(this.#server)}`, {
         cause: error,
       });
     });
@@ -278,6 +286,20 @@ class Run {
     for (const [path, content] of this.#model.files()) expect(await this.#now.read(path)).toBe(content);
     expect(await this.#now.check()).toEqual([]);
     expect(serverTree(this.#server), this.#story('the server, later')).toEqual(this.#model.tree());
+  }
+}
+
+/** What the cache has noted of every node, for the story of a failure. */
+function rowsOf(dir: string): string {
+  const db = new Sqlite(join(dir, 'metadata.db'), { readonly: true });
+  try {
+    return db
+      .prepare('SELECT ino, kind, parent, name, base_parent, base_name, sent, limbo, dirty, pending, error FROM node')
+      .all()
+      .map((row) => JSON.stringify(row))
+      .join('\n');
+  } finally {
+    db.close();
   }
 }
 

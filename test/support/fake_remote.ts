@@ -31,6 +31,7 @@ import {
   type UploadSession,
   type UploadSource,
 } from '../../src/remote/remote.js';
+import { trace } from './trace.js';
 
 export type FakeOp =
   | 'connect'
@@ -1030,7 +1031,11 @@ export class FakeRemote implements Remote {
       for (const hook of [...(this.#hooks.get(`after ${op}`) ?? [])]) await hook(call);
       this.#failIfAsked(call, 'after');
       this.#needConnection(options);
+      trace(`  ${op} ${path}: ${JSON.stringify(result)?.slice(0, 200)}`);
       return result;
+    } catch (error) {
+      trace(`  ${op} ${path}: ${error}`);
+      throw error;
     } finally {
       this.inFlight -= 1;
     }

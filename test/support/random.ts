@@ -50,10 +50,13 @@ export class Random {
   }
 }
 
-/** Seeds for `runs` runs: the one of the environment alone, or fresh ones. */
+/** Seeds for `runs` runs: those of the environment (SEED=7 or SEED=7-20), or fresh ones. */
 export function seeds(runs: number): number[] {
   const given = process.env['SEED'];
-  if (given !== undefined) return [Number(given)];
+  if (given !== undefined) {
+    const [from = 0, to = from] = given.split('-').map(Number);
+    return Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  }
   const first = Date.now() % 1_000_000_000;
   return Array.from({ length: runs }, (_, i) => first + i * 7919);
 }

@@ -7,8 +7,9 @@ import { type OpenCacheOptions, openCache } from '../../src/cache/open_cache.js'
 import { systemClock } from '../../src/clock.js';
 import { CloudError } from '../../src/errors.js';
 import { type Ino, type Name, ROOT_INO } from '../../src/ids.js';
-import { type Log, silentLog } from '../../src/log.js';
+import type { Log } from '../../src/log.js';
 import { FakeRemote, FakeServer } from './fake_remote.js';
+import { traceLog } from './trace.js';
 
 export const CALLER: Caller = { uid: 0, gid: 0, pid: 1, signal: new AbortController().signal };
 
@@ -40,7 +41,7 @@ export class TestCache {
       quiet_ms: 20,
       readOnly: false,
       writeThrough: false,
-      log: silentLog,
+      log: traceLog,
       clock: systemClock,
       ...options,
       dir,

@@ -301,14 +301,14 @@ export class NodeStore {
     return [...this.#sending].flatMap((ino) => this.get(ino) ?? []);
   }
 
-  /** Was a node that is elsewhere now (or gone) sent to this place, with the outcome unknown? */
-  wasSentTo(parent: Ino, name: Name): boolean {
+  /** A node that is elsewhere now (or gone) and was sent to this place, with the outcome unknown. */
+  sentTo(parent: Ino, name: Name): Ino | null {
     for (const ino of this.#sending) {
       const node = this.get(ino);
       if (node === null || node.base !== null || (node.parent === parent && node.name === name)) continue;
-      if (node.sending.some(({ place }) => place?.parent === parent && place.name === name)) return true;
+      if (node.sending.some(({ place }) => place?.parent === parent && place.name === name)) return ino;
     }
-    return false;
+    return null;
   }
 
   locked(): NodeRecord[] {
