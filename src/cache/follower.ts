@@ -20,6 +20,8 @@ import type { RecentOperations } from './recent_operations.js';
 const POLL_MS = 5_000;
 /** With one, it is still asked now and then: a lost message must not be for ever. */
 const POLL_PUSHED_MS = 60_000;
+/** Pushed changes that follow one another this fast are asked for together: mostly they are the echo of our own. */
+const PUSH_GAP_MS = 150;
 /** Rows applied in one go, so that the kernel's requests are not kept waiting. */
 const APPLY_BATCH = 500;
 /** A walk: a directory is asked for this soon after the one above it was listed. */
@@ -52,6 +54,8 @@ export class Follower {
   #wanted = false;
   #catching: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
+  #pushTimer: NodeJS.Timeout | null = null;
+  #caughtUp_ms = Number.NEGATIVE_INFINITY;
   #mirrored: boolean;
 
   constructor(options: FollowerOptions) {
@@ -92,8 +96,26 @@ export class Follower {
     this.#wanted = true;
     this.#catching ??= this.#catchUpLoop().finally(() => {
       this.#catching = null;
+      this.#caughtUp_ms = this.#o.clock.monotonic_ms();
       this.#schedule();
     });
+  }
+
+  /** The server says that there is something new. */
+  #pushedChange(): void {
+    if (this.#pushTimer !== null || this.#stop.signal.aborted) return;
+    const rest_ms = this.#caughtUp_ms + PUSH_GAP_MS - this.#o.clock.monotonic_ms();
+    if (this.#catching === null && rest_ms <= 0) {
+      this.catchUp();
+      return;
+    }
+    this.#pushTimer = setTimeout(
+      () => {
+        this.#pushTimer = null;
+        this.catchUp();
+      },
+      this.#catching === null ? rest_ms : PUSH_GAP_MS,
+    );
   }
 
   /** Resolves when everything the server had at the time of the call is applied. */
@@ -135,6 +157,7 @@ export class Follower {
     this.#stop.abort();
     this.#watching?.abort();
     if (this.#timer !== null) clearTimeout(this.#timer);
+    if (this.#pushTimer !== null) clearTimeout(this.#pushTimer);
     await this.#catching?.catch(() => undefined);
     await Promise.allSettled(this.#listing.values());
   }
@@ -237,7 +260,7 @@ export class Follower {
     this.#watching = new AbortController();
     this.#o.remote.watch(
       {
-        onChange: () => this.catchUp(),
+        onChange: () => this.#pushedChange(),
         onConnection: (connected) => {
           this.#setPushed(connected);
           if (connected) this.catchUp();

@@ -8,7 +8,7 @@ import type { Clock, Timestamp } from '../clock.js';
 import type { Ino, Name, RemotePath } from '../ids.js';
 import { splitPath } from '../ids.js';
 import type { Log } from '../log.js';
-import type { RemoteEntry } from '../remote/remote.js';
+import { isStrongEtag, packRights, type RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import { type Author, conflictName } from './conflict_name.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
@@ -42,22 +42,71 @@ export interface MirrorOptions {
 export class Mirror {
   readonly #o: MirrorOptions;
   readonly #store: NodeStore;
-  readonly #deferred = new Set<RemotePath>();
+  /** With what the server said, if it said it once and something definite. */
+  readonly #deferred = new Map<RemotePath, RemoteEntry | null>();
 
   constructor(options: MirrorOptions) {
     this.#o = options;
     this.#store = options.store;
   }
 
-  /** Paths about which the server must be asked again, because a request of ours was on its way. Empties the list. */
+  /** Paths about which the server must be asked again, because a request of ours was on its way. Empties the list, but
+   * for those where it still is. The server's echo of what we know by now is no question. */
   takeDeferred(): RemotePath[] {
-    const paths = [...this.#deferred];
-    this.#deferred.clear();
+    const paths: RemotePath[] = [];
+    for (const [path, entry] of this.#deferred) {
+      if (entry !== null) {
+        const node = this.atPath(path);
+        if (node === null ? this.#isBeingMade(path) : this.#o.isBusy(node)) continue;
+        if (node !== null && this.#isKnown(node, entry)) {
+          this.#deferred.delete(path);
+          this.#takeRights(node, entry);
+          continue;
+        }
+      }
+      this.#deferred.delete(path);
+      paths.push(path);
+    }
     return paths;
   }
 
   defer(path: RemotePath): void {
-    this.#deferred.add(path);
+    this.#deferred.set(path, null);
+  }
+
+  /** Of two answers that came meanwhile either may be the older one: then neither is remembered. */
+  #deferEntry(entry: RemoteEntry): void {
+    this.#deferred.set(entry.path, this.#deferred.has(entry.path) ? null : entry);
+  }
+
+  #isBeingMade(path: RemotePath): boolean {
+    const { parent, name } = splitPath(path);
+    const above = this.atPath(parent);
+    return above !== null && this.#o.isBeingMade(above.ino, name);
+  }
+
+  /** What was made here has all rights until the server says which; no request of ours changes them. */
+  #takeRights(node: NodeRecord, entry: RemoteEntry): void {
+    if (packRights(entry.rights) === node.rightsBits) return;
+    node.rights = entry.rights;
+    this.#store.save(node);
+    this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
+  }
+
+  /** Does `entry` say nothing about this file that we do not know already, its rights aside? */
+  #isKnown(node: NodeRecord, entry: RemoteEntry): boolean {
+    if (node.kind !== 'file' || entry.kind !== 'file' || node.limbo !== 'none') return false;
+    if (!isStrongEtag(entry.etag) || entry.etag !== node.baseEtag || entry.fileid !== node.fileid) return false;
+    if (entry.size_bytes !== node.baseSize_bytes || entry.checksum !== node.checksum) return false;
+    if (entry.lock !== null || node.lockInfo !== null || entry.shared !== node.shared) return false;
+    if (entry.xattrs.size > 0 || node.xattrs !== null) return false;
+    const { mode, uid, gid } = entry.posix;
+    const mtime = entry.posix.mtime ?? entry.mtime;
+    const timeIsOurs = (node.dirty & (Dirty.mtime | Dirty.content)) !== 0;
+    if (!timeIsOurs && (mtime.s !== node.mtime.s || mtime.ns !== node.mtime.ns)) return false;
+    if ((node.dirty & Dirty.mode) === 0 && mode !== undefined && mode !== node.mode) return false;
+    if ((node.dirty & Dirty.owner) !== 0) return true;
+    return (uid ?? node.uid) === node.uid && (gid ?? node.gid) === node.gid;
   }
 
   /** Where the server has `node`, or null if it does not. */
@@ -92,7 +141,7 @@ export class Mirror {
     const { parent: parentPath, name } = splitPath(entry.path);
     const parent = this.atPath(parentPath);
     if (parent === null || this.#o.recent.touchedSince(entry.path, asked_ms)) {
-      this.#deferred.add(entry.path);
+      this.#deferEntry(entry);
       return;
     }
     this.presentIn(parent, name, entry, asked_ms, epoch);
@@ -111,9 +160,10 @@ export class Mirror {
       this.#o.recent.touchedSince(entry.path, asked_ms) ||
       (occupant === null && this.#o.isBeingMade(parent.ino, name))
     ) {
-      this.#deferred.add(entry.path);
+      this.#deferEntry(entry);
       return;
     }
+    if (this.#deferred.has(entry.path)) this.defer(entry.path); // what was said before is older
     if (occupant !== null && occupant !== node) this.#pushOut(occupant);
     if (node === null) this.#insert(parent, name, entry, epoch);
     else this.#update(node, parent, name, entry, epoch);
@@ -124,7 +174,7 @@ export class Mirror {
     const node = this.atPath(path);
     if (node === null || node.ino === 1) return;
     if (this.#o.recent.touchedSince(path, asked_ms)) {
-      this.#deferred.add(path);
+      this.defer(path);
       return;
     }
     this.gone(node);
@@ -134,7 +184,7 @@ export class Mirror {
   gone(node: NodeRecord): void {
     if (this.#o.isBusy(node)) {
       const path = this.remotePath(node);
-      if (path !== null) this.#deferred.add(path);
+      if (path !== null) this.defer(path);
       return;
     }
     for (const member of this.#store.baseMembers(node.ino)) this.gone(member);

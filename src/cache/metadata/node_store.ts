@@ -124,6 +124,8 @@ const COLUMNS = [
   'conflict',
 ] as const;
 
+const INSERT = `INSERT INTO node (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`;
+
 export class NodeStore {
   readonly #db: Database;
   readonly #recent = new LRUCache<number, NodeRecord>({ max: LRU_NODES });
@@ -133,6 +135,9 @@ export class NodeStore {
     if (this.#live.get(ino)?.deref() === undefined) this.#live.delete(ino);
   });
   readonly #statements = new Map<string, Sqlite.Statement>();
+  /** What the rows of nodes in memory hold: only what differs is written, and an index of what did not change is left
+   * alone. */
+  readonly #written = new WeakMap<NodeRecord, readonly unknown[]>();
   #lastPending: number;
   /** Nodes of which something was sent without an answer. */
   readonly #sending: Set<Ino>;
@@ -206,13 +211,13 @@ export class NodeStore {
   ): NodeRecord {
     const draft = new NodeRecord(0 as Ino, kind, parent, name, now);
     fill?.(draft);
-    const columns = COLUMNS.join(', ');
-    const marks = COLUMNS.map(() => '?').join(', ');
-    const done = this.#run('adding a node', `INSERT INTO node (${columns}) VALUES (${marks})`, values(draft));
+    const row = values(draft);
+    const done = this.#run('adding a node', INSERT, row);
     const node = Object.assign(new NodeRecord(Number(done.lastInsertRowid) as Ino, kind, parent, name, now), {
       ...draft,
       ino: Number(done.lastInsertRowid) as Ino,
     });
+    this.#written.set(node, row);
     this.#touched?.add(node);
     this.#remember(node);
     return node;
@@ -227,13 +232,19 @@ export class NodeStore {
     return draft;
   }
 
-  /** Writes the whole row. */
+  /** Writes what of the row is not written yet. */
   save(node: NodeRecord): void {
     this.#touched?.add(node);
-    const set = COLUMNS.map((column) => `${column} = ?`).join(', ');
     if (node.sending.length > 0) this.#sending.add(node.ino);
     else this.#sending.delete(node.ino);
-    this.#run('writing a node', `UPDATE node SET ${set} WHERE ino = ?`, [...values(node), node.ino]);
+    const row = values(node);
+    const written = this.#written.get(node);
+    const changed: number[] = [];
+    for (let at = 0; at < row.length; at++) if (written === undefined || row[at] !== written[at]) changed.push(at);
+    if (changed.length === 0) return;
+    const set = changed.map((at) => `${COLUMNS[at]} = ?`).join(', ');
+    this.#run('writing a node', `UPDATE node SET ${set} WHERE ino = ?`, [...changed.map((at) => row[at]), node.ino]);
+    this.#written.set(node, row);
   }
 
   remove(node: NodeRecord): void {
@@ -412,6 +423,7 @@ export class NodeStore {
   #reload(touched: ReadonlySet<NodeRecord> | null): void {
     const statement = this.#prepare('SELECT * FROM node WHERE ino = ?');
     for (const node of touched ?? []) {
+      this.#written.delete(node);
       const row = statement.get(node.ino) as Row | undefined;
       if (row?.sent) this.#sending.add(node.ino);
       else this.#sending.delete(node.ino);

@@ -280,3 +280,38 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
     });
   });
 }
+
+describe("the server's echo of our own uploads", () => {
+  /** Every answer to an upload comes only after the feed has told of it. */
+  async function startSlowAnswers(): Promise<TestCache> {
+    const remote = new FakeRemote(new FakeServer());
+    const drive = await start({ remote });
+    await drive.until('the feed is followed', () => remote.count('changes') > 0);
+    remote.after('put', async () => {
+      const asked = remote.count('changes');
+      await drive.until('the feed was asked', () => remote.count('changes') > asked);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    });
+    return drive;
+  }
+
+  it('is not asked about', async () => {
+    const drive = await startSlowAnswers();
+    const names = Array.from({ length: 20 }, (_, i) => `f${i}.txt`);
+    for (const name of names) await drive.write(name, name);
+    await drive.flush();
+    expect(drive.server.paths().sort()).toEqual(names.sort());
+    expect(drive.remote.count('stat')).toBe(0);
+  });
+
+  it('does not hide what somebody else wrote meanwhile', async () => {
+    const drive = await startSlowAnswers();
+    drive.remote.after('put', () => {
+      if (drive.server.text('doc.txt') === 'mine') drive.server.write('doc.txt', 'theirs');
+    });
+    await drive.write('doc.txt', 'mine');
+    await drive.flush();
+    await drive.until('their version is here', async () => (await drive.read('doc.txt')) === 'theirs');
+    expect(drive.server.text('doc.txt')).toBe('theirs');
+  });
+});
