@@ -6,8 +6,9 @@ import yargs, { type Argv, type CommandModule } from 'yargs';
 import { CloudError } from '../src/errors.js';
 import { type Command, type Runner, toModule } from './cli/command.js';
 import { knownValues } from './cli/complete.js';
-import { CommandError, EXIT, type ExitCode, exitCodeOf } from './cli/exit_codes.js';
-import { note, printJson, printLine } from './cli/output.js';
+import { CommandError, codeOf, EXIT, type ExitCode, exitCodeOf } from './cli/exit_codes.js';
+import { nearest } from './cli/nearest.js';
+import { note, printable, printJson, printLine } from './cli/output.js';
 import { packageVersion } from './cli/version.js';
 
 /** The process that `mount` starts in the background. */
@@ -78,10 +79,12 @@ async function build(args: readonly string[], runner: Runner): Promise<Argv> {
     .help()
     .alias('h', 'help')
     .strict()
-    .recommendCommands()
     .demandCommand(1, 'Say what to do; all commands: cloudmount --help')
-    .completion('complete-values', false, (_word: string, _line: unknown, defaults: Defaults, done: Done) =>
-      defaults((_error, completions = []) => done([...completions, ...values])),
+    .completion('complete-values', false, (word: string, _line: unknown, defaults: Defaults, done: Done) =>
+      // Options are offered to who has typed a dash: to everybody else the shell's file names are worth more.
+      defaults((_error, completions = []) =>
+        done([...completions.filter((one) => word.startsWith('-') || !one.startsWith('-')), ...values]),
+      ),
     )
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .exitProcess(completing)
@@ -96,11 +99,36 @@ async function build(args: readonly string[], runner: Runner): Promise<Argv> {
     });
   const word = args[completing ? 2 : 0];
   const named = word === undefined ? undefined : (ALIASES[word] ?? word);
+  if (!completing && word !== undefined && named !== undefined && isUnknown(named)) {
+    const guess = nearest(word, [...Object.keys(COMMANDS).filter((name) => name !== DRIVE_PROCESS), 'umount']);
+    const hint = guess === null ? '' : ` Did you mean ${guess}?`;
+    throw new CommandError(EXIT.usage, `"${printable(word)}" is no command.${hint} All commands: cloudmount --help`);
+  }
   const only = named !== undefined && Object.hasOwn(COMMANDS, named) ? COMMANDS[named] : undefined;
   for (const load of only === undefined ? Object.values(COMMANDS) : [only]) {
     program.command(await load(runner));
   }
   return program;
+}
+
+function isUnknown(word: string): boolean {
+  return !word.startsWith('-') && !Object.hasOwn(COMMANDS, word);
+}
+
+/** In a drive whose daemon has gone, and in a folder that was removed, not even the name of the folder can be had. */
+function requireCurrentFolder(): void {
+  try {
+    process.cwd();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const folder = printable(process.env['PWD'] ?? 'the current folder');
+    throw new CommandError(
+      EXIT.notRunning,
+      code === 'ENOTCONN' || code === 'EIO'
+        ? `You are in ${folder}, in a drive that does not run any more: leave it first (cd ~), then ask again.`
+        : `You are in ${folder}, which is not there any more: go to another folder (cd ~), then ask again.`,
+    );
+  }
 }
 
 async function main(args: readonly string[]): Promise<ExitCode> {
@@ -113,6 +141,7 @@ async function main(args: readonly string[]): Promise<ExitCode> {
     return code;
   }
   try {
+    requireCurrentFolder();
     const program = await build(args, {
       report: (reported) => {
         code = reported;
@@ -132,7 +161,7 @@ function fail(error: unknown, json: boolean): ExitCode {
   const known = error instanceof CommandError || error instanceof CloudError;
   const message = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
   note(`cloudmount: ${message}`);
-  if (json) printJson({ error: { exitCode, ...(error instanceof CloudError ? { code: error.code } : {}), message } });
+  if (json) printJson({ error: { exitCode, code: codeOf(error), message } });
   return exitCode;
 }
 

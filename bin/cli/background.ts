@@ -4,6 +4,7 @@
 
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DriveConfig, parseDriveConfig } from '../../src/daemon/drive_config.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
@@ -14,17 +15,27 @@ import { packageVersion, userAgent } from './version.js';
 
 type FromChild =
   | { readonly kind: 'listening' }
-  | { readonly kind: 'ready'; readonly pid: number }
+  | { readonly kind: 'ready'; readonly started: Started }
   | { readonly kind: 'failed'; readonly message: string; readonly exitCode: ExitCode };
+
+const MAX_WORDS_BYTES = 1024 ** 2;
+
+export interface Started {
+  readonly pid: number;
+  readonly connection: 'online' | 'offline' | 'unauthorized';
+  readonly connectionError: string | null;
+}
 
 /** Name of the hidden command; stands in `ps`. */
 export const DRIVE_PROCESS = 'drive-process';
 
-/** Resolves with the daemon's process id once the drive answers. */
-export async function startInBackground(config: DriveConfig): Promise<number> {
+/** Resolves once the drive answers. */
+export async function startInBackground(config: DriveConfig): Promise<Started> {
   await privateDir(config.stateDir);
   // What even the log cannot take, such as the last words of a crashing native library.
-  const errors = openSync(join(config.stateDir, 'drive.stderr'), 'w', 0o600);
+  const words = join(config.stateDir, 'drive.stderr');
+  const earlier = await stat(words).catch(() => null);
+  const errors = openSync(words, (earlier?.size ?? 0) > MAX_WORDS_BYTES ? 'w' : 'a', 0o600);
   const child = spawn(process.execPath, [process.argv[1] ?? '', DRIVE_PROCESS, config.mountPoint], {
     detached: true,
     cwd: '/',
@@ -35,10 +46,10 @@ export async function startInBackground(config: DriveConfig): Promise<number> {
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
   try {
-    return await new Promise<number>((resolve, reject) => {
+    return await new Promise<Started>((resolve, reject) => {
       child.on('message', (message: FromChild) => {
         if (message.kind === 'listening') child.send(config);
-        else if (message.kind === 'ready') resolve(message.pid);
+        else if (message.kind === 'ready') resolve(message.started);
         else reject(new CommandError(message.exitCode, message.message));
       });
       child.once('error', (error) => reject(new CommandError(EXIT.failed, `Starting the drive: ${error.message}`)));
@@ -82,7 +93,7 @@ export async function serveInBackground(dirs: UserDirs): Promise<ExitCode> {
     const received = new Promise<unknown>((resolve) => process.once('message', resolve));
     await tell({ kind: 'listening' });
     const config = parseDriveConfig(await Promise.race([received, parentGone]));
-    return await keepDrive(config, dirs, () => tell({ kind: 'ready', pid: process.pid }));
+    return await keepDrive(config, dirs, (started) => tell({ kind: 'ready', started }));
   } catch (error) {
     await tell({
       kind: 'failed',
@@ -96,7 +107,11 @@ export async function serveInBackground(dirs: UserDirs): Promise<ExitCode> {
 }
 
 /** Runs the drive in this process until it is unmounted or a signal comes. */
-export async function keepDrive(config: DriveConfig, dirs: UserDirs, onReady: () => Promise<void>): Promise<ExitCode> {
+export async function keepDrive(
+  config: DriveConfig,
+  dirs: UserDirs,
+  onReady: (started: Started) => Promise<void>,
+): Promise<ExitCode> {
   let requested: string | null = null;
   let stop: (reason: string) => void = (reason) => {
     requested = reason;
@@ -117,7 +132,10 @@ export async function keepDrive(config: DriveConfig, dirs: UserDirs, onReady: ()
     stop = (reason) => void running.stop(reason);
     const early = requested !== null;
     if (early) stop('interrupted while starting');
-    else await onReady();
+    else {
+      const { connection, connectionError } = running.drive.status().cache;
+      await onReady({ pid: process.pid, connection, connectionError });
+    }
     await running.drive.closed;
     await running.logFile.close();
     return early ? EXIT.interrupted : EXIT.ok;

@@ -1,11 +1,13 @@
 // Daemon answers in words.
 
-import { join } from 'node:path';
+import { statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { PathStatus, QueueItem } from '../../src/cache/cache_api.js';
 import type { DriveStatus } from '../../src/daemon/drive_methods.js';
+import type { RunningMount } from '../../src/daemon/mount_registry.js';
 import type { PendingWork } from '../../src/daemon/pending_work.js';
 import { printable } from './output.js';
-import { formatAge, formatSize, plural } from './sizes.js';
+import { formatAge, formatSize, formatTime, plural } from './sizes.js';
 
 const QUEUE_SHOWN = 10;
 
@@ -30,6 +32,7 @@ export function describeDrive(status: DriveStatus, now_ms: number): string {
     `  cache       ${formatSize(cache.cacheUsed_bytes)} of ${formatSize(cache.cacheLimit_bytes)} in ${printable(status.cacheDir)}`,
     `  tree        ${plural(cache.nodes, 'entry', 'entries')}, ${cache.pinned} pinned`,
   ];
+  if (cache.connection === 'unauthorized') lines.push(`  login       ${loginAgain(status)}`);
   if (cache.quota !== null) {
     const free = cache.quota.available_bytes === null ? '' : `, ${formatSize(cache.quota.available_bytes)} free`;
     lines.push(`  server      ${formatSize(cache.quota.used_bytes)} used${free}`);
@@ -37,6 +40,24 @@ export function describeDrive(status: DriveStatus, now_ms: number): string {
   if (cache.conflicts > 0) lines.push(`  conflicts   ${cache.conflicts}: cloudmount conflicts`);
   lines.push(`  log         ${printable(status.logFile)}`);
   return lines.join('\n');
+}
+
+/** What to do about a login that the server does not accept any more. */
+export function loginAgain({ account, url }: Pick<DriveStatus, 'account' | 'url'>): string {
+  return `log in again: cloudmount login ${url} --name ${account} (a running drive takes the new login over)`;
+}
+
+/** Of a drive that ended without being unmounted. */
+export function describeDeath({ account, mountPoint, logFile, pid, startedAt }: RunningMount): string {
+  const words = join(dirname(logFile), 'drive.stderr');
+  const found = statSync(words, { throwIfNoEntry: false });
+  const said = found !== undefined && found.size > 0 && found.mtimeMs >= Date.parse(startedAt);
+  return [
+    `${printable(mountPoint)}: the drive of ${printable(account)} ended without being unmounted (process ${pid}: it crashed or was killed).`,
+    '  What was in it is kept; unsent changes go out after the next mount.',
+    `  log         ${printable(logFile)}`,
+    ...(said ? [`  last words  ${printable(words)}`] : []),
+  ].join('\n');
 }
 
 function describeItem(item: QueueItem, now_ms: number): string {
@@ -59,10 +80,11 @@ const STATUS_WORDS: Readonly<Record<PathStatus['status'], string>> = {
 };
 
 export function describePath(mountPoint: string, status: PathStatus): string {
+  const files = status.files === undefined ? '' : ` in ${plural(status.files, 'file')}`;
   const lines = [
     printable(join(mountPoint, status.path)),
-    `  status  ${STATUS_WORDS[status.status]}`,
-    `  here    ${formatSize(status.cached_bytes)} of ${formatSize(status.size_bytes)}`,
+    `  status  ${status.kind === 'dir' && status.status === 'cached' ? 'on the server' : STATUS_WORDS[status.status]}`,
+    `  here    ${formatSize(status.cached_bytes)} of ${formatSize(status.size_bytes)}${files}`,
   ];
   if (status.pin !== 'none') lines.push(`  pin     ${status.pin === 'pinned' ? 'pinned' : 'by a folder above'}`);
   if (status.lock !== null) lines.push(`  lock    ${describeLock(status.lock)}`);
@@ -76,7 +98,7 @@ export function describeLock(lock: {
   readonly sinceEpoch_s: number | null;
   readonly expiresEpoch_s: number | null;
 }): string {
-  const since = lock.sinceEpoch_s === null ? '' : ` since ${new Date(lock.sinceEpoch_s * 1000).toLocaleString()}`;
-  const until = lock.expiresEpoch_s === null ? '' : ` until ${new Date(lock.expiresEpoch_s * 1000).toLocaleString()}`;
+  const since = lock.sinceEpoch_s === null ? '' : ` since ${formatTime(lock.sinceEpoch_s * 1000)}`;
+  const until = lock.expiresEpoch_s === null ? '' : ` until ${formatTime(lock.expiresEpoch_s * 1000)}`;
   return `${lock.mine ? 'yours' : `held by ${printable(lock.owner)}`}${since}${lock.mine ? '' : until}`;
 }

@@ -1,8 +1,10 @@
 // What `cloudmount doctor` looks at beyond the bare requirements of mounting.
 
+import { execFile } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { Agent, request } from 'undici';
 import type { Account } from '../../src/daemon/accounts/account_book.js';
 import { serverBase } from '../../src/daemon/accounts/app_password.js';
@@ -166,14 +168,43 @@ async function checkServer(account: Account): Promise<Finding> {
   }
 }
 
-/** Drives in the mount table whose daemon is not one of this user's running ones. */
-export function checkDeadMounts(entries: readonly MountEntry[], running: readonly RunningMount[]): readonly Finding[] {
-  return entries
-    .filter((entry) => !running.some((mount) => mount.mountPoint === entry.mountPoint))
-    .map((entry) => ({
-      id: 'mounts',
-      state: 'warning' as const,
-      found: `${entry.mountPoint} is mounted, but its daemon is not one of yours or is dead`,
-      fix: `cloudmount unmount --force '${entry.mountPoint}'`,
-    }));
+const ANSWER_TIMEOUT_MS = 3_000;
+
+/** Drives whose daemon has gone. Those that live are left alone, whoever mounted them; what another user's drive is cannot
+ * be seen from here, nor is it ours to end. */
+export async function checkDeadMounts(
+  entries: readonly MountEntry[],
+  running: readonly RunningMount[],
+  ask: (mountPoint: string) => Promise<'alive' | 'dead' | 'silent'> = askMount,
+): Promise<readonly Finding[]> {
+  const others = entries.filter((entry) => !running.some((mount) => mount.mountPoint === entry.mountPoint));
+  const findings = await Promise.all(
+    others.map(async ({ mountPoint }): Promise<Finding | null> => {
+      const state = await ask(mountPoint);
+      if (state === 'alive') return null;
+      const found =
+        state === 'dead'
+          ? `${mountPoint} is mounted, but its daemon is gone`
+          : `${mountPoint} is mounted and does not answer within ${ANSWER_TIMEOUT_MS / 1000} s`;
+      return { id: 'mounts', state: 'warning', found, fix: `cloudmount unmount --force '${mountPoint}'` };
+    }),
+  );
+  return findings.filter((finding) => finding !== null);
+}
+
+/** statfs(2), which no cache answers; in a process of its own, because a mount that hangs would hold a thread of this one. */
+async function askMount(mountPoint: string): Promise<'alive' | 'dead' | 'silent'> {
+  try {
+    await promisify(execFile)('stat', ['-f', '--', mountPoint], {
+      timeout: ANSWER_TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+      env: { ...process.env, LC_ALL: 'C' },
+    });
+    return 'alive';
+  } catch (error) {
+    const { killed, stderr } = error as { killed?: boolean; stderr?: string };
+    if (killed === true) return 'silent';
+    // Anything else, such as "Permission denied", comes from the kernel on behalf of a mount of somebody else.
+    return /Transport endpoint is not connected|Software caused connection abort/.test(stderr ?? '') ? 'dead' : 'alive';
+  }
 }

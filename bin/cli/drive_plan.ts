@@ -11,7 +11,7 @@ import type { Context } from './context.js';
 import { CommandError, EXIT } from './exit_codes.js';
 import { boundedRealpath, followParents } from './find_drive.js';
 import type { MountOptions } from './mount_options.js';
-import { note } from './output.js';
+import { note, printable } from './output.js';
 import { ask, askSecret, secretFromFile, secretFromStdin } from './prompt.js';
 
 export interface Login {
@@ -38,8 +38,8 @@ export async function resolveLogin(spec: string, options: LoginOptions, context:
     const known = (await context.accounts.list()).map((account) => account.name);
     const list = known.length === 0 ? 'There are no accounts yet.' : `Accounts: ${known.join(', ')}.`;
     throw new CommandError(
-      EXIT.usage,
-      `"${spec}" is no account and no address. ${list} Log in with: cloudmount login https://…, or give an address that starts with https://`,
+      EXIT.notRunning,
+      `"${printable(spec)}" is no account and no address. ${list} Log in with: cloudmount login https://…, or give an address that starts with https://`,
     );
   }
   const typed = parseAccountUrl(spec);

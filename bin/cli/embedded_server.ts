@@ -3,9 +3,8 @@
 // `up` dies, the IPC channel closes and the server stops by itself.
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 import type { ServingMessage } from '../commands/serve.js';
-import { CommandError, EXIT } from './exit_codes.js';
+import { CommandError, EXIT, type ExitCode } from './exit_codes.js';
 
 export interface EmbeddedServerOptions {
   readonly dataDir: string;
@@ -127,41 +126,29 @@ function launch(options: EmbeddedServerOptions): Promise<Launched> {
     said = (said + text).slice(-4096);
   });
   return new Promise((resolve, reject) => {
-    const fail = (message: string): void => {
+    const fail = (message: string, exitCode: ExitCode = EXIT.failed): void => {
       clearTimeout(timer);
       child.removeAllListeners();
       child.kill('SIGKILL');
-      reject(new CommandError(EXIT.failed, message));
+      reject(new CommandError(exitCode, message));
     };
     const timer = setTimeout(
       () => fail(`The server did not answer within ${START_TIMEOUT_MS / 1000} s; see ${options.logFile}`),
       START_TIMEOUT_MS,
     );
     child.once('error', (error) => fail(`Starting the server: ${error.message}`));
-    child.once('close', (code, signal) => fail(`The server ended with ${signal ?? `code ${code}`}: ${said.trim()}`));
+    child.once('close', (code, signal) => {
+      const reason = said.trim().replace(/^cloudmount: /, '');
+      fail(
+        `The server ended with ${signal ?? `code ${code}`}: ${reason}`,
+        code === EXIT.busy ? EXIT.busy : EXIT.failed,
+      );
+    });
     child.once('message', (message: ServingMessage) => {
       clearTimeout(timer);
       child.removeAllListeners();
       said = '';
       resolve({ child, url: message.url, said: () => said });
     });
-  });
-}
-
-const DEFAULT_PORTS = Array.from({ length: 20 }, (_, i) => 8080 + i);
-
-/** The port of the last time if it is free (addresses given to other devices stay true), else the next one that is. */
-export async function choosePort(host: string, lastPort: number | null): Promise<number> {
-  for (const port of [...(lastPort === null ? [] : [lastPort]), ...DEFAULT_PORTS]) {
-    if (await isFree(host, port)) return port;
-  }
-  return 0;
-}
-
-function isFree(host: string, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.once('error', () => resolve(false));
-    probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve(true)));
   });
 }

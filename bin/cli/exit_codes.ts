@@ -36,10 +36,31 @@ const BY_CODE: Partial<Record<ErrorCode, ExitCode>> = {
   unauthorized: EXIT.auth,
   precondition: EXIT.conflict,
   exists: EXIT.conflict,
+  not_empty: EXIT.conflict,
   locked: EXIT.busy,
   busy: EXIT.busy,
   interrupted: EXIT.interrupted,
 };
+
+/** What a `CommandError` is called in JSON. */
+const BY_EXIT: Readonly<Record<ExitCode, ErrorCode>> = {
+  [EXIT.ok]: 'io',
+  [EXIT.failed]: 'io',
+  [EXIT.usage]: 'invalid',
+  [EXIT.notRunning]: 'not_found',
+  [EXIT.offline]: 'offline',
+  [EXIT.auth]: 'unauthorized',
+  [EXIT.conflict]: 'exists',
+  [EXIT.busy]: 'busy',
+  [EXIT.unfinished]: 'timeout',
+  [EXIT.problems]: 'corrupt',
+  [EXIT.interrupted]: 'interrupted',
+};
+
+export function codeOf(error: unknown): ErrorCode {
+  if (error instanceof CloudError) return error.code;
+  return error instanceof CommandError ? BY_EXIT[error.exitCode] : 'io';
+}
 
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CommandError) return error.exitCode;

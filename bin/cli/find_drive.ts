@@ -4,10 +4,11 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ControlClient } from '../../src/daemon/control/control_client.js';
-import { type RunningMount, runningMounts, unregisterMount } from '../../src/daemon/mount_registry.js';
+import { markDead, type RunningMount, runningMounts } from '../../src/daemon/mount_registry.js';
 import { driveOf, readMountTable } from '../../src/daemon/mount_table.js';
 import type { UserDirs } from '../../src/daemon/user_dirs.js';
-import { isCloudError } from '../../src/errors.js';
+import { CloudError, isCloudError } from '../../src/errors.js';
+import { describeDeath, loginAgain } from './describe.js';
 import { CommandError, EXIT } from './exit_codes.js';
 import { printable } from './output.js';
 
@@ -64,11 +65,8 @@ export async function connectTo(dirs: UserDirs, mount: RunningMount): Promise<Co
     return await ControlClient.connect(mount.socket);
   } catch (error) {
     if (!isCloudError(error, 'not_found')) throw error;
-    await unregisterMount(dirs, mount.cacheDir);
-    throw new CommandError(
-      EXIT.notRunning,
-      `The daemon of ${printable(mount.mountPoint)} (process ${mount.pid}) does not run any more.`,
-    );
+    await markDead(dirs, mount);
+    throw new CommandError(EXIT.notRunning, describeDeath(mount));
   }
 }
 
@@ -81,6 +79,9 @@ export async function withDrive<T>(
   const client = await connectTo(dirs, mount);
   try {
     return await use(client);
+  } catch (error) {
+    if (!isCloudError(error, 'unauthorized')) throw error;
+    throw new CloudError(error.code, `${error.message}; ${loginAgain(mount)}`, { ...error.details, cause: error });
   } finally {
     client.close();
   }

@@ -27,8 +27,8 @@ export async function askSecret(question: string, otherwise: string): Promise<st
 }
 
 export async function askNewPassword(): Promise<string> {
-  const password = await askSecret('New password:', 'use --password-stdin');
-  const again = await askSecret('Again:', 'use --password-stdin');
+  const password = await askSecret('New password:', 'use --password-file or --password-stdin');
+  const again = await askSecret('Again:', 'use --password-file or --password-stdin');
   if (password !== again) throw new CommandError(EXIT.failed, 'The two passwords differ; nothing was changed.');
   return password;
 }

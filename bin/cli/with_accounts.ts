@@ -22,6 +22,8 @@ export async function withAccounts<T>(
   if (options.create !== true && !existsSync(dir)) {
     throw new CommandError(EXIT.failed, `There is no server's data in ${printable(dir)}; say where it is with --data.`);
   }
+  // What the database makes beside itself belongs to this user alone, like itself.
+  process.umask(0o077);
   const accounts = await openAccounts(dir);
   try {
     return await use(accounts);

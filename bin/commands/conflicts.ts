@@ -80,7 +80,13 @@ export const discard: Command<{ readonly path: string; readonly yes: boolean }> 
     const place = await placeInDrive(dirs, path);
     const question = `Throw away the changes to ${printable(path)} that are only on this computer?`;
     if (!yes && !(await confirm(question, 'say --yes'))) throw new CommandError(EXIT.failed, 'Nothing was discarded.');
-    await withDrive(dirs, place.mount, (client) => client.call('discard', { path: place.path }));
-    printLine(`${printable(path)}: local changes discarded.`);
+    const { discarded } = (await withDrive(dirs, place.mount, (client) =>
+      client.call('discard', { path: place.path }),
+    )) as { readonly discarded: number };
+    printLine(
+      discarded === 0
+        ? `${printable(path)}: nothing to discard, it is as on the server.`
+        : `${printable(path)}: local changes discarded.`,
+    );
   },
 };

@@ -34,7 +34,7 @@ export const doctor: Command<{ readonly json: boolean }> = {
       await checkFreeSpace(dirs.data),
       checkClock(),
       ...(await checkServers(list)),
-      ...checkDeadMounts(readMountTable().filter(isDrive), await runningMounts(dirs)),
+      ...(await checkDeadMounts(readMountTable().filter(isDrive), await runningMounts(dirs))),
     ];
     if (json) printJson(findings);
     else {

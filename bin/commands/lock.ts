@@ -1,3 +1,4 @@
+import type { PathStatus } from '../../src/cache/cache_api.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { describeLock } from '../cli/describe.js';
@@ -13,10 +14,10 @@ interface Lock {
 
 export const lock: Command<{ readonly path: string; readonly json: boolean }> = {
   command: 'lock <path>',
-  describe: 'Lock a file on the server: read-only for everybody else until you unlock it',
+  describe: 'Lock a file, or a folder with all in it, on the server: read-only for all other users until you unlock it',
   builder: (yargs) =>
     yargs
-      .positional('path', { type: 'string', demandOption: true, describe: 'A file in a drive' })
+      .positional('path', { type: 'string', demandOption: true, describe: 'A file or folder in a drive' })
       .options(jsonOption)
       .example('$0 lock ~/Cloud/budget.ods', ''),
   handler: async ({ path, json }) => {
@@ -33,12 +34,16 @@ export const unlock: Command<{ readonly path: string }> = {
   describe: 'Give back a lock taken with `lock`',
   builder: (yargs) =>
     yargs
-      .positional('path', { type: 'string', demandOption: true, describe: 'A file in a drive' })
+      .positional('path', { type: 'string', demandOption: true, describe: 'A file or folder in a drive' })
       .example('$0 unlock ~/Cloud/budget.ods', ''),
   handler: async ({ path }) => {
     const { dirs } = commandContext();
     const place = await placeInDrive(dirs, path);
-    await withDrive(dirs, place.mount, (client) => client.call('unlock', { path: place.path }));
-    printLine(`${printable(path)}: unlocked.`);
+    const wasLocked = await withDrive(dirs, place.mount, async (client) => {
+      const { lock: held } = (await client.call('pathStatus', { path: place.path })) as PathStatus;
+      await client.call('unlock', { path: place.path });
+      return held !== null;
+    });
+    printLine(`${printable(path)}: ${wasLocked ? 'unlocked' : 'was not locked'}.`);
   },
 };

@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import { type Account, checkAccountName, suggestAccountName } from '../../src/daemon/accounts/account_book.js';
 import { requestAppToken, revokeAppToken } from '../../src/daemon/accounts/app_password.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
-import { runningMounts } from '../../src/daemon/mount_registry.js';
+import { deadMounts, forgetDeath, runningMounts } from '../../src/daemon/mount_registry.js';
 import { CloudError, isCloudError, toCloudError } from '../../src/errors.js';
 import { silentLog } from '../../src/log.js';
 import { createRemote } from '../../src/remote/connect.js';
@@ -12,6 +12,7 @@ import { type Command, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { givenPassword, type Login, type LoginOptions, tlsOf } from '../cli/drive_plan.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
+import { withDrive } from '../cli/find_drive.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
 import { ask, askSecret } from '../cli/prompt.js';
 import { userAgent } from '../cli/version.js';
@@ -85,6 +86,7 @@ export const login: Command<Options> = {
     if (oldToken !== null) {
       await revokeAppToken({ ...attempt, password: oldToken, tls: await readTlsFiles(tls) }, userAgent(), silentLog);
     }
+    const refreshed = await renewDrives(context, name, token ?? password);
     if (options.json) {
       printJson({ ...account, dialect: capabilities.dialect });
       return;
@@ -94,9 +96,26 @@ export const login: Command<Options> = {
     printLine(
       `${kept} is kept in the ${credential === 'keyring' ? 'keyring' : 'credentials file, readable by you alone'}.`,
     );
-    printLine(`Mount it with: cloudmount mount ${name} DIR`);
+    if (refreshed.length === 0) printLine(`Mount it with: cloudmount mount ${name} DIR`);
+    else printLine(`Used by the running drive from now on: ${refreshed.map(printable).join(', ')}`);
   },
 };
+
+/** The drives that run with this account take the new login over; a drive that cannot is left to the next mount. */
+async function renewDrives({ dirs }: Context, account: string, password: string): Promise<readonly string[]> {
+  const renewed: string[] = [];
+  for (const mount of await runningMounts(dirs)) {
+    if (mount.account !== account) continue;
+    try {
+      await withDrive(dirs, mount, (client) => client.call('usePassword', { password }));
+      renewed.push(mount.mountPoint);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      note(`${printable(mount.mountPoint)} goes on with the old login (${why}): unmount it and mount it again.`);
+    }
+  }
+  return renewed;
+}
 
 async function chooseName(context: Context, wanted: string | undefined, url: string, user: string): Promise<string> {
   const name = wanted === undefined ? suggestAccountName(url, user) : checkAccountName(wanted);
@@ -122,9 +141,26 @@ async function verify(attempt: Login): Promise<RemoteCapabilities> {
   } catch (error) {
     const known = toCloudError(error, 'connecting');
     const hint = /certificate/.test(known.message) ? '. If you trust it, name its authority with --cacert FILE' : '';
-    throw new CloudError(known.code, `logging in to ${attempt.url}: ${known.message}${hint}`, { cause: error });
+    throw new CloudError(known.code, `logging in to ${attempt.url}: ${whyRefused(known, attempt)}${hint}`, {
+      cause: error,
+    });
   } finally {
     await remote.close();
+  }
+}
+
+function whyRefused(error: CloudError, { url, user }: Login): string {
+  switch (error.code) {
+    case 'unauthorized':
+      return `wrong user name or password for ${printable(user)} (${error.message})`;
+    case 'not_found':
+      return `there is no cloud at this address (${error.message})${new URL(url).pathname === '/' ? '' : `; try ${new URL('/', url).href}`}`;
+    case 'network':
+      return /ENOTFOUND|EAI_/.test(error.message)
+        ? `no computer of the name ${new URL(url).hostname} is known here, or there is no network (${error.message})`
+        : error.message;
+    default:
+      return error.message;
   }
 }
 
@@ -165,6 +201,9 @@ export const logout: Command<{ readonly account: string }> = {
     if (account.appToken) await revoke(context, account);
     await context.credentials.remove(account);
     await context.accounts.remove(name);
+    for (const dead of await deadMounts(context.dirs)) {
+      if (dead.account === name) await forgetDeath(context.dirs, dead.cacheDir);
+    }
     printLine(`Logged out of ${account.url}. Contents and unsent changes stay in ${context.dirs.data}/cache/${name}.`);
   },
 };

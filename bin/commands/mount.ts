@@ -1,9 +1,13 @@
+import type { DriveConfig } from '../../src/daemon/drive_config.js';
 import { LOG_LEVELS, type LogLevel } from '../../src/daemon/log/logger.js';
-import { DRIVE_PROCESS, keepDrive, serveInBackground, startInBackground } from '../cli/background.js';
+import { deadMounts } from '../../src/daemon/mount_registry.js';
+import type { UserDirs } from '../../src/daemon/user_dirs.js';
+import { DRIVE_PROCESS, keepDrive, type Started, serveInBackground, startInBackground } from '../cli/background.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
-import { planDrive, resolveLogin } from '../cli/drive_plan.js';
-import { EXIT } from '../cli/exit_codes.js';
+import { describeDeath, loginAgain } from '../cli/describe.js';
+import { type Login, planDrive, resolveLogin } from '../cli/drive_plan.js';
+import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { type MountOptions, parseMountOptions } from '../cli/mount_options.js';
 import { note, printable, printJson, printLine } from '../cli/output.js';
 import { refuseIfMissing } from '../cli/refuse.js';
@@ -145,17 +149,38 @@ export const mount: Command<Options> = {
     );
     const config = await planDrive(login, options.dir, merged, context);
     const where = printable(config.mountPoint);
+    await tellOfDeath(config, context.dirs);
     if (options.foreground) {
-      return keepDrive(config, context.dirs, async () => {
-        note(`${where} is mounted; Ctrl-C unmounts.`);
+      return keepDrive(config, context.dirs, async (started) => {
+        note(`${where} is mounted${whileOffline(started)}; Ctrl-C unmounts.`);
       });
     }
-    const pid = await startInBackground(config);
-    if (options.json) printJson({ mountPoint: config.mountPoint, account: login.account, url: login.url, pid });
-    else printLine(`${where} is mounted.`);
+    const started = await startInBackground(config).catch(async (error: unknown) => {
+      throw (await context.accounts.get(login.account)) === null ? error : withWayOut(error, login);
+    });
+    if (options.json) printJson({ mountPoint: config.mountPoint, account: login.account, url: login.url, ...started });
+    else printLine(`${where} is mounted${whileOffline(started)}.`);
     return EXIT.ok;
   },
 };
+
+/** A saved login that the server does not accept. */
+function withWayOut(error: unknown, login: Login): unknown {
+  if (!(error instanceof CommandError) || error.exitCode !== EXIT.auth) return error;
+  return new CommandError(EXIT.auth, `${error.message}; ${loginAgain(login)}`);
+}
+
+function whileOffline({ connection, connectionError }: Started): string {
+  if (connection === 'online') return '';
+  const why = connectionError === null ? 'the server has not answered yet' : printable(connectionError);
+  return `, offline (${why}): what is here can be used, changes are sent later`;
+}
+
+/** Before the drive starts and what is known of the last one is replaced. */
+export async function tellOfDeath(config: Pick<DriveConfig, 'cacheDir'>, dirs: UserDirs): Promise<void> {
+  const dead = (await deadMounts(dirs)).find((mount) => mount.cacheDir === config.cacheDir);
+  if (dead !== undefined) note(describeDeath(dead));
+}
 
 export const driveProcess: Command<{ readonly dir: string }> = {
   command: `${DRIVE_PROCESS} <dir>`,

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { PinInfo } from '../../src/cache/cache_api.js';
+import type { PathStatus, PinInfo } from '../../src/cache/cache_api.js';
 import type { Listed, PinProgress } from '../../src/daemon/drive_methods.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
@@ -71,6 +71,12 @@ export const pin: Command<PinOptions> = {
   },
 };
 
+const UNPINNED: Readonly<Record<PathStatus['pin'], string>> = {
+  pinned: 'is not pinned any more',
+  inherited: 'is pinned by a folder above: unpin that one (see `cloudmount pins`)',
+  none: 'was not pinned',
+};
+
 export const unpin: Command<{ readonly paths: readonly string[] }> = {
   command: 'unpin <paths..>',
   describe: 'Stop keeping files here (they stay until the room is needed)',
@@ -82,8 +88,12 @@ export const unpin: Command<{ readonly paths: readonly string[] }> = {
     const { dirs } = commandContext();
     for (const path of paths) {
       const place = await placeInDrive(dirs, path);
-      await withDrive(dirs, place.mount, (client) => client.call('unpin', { path: place.path }));
-      printLine(`${printable(path)} is not pinned any more.`);
+      const before = await withDrive(dirs, place.mount, async (client) => {
+        const { pin: state } = (await client.call('pathStatus', { path: place.path })) as PathStatus;
+        if (state === 'pinned') await client.call('unpin', { path: place.path });
+        return state;
+      });
+      printLine(`${printable(path)} ${UNPINNED[before]}.`);
     }
   },
 };

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { watchForDefects } from '../../src/daemon/last_words.js';
@@ -8,6 +9,7 @@ import { startServer } from '../../src/server/server.js';
 import type { Command } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { note } from '../cli/output.js';
+import { listenProblem } from '../cli/ports.js';
 import { dataOption, isLoopback, parseListen, serverDir } from '../cli/server_options.js';
 
 interface Options {
@@ -74,6 +76,13 @@ export const serve: Command<Options> = {
     if (tls === null && !isLoopback(listen.host) && !options.trustProxy) {
       note(
         `Warning: ${options.listen} is reachable from elsewhere without encryption. Use --tls-cert and --tls-key, or a proxy that does TLS and --trust-proxy.`,
+      );
+    }
+    // A folder that is not there yet is not made for a server that cannot start.
+    if (!existsSync(serverDir(options.data)) && (await listenProblem(listen.host, listen.port)) === 'EADDRINUSE') {
+      throw new CommandError(
+        EXIT.busy,
+        `listening on ${options.listen}: another program listens there; stop it, or choose another port with --listen`,
       );
     }
     process.umask(0o077);

@@ -1,12 +1,12 @@
 import type { PathStatus } from '../../src/cache/cache_api.js';
 import type { DriveStatus } from '../../src/daemon/drive_methods.js';
-import { runningMounts } from '../../src/daemon/mount_registry.js';
+import { deadMounts, runningMounts } from '../../src/daemon/mount_registry.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
-import { describeDrive, describePath } from '../cli/describe.js';
+import { describeDeath, describeDrive, describePath } from '../cli/describe.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { placeInDrive, withDrive } from '../cli/find_drive.js';
-import { printable, printJson, printLine } from '../cli/output.js';
+import { note, printable, printJson, printLine } from '../cli/output.js';
 
 interface Options {
   readonly path?: string | undefined;
@@ -26,6 +26,7 @@ export const status: Command<Options> = {
     const { dirs } = commandContext();
     if (path === undefined) {
       const mounts = await runningMounts(dirs);
+      for (const mount of await deadMounts(dirs)) note(describeDeath(mount));
       const found: DriveStatus[] = [];
       for (const mount of mounts) {
         // One daemon that hangs does not hide the others.

@@ -3,32 +3,30 @@ import { type Command, group, jsonOption, type Runner } from '../cli/command.js'
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
 import { dataOption } from '../cli/server_options.js';
-import { formatAge } from '../cli/sizes.js';
+import { formatAge, formatTime } from '../cli/sizes.js';
 import { nameArgument, type WithData, withAccounts } from '../cli/with_accounts.js';
 
-const add: Command<WithData & { readonly name: string; readonly label: string; readonly json: boolean }> = {
-  command: 'add <name>',
-  describe: 'Make an app token: a password for one device or script, shown once',
-  builder: (yargs) =>
-    yargs
-      .positional('name', nameArgument)
-      .options({
-        label: { type: 'string', demandOption: true, requiresArg: true, describe: 'What it is for' },
-        ...dataOption,
-        ...jsonOption,
-      })
-      .example('$0 token add anna --label "phone"', ''),
-  handler: async (options) => {
-    const { token, secret } = await withAccounts(options, (accounts) =>
-      accounts.createToken(options.name, options.label),
-    );
-    if (options.json) printJson({ ...token, secret });
-    else {
-      printLine(secret);
-      note(`Token ${token.id} of ${token.user} for "${printable(token.label)}". It is not shown again.`);
-    }
-  },
-};
+const add: Command<WithData & { readonly name: string; readonly label?: string | undefined; readonly json: boolean }> =
+  {
+    command: 'add <name> [label]',
+    describe: 'Make an app token: a password for one device or script, shown once',
+    builder: (yargs) =>
+      yargs
+        .positional('name', nameArgument)
+        .positional('label', { type: 'string', describe: 'What it is for, shown by `token list` [default: the date]' })
+        .options({ ...dataOption, ...jsonOption })
+        .example('$0 token add anna phone', ''),
+    handler: async (options) => {
+      const { token, secret } = await withAccounts(options, (accounts) =>
+        accounts.createToken(options.name, options.label ?? `made ${formatTime(Date.now())}`),
+      );
+      if (options.json) printJson({ ...token, secret });
+      else {
+        printLine(secret);
+        note(`Token ${token.id} of ${token.user} for "${printable(token.label)}". It is not shown again.`);
+      }
+    },
+  };
 
 const list: Command<WithData & { readonly name: string; readonly json: boolean }> = {
   command: 'list <name>',

@@ -2,20 +2,22 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { startDriveProcess } from '../../src/daemon/drive_process.js';
 import { checkMountPoint } from '../../src/daemon/mount_point.js';
+import { runningMounts } from '../../src/daemon/mount_registry.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
 import type { Command } from '../cli/command.js';
-import { commandContext } from '../cli/context.js';
+import { type Context, commandContext } from '../cli/context.js';
 import { localIdentity, planDrive } from '../cli/drive_plan.js';
-import { choosePort, EmbeddedServer } from '../cli/embedded_server.js';
-import { EXIT } from '../cli/exit_codes.js';
+import { EmbeddedServer } from '../cli/embedded_server.js';
+import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { followParents } from '../cli/find_drive.js';
 import { firstUser, localAccountName, ownToken } from '../cli/local_account.js';
 import { note, printable, printLine } from '../cli/output.js';
+import { choosePort } from '../cli/ports.js';
 import { refuseIfMissing } from '../cli/refuse.js';
 import { mountRequirements } from '../cli/requirements.js';
 import { dataOption, isLoopback, parseListen, serverDir } from '../cli/server_options.js';
 import { packageVersion, userAgent } from '../cli/version.js';
-import { type DriveOptions, driveOptions, mergeOptions } from './mount.js';
+import { type DriveOptions, driveOptions, mergeOptions, tellOfDeath } from './mount.js';
 
 interface Options extends DriveOptions {
   readonly dir?: string | undefined;
@@ -52,6 +54,7 @@ export const up: Command<Options> = {
       nonEmpty: merged.nonEmpty ?? false,
       outside: [dataDir, context.dirs.data],
     });
+    await refuseSecondStart(context, name);
     const listen = options.listen === undefined ? null : parseListen(options.listen);
     const host = listen?.host ?? '127.0.0.1';
     if (!isLoopback(host))
@@ -60,6 +63,13 @@ export const up: Command<Options> = {
     const stopping = stopRequest();
     try {
       const saved = await context.accounts.get(name);
+      const lastPort = saved === null ? null : Number(new URL(saved.url).port);
+      const port = listen?.port ?? (await choosePort(host, lastPort));
+      if (listen === null && lastPort !== null && port !== lastPort) {
+        note(
+          `Warning: another program has port ${lastPort} now, so the server moves to port ${port}: tell your other devices, or stop that program and say --listen ${host}:${lastPort}.`,
+        );
+      }
       const { user, newPassword } = await firstUser(dataDir, saved?.user ?? null);
       if (newPassword !== null) {
         printLine(`Account  ${user}, made at this first start`);
@@ -69,7 +79,7 @@ export const up: Command<Options> = {
       const server = await EmbeddedServer.start({
         dataDir,
         host,
-        port: listen?.port ?? (await choosePort(host, saved === null ? null : Number(new URL(saved.url).port))),
+        port,
         logFile,
         onRestart: (reason) =>
           note(`The server stopped (${reason.trim()}) and is started again; see ${printable(logFile)}`),
@@ -95,6 +105,7 @@ export const up: Command<Options> = {
           merged,
           context,
         );
+        await tellOfDeath(config, context.dirs);
         const running = await startDriveProcess(config, {
           dirs: context.dirs,
           version: packageVersion(),
@@ -103,6 +114,7 @@ export const up: Command<Options> = {
         stopping.beforeAbandon(() => running.logFile.flushSync());
         printLine(`Drive    ${printable(config.mountPoint)}`);
         printLine(`Server   ${server.url}  (user ${user})`);
+        printLine(`WebDAV   ${new URL(`/dav/files/${encodeURIComponent(user)}/`, server.url).href}`);
         printLine(`Data     ${printable(dataDir)}`);
         printLine(`Logs     ${printable(running.logFile.path)}`);
         printLine(`         ${printable(logFile)}`);
@@ -124,6 +136,15 @@ export const up: Command<Options> = {
     }
   },
 };
+
+async function refuseSecondStart({ dirs }: Context, account: string): Promise<void> {
+  const running = (await runningMounts(dirs)).find((mount) => mount.account === account);
+  if (running === undefined) return;
+  throw new CommandError(
+    EXIT.busy,
+    `It runs already: the drive is at ${printable(running.mountPoint)}, the server at ${running.url} (process ${running.pid}). Another one needs another --data.`,
+  );
+}
 
 interface StopRequest {
   /** Resolves with the first signal's name. */

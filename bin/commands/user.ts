@@ -3,22 +3,32 @@ import type { User } from '../../src/server/accounts/account_store.js';
 import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
-import { askNewPassword, confirm, secretFromStdin } from '../cli/prompt.js';
+import { askNewPassword, confirm, secretFromFile, secretFromStdin } from '../cli/prompt.js';
 import { dataOption } from '../cli/server_options.js';
 import { formatSize, parseSize } from '../cli/sizes.js';
 import { nameArgument, type WithData, withAccounts } from '../cli/with_accounts.js';
 
-const passwordStdin = {
+const passwordOptions = {
+  'password-file': { type: 'string', requiresArg: true, describe: 'File whose first line is the password' },
   'password-stdin': { type: 'boolean', default: false, describe: 'Read the password from standard input' },
 } as const;
+
+interface PasswordOptions {
+  readonly passwordFile?: string | undefined;
+  readonly passwordStdin: boolean;
+}
+
+async function newPassword({ passwordFile, passwordStdin }: PasswordOptions): Promise<string> {
+  if (passwordStdin) return secretFromStdin();
+  return passwordFile === undefined ? askNewPassword() : secretFromFile(passwordFile);
+}
 
 function parseQuota(text: string): number | null {
   return /^(?:none|unlimited)$/i.test(text) ? null : parseSize(text, 'quota');
 }
 
-interface AddOptions extends WithData {
+interface AddOptions extends WithData, PasswordOptions {
   readonly name: string;
-  readonly passwordStdin: boolean;
   readonly admin: boolean;
   readonly displayName?: string | undefined;
   readonly quota?: string | undefined;
@@ -33,7 +43,7 @@ const add: Command<AddOptions> = {
       .positional('name', nameArgument)
       .options({
         ...dataOption,
-        ...passwordStdin,
+        ...passwordOptions,
         admin: { type: 'boolean', default: false, describe: 'May administer the server' },
         'display-name': { type: 'string', requiresArg: true, describe: 'Name as others see it' },
         quota: { type: 'string', requiresArg: true, describe: 'Most room for files, e.g. 10G [default: none]' },
@@ -46,7 +56,7 @@ const add: Command<AddOptions> = {
       .example('$0 user add anna', 'Asks for the password')
       .example('pwgen -s 20 1 | $0 user add anna --password-stdin --quota 50G', ''),
   handler: async (options) => {
-    const password = options.passwordStdin ? await secretFromStdin() : await askNewPassword();
+    const password = await newPassword(options);
     const user = await withAccounts({ data: options.data, create: true }, (accounts) =>
       accounts.create({
         name: options.name,
@@ -84,16 +94,16 @@ function userRow(user: User): readonly string[] {
   ];
 }
 
-const passwd: Command<WithData & { readonly name: string; readonly passwordStdin: boolean }> = {
+const passwd: Command<WithData & PasswordOptions & { readonly name: string }> = {
   command: 'passwd <name>',
   describe: 'Set a user’s password; app tokens stay valid',
   builder: (yargs) =>
     yargs
       .positional('name', nameArgument)
-      .options({ ...dataOption, ...passwordStdin })
+      .options({ ...dataOption, ...passwordOptions })
       .example('$0 user passwd anna', ''),
   handler: async (options) => {
-    const password = options.passwordStdin ? await secretFromStdin() : await askNewPassword();
+    const password = await newPassword(options);
     await withAccounts(options, (accounts) => accounts.setPassword(options.name, password));
     printLine(`Password of ${options.name} changed.`);
   },

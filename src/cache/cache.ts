@@ -51,6 +51,8 @@ export class Cache extends DriveSide implements CacheControl {
   status(): CacheStatus {
     const { store, connection, follower, space, pins } = this.#c;
     const queue = this.#queue();
+    // What this answer shows is of the last time; who asks again sees it fresh.
+    this.refreshQuota();
     return {
       connection: connection.state,
       connectionError: connection.error,
@@ -70,12 +72,14 @@ export class Cache extends DriveSide implements CacheControl {
 
   pathStatus(path: string): MaybePromise<PathStatus> {
     const node = this.#resolve(path);
+    const below = node.isDir ? this.#c.pins.totals(node) : null;
     return {
       path,
       kind: node.kind,
       status: this.nodeStatus(node),
-      size_bytes: node.size_bytes,
-      cached_bytes: this.#c.contents.cachedBytes(node),
+      size_bytes: below?.size_bytes ?? node.size_bytes,
+      cached_bytes: below?.cached_bytes ?? this.#c.contents.cachedBytes(node),
+      ...(below === null ? {} : { files: below.files }),
       pin: this.#c.pins.state(node),
       lock: node.lockInfo,
       error: node.error,
@@ -191,9 +195,10 @@ export class Cache extends DriveSide implements CacheControl {
     for (const name of names) this.#emit(parent.ino, name as Name);
   }
 
-  async discard(path: string): Promise<void> {
+  async discard(path: string): Promise<number> {
     const { store, contents, writeback, mirror, remote, connection } = this.#c;
     const node = this.#resolve(path);
+    let discarded = 0;
     for (const at of [...this.#walk(node)].reverse()) {
       if (at.pending === null && at.errorCode === null) continue;
       if (writeback.isBusy(at))
@@ -202,6 +207,7 @@ export class Cache extends DriveSide implements CacheControl {
         if (at.isDir && store.hasMembers(at.ino)) continue;
         this.#emit(at.parent ?? ROOT_INO, at.name);
         store.transaction(() => this.#c.tree.unlink(at));
+        discarded += 1;
         continue;
       }
       connection.require(`discarding changes of "${this.#pathOf(at)}": the server's version must be asked for`);
@@ -225,7 +231,9 @@ export class Cache extends DriveSide implements CacheControl {
         mirror.present(entry, asked_ms, at.seen);
       });
       for (const listener of this.#c.listeners) listener({ kind: 'inode', ino: at.ino, data: true });
+      discarded += 1;
     }
+    return discarded;
   }
 
   lock(path: string): Promise<LockInfo> {

@@ -178,8 +178,11 @@ export interface PathStatus {
   readonly path: string;
   readonly kind: NodeKind;
   readonly status: NodeStatus;
+  /** Of a folder: of all files in it, however deep. */
   readonly size_bytes: number;
   readonly cached_bytes: number;
+  /** Of a folder only: how many files are in it, however deep. */
+  readonly files?: number;
   readonly pin: 'none' | 'pinned' | 'inherited';
   readonly lock: LockInfo | null;
   readonly error: string | null;
@@ -219,7 +222,8 @@ export interface CacheControl {
   conflicts(): readonly ConflictInfo[];
   resolve(path: string, keep: 'mine' | 'theirs' | 'both'): Promise<void>;
   /** Throws local changes away; the only way that ever happens. */
-  discard(path: string): Promise<void>;
+  /** How many files and folders were changed here and are not any more. */
+  discard(path: string): Promise<number>;
   lock(path: string): Promise<LockInfo>;
   unlock(path: string): Promise<void>;
   /** Every invariant of the cache; an empty list is a healthy cache. */

@@ -72,6 +72,11 @@ export class Connection {
     void this.#probe(false);
   }
 
+  /** Something hints at a change, such as a push channel that was closed: asks whether the server still takes us. */
+  doubt(): void {
+    if (this.#state === 'online') void this.#probe(false);
+  }
+
   /** Probe now instead of at the next interval. */
   reconnect(): void {
     this.#wake?.();

@@ -193,7 +193,7 @@ export class DriveSide implements DriveCache {
 
   space(_caller: Caller): SpaceInfo {
     // statfs never waits: the last answer of the server, refreshed behind the scenes.
-    this.#refreshQuota();
+    this.refreshQuota();
     const { quota } = this.#quota;
     const used = quota?.used_bytes ?? 0;
     const available = quota?.available_bytes ?? null;
@@ -338,7 +338,8 @@ export class DriveSide implements DriveCache {
     return node;
   }
 
-  #refreshQuota(): void {
+  /** Asks in the background, at most twice a minute. */
+  refreshQuota(): void {
     const now = this.o.clock.monotonic_ms();
     if (this.#askingQuota || !this.o.connection.online || now - this.#quota.at_ms < QUOTA_FRESH_MS) return;
     this.#askingQuota = true;

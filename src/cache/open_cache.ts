@@ -155,6 +155,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
           writeback.resume();
           pins.kick();
           locks.refresh().catch((error: unknown) => log.warn({ err: error }, 'refreshing locks failed'));
+          cache.refreshQuota();
         } else follower.offline();
       },
     });
@@ -206,7 +207,11 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
         pins.refresh();
         space.changed();
       },
-      onPush: (connected) => log.info({ connected }, 'push channel'),
+      onPush: (connected) => {
+        log.info({ connected }, 'push channel');
+        // Closed by a server that is going down, or that has withdrawn the login.
+        if (!connected) connection.doubt();
+      },
     });
     const pins: Pins = new Pins({ store, contents, hydrator, follower, connection, log });
     const locks: Locks = new Locks({ store, mirror, remote, connection, clock, log, invalidate });

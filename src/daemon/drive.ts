@@ -82,6 +82,13 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
       clock: environment.clock,
     });
     undo.push(() => cache.close());
+    const { connection, connectionError } = cache.status();
+    if (connection === 'unauthorized') {
+      throw new CloudError(
+        'unauthorized',
+        `mounting ${config.account}: ${config.url} does not let ${config.user} in with this password (${connectionError})`,
+      );
+    }
     const mounted = await mountDrive({
       cache,
       mountPoint: config.mountPoint,
@@ -201,7 +208,15 @@ class RunningDrive implements Drive {
     const { log } = environment;
     this.#control = await ControlServer.listen(
       this.running.socket,
-      driveMethods({ cache: this.cache, status: () => this.status(), unmount: (options) => this.stop(options) }),
+      driveMethods({
+        cache: this.cache,
+        status: () => this.status(),
+        unmount: (options) => this.stop(options),
+        usePassword: (password) => {
+          log.info({ account: config.account }, 'logged in again');
+          this.#parts.remote.useCredentials({ kind: 'basic', user: config.user, password });
+        },
+      }),
       log,
     );
     try {

@@ -2,9 +2,9 @@
 // cut at `MAX_LIST` with their full length beside them, so that an answer is bounded whatever the cache holds.
 
 import type { CacheControl, CacheStatus, ConflictInfo, PathStatus, PinInfo } from '../cache/cache_api.js';
-import { CloudError } from '../errors.js';
+import { CloudError, isCloudError } from '../errors.js';
 import type { CallContext, Handlers } from './control/control_server.js';
-import { choiceParam, durationParam, flagParam, MAX_LIST, pathParam } from './control/protocol.js';
+import { choiceParam, durationParam, flagParam, MAX_LIST, pathParam, secretParam } from './control/protocol.js';
 import { type PendingWork, pendingWork } from './pending_work.js';
 
 /** `status` without a path. */
@@ -56,6 +56,8 @@ export interface DriveControl {
   status(): DriveStatus;
   /** Unmounts and stops; `busy` (naming the processes) leaves the drive as it was. */
   unmount(options: { readonly force: boolean }): Promise<UnmountResult>;
+  /** The account was logged in again. */
+  usePassword(password: string): void;
 }
 
 const PROGRESS_INTERVAL_MS = 500;
@@ -80,7 +82,11 @@ export function driveMethods(drive: DriveControl): Handlers {
       const path = pathParam(params);
       cache.pin(path);
       if (flagParam(params, 'wait')) {
-        await withProgress(context, () => pinProgress(cache, path), cache.waitPinned(path, context.signal));
+        await withProgress(context, () => pinProgress(cache, path), cache.waitPinned(path, context.signal)).catch(
+          (error: unknown) => {
+            throw stillPinned(error, path);
+          },
+        );
       }
       return cache.pins().find((pin) => pin.path === path) ?? null;
     },
@@ -93,7 +99,7 @@ export function driveMethods(drive: DriveControl): Handlers {
 
     conflicts: (): Listed<ConflictInfo> => listed(cache.conflicts()),
     resolve: (params) => cache.resolve(pathParam(params), choiceParam(params, 'keep', ['mine', 'theirs', 'both'])),
-    discard: (params) => cache.discard(pathParam(params)),
+    discard: async (params) => ({ discarded: await cache.discard(pathParam(params)) }),
 
     lock: async (params) => withoutToken(await cache.lock(pathParam(params))),
     unlock: (params) => cache.unlock(pathParam(params)),
@@ -101,6 +107,10 @@ export function driveMethods(drive: DriveControl): Handlers {
     check: async (params, context): Promise<Listed<string>> =>
       listed(await withProgress(context, () => null, cache.check({ content: flagParam(params, 'content') }))),
     reconnect: () => cache.reconnect(),
+    usePassword: (params) => {
+      drive.usePassword(secretParam(params, 'password'));
+      cache.reconnect();
+    },
 
     unmount: async (params, context): Promise<UnmountResult> => {
       const force = flagParam(params, 'force');
@@ -109,6 +119,16 @@ export function driveMethods(drive: DriveControl): Handlers {
       return drive.unmount({ force });
     },
   };
+}
+
+/** The pin is set, whatever kept its content from being fetched now. */
+function stillPinned(error: unknown, path: string): unknown {
+  if (!isCloudError(error) || error.code === 'interrupted') return error;
+  return new CloudError(
+    error.code,
+    `"${path}" is pinned, but not all of it is here yet: ${error.message}. The rest is fetched as soon as that is possible.`,
+    { ...error.details, cause: error },
+  );
 }
 
 /** A bounded chance for what is queued. What then remains stays in the cache folder: no reason not to unmount. */

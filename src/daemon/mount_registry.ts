@@ -1,9 +1,9 @@
 // Which drives run on this machine for this user: one small JSON file per daemon beside its control socket, written when
-// the drive answers, removed when it stops. What counts is whether the socket answers; a note whose process is gone is
-// swept away by whoever reads it.
+// the drive answers, removed when it stops. What counts is whether the socket answers. A note whose process is gone tells
+// of a drive that ended without unmounting: whoever reads it keeps it as such, until the drive is mounted again.
 
 import { createHash } from 'node:crypto';
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { writePrivateFile } from './private_file.js';
 import { privateDir, type UserDirs } from './user_dirs.js';
@@ -32,9 +32,44 @@ function notePath(dirs: UserDirs, cacheDir: string): string {
   return join(dirs.runtime, `${mountId(cacheDir)}.json`);
 }
 
+function deathPath(dirs: UserDirs, cacheDir: string): string {
+  return join(dirs.runtime, `${mountId(cacheDir)}.died`);
+}
+
+/** Its process ended without saying so: a crash, or `kill -9`. Takes it off the list, remembered for `deadMounts`. */
+export async function markDead(dirs: UserDirs, mount: RunningMount): Promise<void> {
+  await rename(notePath(dirs, mount.cacheDir), deathPath(dirs, mount.cacheDir)).catch(() => undefined); // by another reader
+  await rm(mount.socket, { force: true });
+}
+
+/** The drives that ended without being unmounted and were not mounted again since. */
+export async function deadMounts(dirs: UserDirs): Promise<readonly RunningMount[]> {
+  await runningMounts(dirs);
+  const found: RunningMount[] = [];
+  for (const name of await notes(dirs, '.died')) {
+    const mount = parseNote(await readFile(join(dirs.runtime, name), 'utf8').catch(() => ''));
+    if (mount !== null) found.push(mount);
+  }
+  return found;
+}
+
+/** It was looked at, or the account is gone: nobody is told again. */
+export async function forgetDeath(dirs: UserDirs, cacheDir: string): Promise<void> {
+  await rm(deathPath(dirs, cacheDir), { force: true });
+}
+
+async function notes(dirs: UserDirs, ending: '.json' | '.died'): Promise<readonly string[]> {
+  const names = await readdir(dirs.runtime).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names.filter((name) => name.endsWith(ending));
+}
+
 export async function registerMount(dirs: UserDirs, mount: RunningMount): Promise<void> {
   await privateDir(dirs.runtime);
   await writePrivateFile(notePath(dirs, mount.cacheDir), `${JSON.stringify(mount)}\n`);
+  await rm(deathPath(dirs, mount.cacheDir), { force: true });
 }
 
 export async function unregisterMount(dirs: UserDirs, cacheDir: string): Promise<void> {
@@ -43,19 +78,11 @@ export async function unregisterMount(dirs: UserDirs, cacheDir: string): Promise
 
 /** All drives of this user whose process lives, ordered by mount point. */
 export async function runningMounts(dirs: UserDirs): Promise<readonly RunningMount[]> {
-  const names = await readdir(dirs.runtime).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
   const found: RunningMount[] = [];
-  for (const name of names.filter((candidate) => candidate.endsWith('.json'))) {
-    const path = join(dirs.runtime, name);
-    const mount = parseNote(await readFile(path, 'utf8').catch(() => ''));
+  for (const name of await notes(dirs, '.json')) {
+    const mount = parseNote(await readFile(join(dirs.runtime, name), 'utf8').catch(() => ''));
     if (mount !== null && isAlive(mount.pid)) found.push(mount);
-    else if (mount !== null) {
-      await rm(path, { force: true });
-      await rm(join(dirs.runtime, name.replace(/\.json$/, '.sock')), { force: true });
-    }
+    else if (mount !== null) await markDead(dirs, mount);
   }
   return found.sort((a, b) => (a.mountPoint < b.mountPoint ? -1 : 1));
 }

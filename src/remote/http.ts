@@ -78,7 +78,7 @@ const SEND_PATIENCE = 3;
 export class HttpClient {
   readonly origin: string;
   readonly #options: HttpOptions;
-  readonly #authorization: string | null;
+  #authorization: string | null;
   readonly #pools = new Map<Lane, { pool: Pool; places: Places }>();
 
   constructor(options: HttpOptions) {
@@ -88,6 +88,11 @@ export class HttpClient {
     for (const lane of ['meta', 'read', 'write', 'probe'] as const) {
       this.#pools.set(lane, { pool: newPool(options, lane), places: new Places(LANES[lane]) });
     }
+  }
+
+  /** From the next request on. Throws `invalid`. */
+  useCredentials(credentials: Credentials): void {
+    this.#authorization = authorization(credentials);
   }
 
   /** After a break in the network idle connections look alive and are not: new requests get new ones. What runs goes on. */

@@ -11,7 +11,8 @@ import type { RemoteEvents } from './remote.js';
 
 export interface PushOptions {
   readonly url: string;
-  readonly credentials: Credentials;
+  /** Asked anew for each connection. */
+  credentials(): Credentials;
   readonly userAgent: string;
   readonly tls: TlsOptions;
   /** Opening, signing in and each answer to a ping take at most this. */
@@ -72,7 +73,7 @@ async function connection(options: PushOptions, events: RemoteEvents, signal: Ab
 
 /** What is sent as the first two messages. */
 async function signIn(options: PushOptions, signal: AbortSignal): Promise<readonly [string, string]> {
-  const { credentials } = options;
+  const credentials = options.credentials();
   switch (credentials.kind) {
     case 'basic':
       return [credentials.user, credentials.password];

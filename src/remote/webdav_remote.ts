@@ -58,10 +58,12 @@ export class WebdavRemote implements Remote {
   readonly #options: WebdavRemoteOptions;
   readonly #http: HttpClient;
   readonly #closed = new AbortController();
+  #credentials: Credentials;
   #dav: Dav | null;
 
   constructor(options: WebdavRemoteOptions) {
     this.#options = options;
+    this.#credentials = options.credentials;
     this.displayUrl = options.address.origin + options.address.path;
     this.#http = new HttpClient({
       origin: options.address.origin,
@@ -87,6 +89,12 @@ export class WebdavRemote implements Remote {
     const info = await detect(this.#http, address, { lockOwner }, log, options);
     this.#dav = this.#davFor(info);
     return info.capabilities;
+  }
+
+  /** A new password or token of the same user, from the next request on. */
+  useCredentials(credentials: Credentials): void {
+    this.#http.useCredentials(credentials);
+    this.#credentials = credentials;
   }
 
   async stat(path: RemotePath, options: CallOptions = {}): Promise<RemoteEntry> {
@@ -214,7 +222,8 @@ export class WebdavRemote implements Remote {
     const { info } = this.#known;
     const { push } = info;
     if (push === null || signal.aborted) return;
-    const { credentials, userAgent, tls, timeout_ms, log } = this.#options;
+    const { userAgent, tls, timeout_ms, log } = this.#options;
+    const credentials = () => this.#credentials;
     const preAuth = async (abort: AbortSignal) => await this.#preAuth(push.preAuth, abort);
     const url = info.origin.replace(/^http/, 'ws') + push.socket;
     const options = { url, credentials, userAgent, tls, timeout_ms, preAuth, log };
@@ -252,8 +261,8 @@ export class WebdavRemote implements Remote {
   }
 
   #davFor(info: ServerInfo): Dav {
-    const { lockOwner, log, credentials } = this.#options;
-    const self = { user: info.user ?? userOf(credentials), lockOwner };
+    const { lockOwner, log } = this.#options;
+    const self = { user: info.user ?? userOf(this.#credentials), lockOwner };
     return new Dav({ http: this.#http, info, dialect: dialectOf(info.dialect), self, log });
   }
 

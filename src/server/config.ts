@@ -31,6 +31,8 @@ export interface ServerLimits {
   /** How long a push connection may take to log in. */
   readonly pushAuth_ms: number;
   readonly pushPing_ms: number;
+  /** How often it is asked whether the logins of the push connections still count. */
+  readonly pushCheck_ms: number;
   /** Push connections of one user. */
   readonly pushPerUser: number;
   /** Chunked uploads nobody touched for so long are removed. */
@@ -47,6 +49,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   maxConnections: 2000,
   pushAuth_ms: 15_000,
   pushPing_ms: 30_000,
+  pushCheck_ms: 3_000,
   pushPerUser: 64,
   uploadAge_ms: 2 * 24 * 3600 * 1000,
   certificateCheck_ms: 60_000,

@@ -11,7 +11,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { toCloudError } from '../errors.js';
+import { CloudError, toCloudError } from '../errors.js';
 import type { Log } from '../log.js';
 import { clientAddress, clientOrigin } from './client_address.js';
 import type { ServerLimits, ServerOptions } from './config.js';
@@ -105,7 +105,7 @@ export class HttpFront {
 
   listen(host: string, port: number): Promise<AddressInfo> {
     return new Promise((resolve, reject) => {
-      this.#server.once('error', (error) => reject(toCloudError(error, `listening on ${host}:${port}`)));
+      this.#server.once('error', (error) => reject(cannotListen(error, host, port)));
       this.#server.listen({ host, port }, () => {
         this.#server.removeAllListeners('error');
         this.#server.on('error', (error) => this.#options.log.error({ err: error }, 'HTTP server error'));
@@ -270,4 +270,26 @@ function answerBroken(error: NodeJS.ErrnoException, socket: Duplex): void {
         ? '408 Request Timeout'
         : '400 Bad Request';
   socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+}
+
+function cannotListen(error: NodeJS.ErrnoException, host: string, port: number): CloudError {
+  const doing = `listening on ${host}:${port}`;
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return new CloudError('busy', `${doing}: another program listens there; stop it, or choose another port`, {
+        cause: error,
+      });
+    case 'EACCES':
+      return new CloudError(
+        'no_access',
+        `${doing}: ports below 1024 need the right to (root, or CAP_NET_BIND_SERVICE)`,
+        {
+          cause: error,
+        },
+      );
+    case 'EADDRNOTAVAIL':
+      return new CloudError('invalid', `${doing}: this machine does not have that address`, { cause: error });
+    default:
+      return toCloudError(error, doing);
+  }
 }

@@ -102,7 +102,14 @@ it('a revoked token: what is here stays usable, and nothing is thrown away', asy
     return status.cache.connection === 'unauthorized';
   });
   expect(await fs.readText(join(drive.dir, 'kept'))).toBe('changed');
+  const flushed = await cli(['flush', '--wait', drive.dir], { env });
+  expect(flushed.code).toBe(5);
+  expect(flushed.stderr).toContain(`cloudmount login ${server.url}`);
   await mustCli(['unmount', drive.dir], { env });
+  const refused = await cli(['mount', 'work', drive.dir], { env });
+  expect(refused.code).toBe(5);
+  expect(refused.stderr).toContain('log in again');
+  expect(mountAt(drive.dir)).toBeUndefined();
   // Logged in again, the change arrives.
   await mustCli(['login', server.url, '--user', 'alice', '--password-stdin', '--name', 'work', '--store', 'file'], {
     env,
@@ -111,6 +118,35 @@ it('a revoked token: what is here stays usable, and nothing is thrown away', asy
   await mustCli(['mount', 'work', drive.dir], { env });
   await mustCli(['flush', '--wait', drive.dir], { env });
   expect(await server.dav.text('kept')).toBe('changed');
+  await mustCli(['unmount', drive.dir], { env });
+});
+
+it('a running drive takes over a new login', async () => {
+  const { server, drive, env, fs } = await ready();
+  const login = () =>
+    mustCli(['login', server.url, '--user', 'alice', '--password-stdin', '--name', 'work', '--store', 'file'], {
+      env,
+      input: server.login.password,
+    });
+  await login();
+  await mustCli(['mount', 'work', drive.dir], { env });
+  const [token] = JSON.parse(await mustCli(['token', 'list', 'alice', '--data', server.data, '--json'])) as {
+    id: number;
+  }[];
+  await mustCli(['token', 'revoke', 'alice', String(token?.id), '--data', server.data]);
+  // Nobody asked the server for anything: it tells by closing the push channel.
+  await eventually('the drive to know', async () => {
+    const status = JSON.parse(await mustCli(['status', drive.dir, '--json'], { env })) as {
+      cache: { connection: string };
+    };
+    return status.cache.connection === 'unauthorized';
+  });
+  await fs.writeFile(join(drive.dir, 'meanwhile'), 'kept');
+  expect(await login()).toContain(drive.dir);
+  await eventually('the change to arrive', async () => {
+    await cli(['flush', '--wait', drive.dir], { env });
+    return (await server.dav.exists('meanwhile')) as boolean;
+  });
   await mustCli(['unmount', drive.dir], { env });
 });
 
@@ -150,6 +186,8 @@ it('a path outside of every drive, and a drive that is not mounted, are code 3',
     ['unmount', drive.dir],
     ['lock', join(drive.dir, 'x')],
     ['check'],
+    ['mount', 'nosuch', drive.dir],
+    ['logout', 'nosuch'],
   ]) {
     expect({ args, code: (await cli(args, { env })).code }).toEqual({ args, code: 3 });
   }

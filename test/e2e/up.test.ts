@@ -2,6 +2,7 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { cli, mustCli, PROGRAM } from '../support/cli.js';
@@ -116,12 +117,30 @@ it('the first start makes an account and shows its password once; Ctrl-C stops a
   expect(home.said()).not.toContain('cmt_');
 
   const second = await home.up();
+  const third = await cli(['up'], { env: home.env });
+  expect(third.code).toBe(7);
+  expect(third.stderr).toContain(home.drive);
   expect(second).not.toContain('Password');
   expect(field(second, 'Server')).toBe(url);
   expect(await fs.readText(join(home.drive, 'letter.txt'))).toBe('dear server');
   // The password of the first start still counts, for other devices.
   expect(await dav.text('letter.txt')).toBe('dear server');
   expect(await home.stop('SIGTERM')).toEqual({ code: 0, signal: null, forced: false });
+});
+
+it('where the port of the last time is taken, it moves and says so', async () => {
+  const home = new Home();
+  const url = new URL(field(await home.up(), 'Server'));
+  await home.stop('SIGINT');
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(Number(url.port), '127.0.0.1', resolve));
+  try {
+    const said = await home.up();
+    expect(said).toContain(`another program has port ${url.port} now`);
+    expect(field(said, 'WebDAV')).toBe(`${field(said, 'Server')}/dav/files/${field(said, 'Account') || 'root'}/`);
+  } finally {
+    await new Promise((resolve) => other.close(resolve));
+  }
 });
 
 it('kill -9 of `up`: server and mount go too, and the next start finds what was saved', async () => {
@@ -133,7 +152,12 @@ it('kill -9 of `up`: server and mount go too, and the next start finds what was 
   await home.stop('SIGKILL');
   await eventually('the server to end by itself', () => !isAlive(server));
   await eventually('the guard to unmount', () => mountAt(home.drive) === undefined);
-  await home.up();
+  const status = await cli(['status'], { env: home.env });
+  expect(status.code).toBe(3);
+  expect(status.stderr).toContain('ended without being unmounted');
+  expect(status.stderr).toContain('drive.log');
+  expect(await home.up()).toContain('ended without being unmounted');
+  expect((await cli(['status'], { env: home.env })).stderr).toBe('');
   expect(await fs.readText(join(home.drive, 'draft'))).toBe('synced');
 });
 
@@ -168,7 +192,7 @@ it('a place that is not empty, or in use, is refused before anything is started'
   const home = new Home();
   await must('sh', ['-c', 'mkdir -p "$0" && echo mine > "$0/file"', home.drive]);
   const refused = await cli(['up'], { env: home.env });
-  expect(refused.code).toBe(1);
+  expect(refused.code).toBe(6);
   expect(refused.stderr).toContain('not empty');
   expect(refused.stdout).toBe('');
   expect(existsSync(home.dataDir)).toBe(false);

@@ -141,6 +141,12 @@ export function choiceParam<T extends string>(params: Params, name: string, choi
   throw new CloudError('invalid', `control request: "${name}" must be one of ${choices.join(', ')}`);
 }
 
+export function secretParam(params: Params, name: string): string {
+  const value = params[name];
+  if (typeof value === 'string' && value.length > 0) return value;
+  throw new CloudError('invalid', `control request: "${name}" must be a text that is not empty`);
+}
+
 /** Milliseconds, 0 up to a day. */
 export function durationParam(params: Params, name: string): number {
   const value = params[name];

@@ -478,5 +478,8 @@ function noSuchUser(name: string): CloudError {
 }
 
 function taken(name: string): CloudError {
-  return new CloudError('exists', `creating user ${name}: there is one of this name (names differ in more than case)`);
+  return new CloudError(
+    'exists',
+    `creating user ${name}: there is a user of this name already; another name is required, and one that differs in more than upper and lower case`,
+  );
 }

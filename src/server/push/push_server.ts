@@ -15,7 +15,7 @@ export const PUSH_PATH = '/push/ws';
 export interface PushServerOptions {
   readonly authenticator: Authenticator;
   readonly changes: Pick<ChangeBus, 'subscribe'>;
-  readonly limits: Pick<ServerLimits, 'pushAuth_ms' | 'pushPing_ms' | 'pushPerUser'>;
+  readonly limits: Pick<ServerLimits, 'pushAuth_ms' | 'pushPing_ms' | 'pushCheck_ms' | 'pushPerUser'>;
 }
 
 interface UserSessions {
@@ -32,11 +32,14 @@ export class PushServer {
   readonly #all = new Set<PushSession>();
   readonly #byUser = new Map<string, UserSessions>();
   readonly #pinger: NodeJS.Timeout;
+  readonly #checker: NodeJS.Timeout;
 
   constructor(options: PushServerOptions) {
     this.#options = options;
     this.#pinger = setInterval(() => this.#pingAll(), options.limits.pushPing_ms);
     this.#pinger.unref();
+    this.#checker = setInterval(() => this.#endWithdrawn(), options.limits.pushCheck_ms);
+    this.#checker.unref();
   }
 
   /** Connections that are logged in. */
@@ -63,6 +66,7 @@ export class PushServer {
   /** Tells everybody to come back later and ends the connections. */
   close(): void {
     clearInterval(this.#pinger);
+    clearInterval(this.#checker);
     for (const session of this.#all) session.close(1001, 'The server is stopping');
     const sessions = [...this.#all];
     setTimeout(() => {
@@ -117,10 +121,14 @@ export class PushServer {
     this.#byUser.delete(id);
   }
 
-  /** Finds dead connections, and those whose login has ended since. */
+  /** Finds dead connections. */
   #pingAll(): void {
+    for (const session of this.#all) session.ping();
+  }
+
+  /** Ends those whose login has ended since: a token revoked, a password changed, by whatever process. */
+  #endWithdrawn(): void {
     for (const session of this.#all) {
-      session.ping();
       const { principal } = session;
       if (principal === null) continue;
       this.#options.authenticator.stillValid(principal).then(

@@ -62,9 +62,9 @@ describe('who logs in', () => {
     });
   });
 
-  it('an unknown word is a usage error that lists the accounts', async () => {
+  it('an unknown account is code 3, and the known ones are listed', async () => {
     await expect(resolveLogin('wrok', {}, context)).rejects.toMatchObject({
-      exitCode: 2,
+      exitCode: 3,
       message: expect.stringContaining('work'),
     });
   });

@@ -91,7 +91,7 @@ describe('doctor', () => {
     expect(checkClock(1000, 1e12).state).toBe('warning');
     expect(checkClock(1e12, 1e12).state).toBe('ok');
   });
-  it('sees mounts without a daemon', () => {
+  it('sees mounts without a daemon', async () => {
     const entry = (mountPoint: string) => ({ mountPoint, fsType: 'fuse.cloudmount', source: 'x', readOnly: false });
     const running = {
       pid: 1,
@@ -103,9 +103,18 @@ describe('doctor', () => {
       logFile: '',
       startedAt: '',
     };
-    expect(checkDeadMounts([entry('/a'), entry('/b')], [running])).toMatchObject([
-      { state: 'warning', fix: expect.stringContaining("'/b'") },
+    const states: Readonly<Record<string, 'alive' | 'dead' | 'silent'>> = {
+      '/b': 'dead',
+      '/c': 'alive',
+      '/d': 'silent',
+    };
+    const ask = async (mountPoint: string) => states[mountPoint] ?? 'dead';
+    expect(await checkDeadMounts(['/a', '/b', '/c', '/d'].map(entry), [running], ask)).toMatchObject([
+      { state: 'warning', found: expect.stringContaining('gone'), fix: expect.stringContaining("'/b'") },
+      { state: 'warning', found: expect.stringContaining('does not answer'), fix: expect.stringContaining("'/d'") },
     ]);
+    // A file system that answers is left alone.
+    expect(await checkDeadMounts([entry('/proc')], [])).toEqual([]);
   });
   it('says which server does not answer', async () => {
     const account = {

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { looksLikeUrl, parseAccountUrl, plainTextWarning } from '../../../bin/cli/account_url.js';
-import { CommandError, EXIT, exitCodeOf } from '../../../bin/cli/exit_codes.js';
+import { CommandError, codeOf, EXIT, exitCodeOf } from '../../../bin/cli/exit_codes.js';
 import { generatePassword } from '../../../bin/cli/local_account.js';
+import { nearest } from '../../../bin/cli/nearest.js';
 import { formatTable, printable } from '../../../bin/cli/output.js';
 import { formatProgress, startProgress } from '../../../bin/cli/progress.js';
 import { isLoopback, parseListen } from '../../../bin/cli/server_options.js';
-import { formatAge, formatSize, parseDuration, parseSize } from '../../../bin/cli/sizes.js';
+import { formatAge, formatSize, formatTime, parseDuration, parseSize } from '../../../bin/cli/sizes.js';
 import { CloudError } from '../../../src/errors.js';
 
 const invalid = expect.objectContaining({ code: 'invalid' });
@@ -161,8 +162,43 @@ describe('exit codes', () => {
     [new CloudError('io', ''), 1],
     [new Error('x'), 1],
     ['x', 1],
+    [new CloudError('not_empty', ''), 6],
   ])('of %s is %i', (error, code) => {
     expect(exitCodeOf(error)).toBe(code);
+  });
+});
+
+describe('the name of an error in JSON', () => {
+  it.each<[unknown, string]>([
+    [new CommandError(EXIT.usage, ''), 'invalid'],
+    [new CommandError(EXIT.notRunning, ''), 'not_found'],
+    [new CommandError(EXIT.busy, ''), 'busy'],
+    [new CloudError('quota', ''), 'quota'],
+    [new TypeError('a defect'), 'io'],
+  ])('%o is %s', (error, code) => {
+    expect(codeOf(error)).toBe(code);
+  });
+});
+
+describe('did you mean', () => {
+  const words = ['mount', 'unmount', 'status', 'login', 'pin', 'unpin'];
+  it.each([
+    ['muont', 'mount'],
+    ['umnount', 'unmount'],
+    ['stats', 'status'],
+    ['Login', 'login'],
+    ['pni', 'pin'],
+    ['bogus', null],
+    ['x', null],
+  ])('%s: %s', (word, expected) => {
+    expect(nearest(word, words)).toBe(expected);
+  });
+});
+
+describe('times', () => {
+  it('are written the same everywhere, in the time zone of this machine', () => {
+    const at = new Date(2026, 10, 21, 22, 10, 58);
+    expect(formatTime(at.getTime())).toBe('2026-11-21 22:10:58');
   });
 });
 

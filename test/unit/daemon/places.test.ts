@@ -5,6 +5,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { busyProcesses } from '../../../src/daemon/busy_processes.js';
 import { checkMountPoint } from '../../../src/daemon/mount_point.js';
 import {
+  deadMounts,
+  forgetDeath,
   mountId,
   registerMount,
   runningMounts,
@@ -133,6 +135,17 @@ describe('running mounts', () => {
     await expect(stat(join(dirs.runtime, `${mountId('/dead')}.json`))).rejects.toThrow();
     await unregisterMount(dirs, '/a');
     expect((await runningMounts(dirs)).map((one) => one.cacheDir)).toEqual(['/b']);
+  });
+
+  it('one that ended without unmounting is remembered until it is mounted again, or forgotten', async () => {
+    await registerMount(dirs, mount('/a', 0x3fffff));
+    await registerMount(dirs, mount('/b', 0x3fffff));
+    expect((await deadMounts(dirs)).map((one) => one.cacheDir).sort()).toEqual(['/a', '/b']);
+    await registerMount(dirs, mount('/a', process.pid));
+    expect((await deadMounts(dirs)).map((one) => one.cacheDir)).toEqual(['/b']);
+    await forgetDeath(dirs, '/b');
+    await unregisterMount(dirs, '/a');
+    expect(await deadMounts(dirs)).toEqual([]);
   });
 
   it('a cache folder has one name however it is written', () => {

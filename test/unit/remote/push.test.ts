@@ -55,7 +55,7 @@ describe('the push channel', () => {
     const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}/push`;
     const bounds = { timeout_ms: 200, ping_ms: 50, firstRetry_ms: 10, maxRetry_ms: 50 };
     running = keepPushOpen(
-      { url, credentials, userAgent: 'test', tls: {}, preAuth, log: SILENT, ...bounds },
+      { url, credentials: () => credentials, userAgent: 'test', tls: {}, preAuth, log: SILENT, ...bounds },
       {
         onChange: () => void events.changes++,
         onConnection: (connected) => void events.connections.push(connected),
