@@ -149,10 +149,16 @@ export class Writeback {
   /** A node that a request puts at this place which is on its way, or whose outcome is unknown. */
   makerAt(parent: Ino, name: Name): Ino | null {
     for (const [ino, place] of this.#targets) if (place.parent === parent && place.name === name) return ino;
+    return this.#unconfirmedAt(parent, name) ?? this.#o.store.sentTo(parent, name);
+  }
+
+  #unconfirmedAt(parent: Ino, name: Name): Ino | null {
     for (const [ino, slot] of this.#unconfirmed) {
-      if (slot.parent === parent && slot.name === name && this.#o.store.get(ino) !== null) return ino;
+      if (slot.parent !== parent || slot.name !== name) continue;
+      if (this.#o.store.get(ino) !== null) return ino;
+      this.#unconfirmed.delete(ino); // removed here and there since
     }
-    return this.#o.store.sentTo(parent, name);
+    return null;
   }
 
   running(ino: Ino): Running | null {
@@ -286,7 +292,6 @@ export class Writeback {
     for (const ino of this.#ready) {
       if (this.#running.size >= PARALLEL) return;
       const node = this.#o.store.get(ino);
-      if (node === null) this.#unconfirmed.delete(ino);
       const idle = node !== null && node.pending === null && !this.#unconfirmed.has(ino);
       if (node === null || idle || this.#running.has(ino)) {
         this.#ready.delete(ino);
@@ -339,11 +344,8 @@ export class Writeback {
 
   /** A node whose move to the very place of this one has no answer yet: what is there may be either. */
   #mayHaveReplaced({ ino, base }: NodeRecord): Ino | null {
-    if (base === null) return null;
-    for (const [other, slot] of this.#unconfirmed) {
-      if (other !== ino && slot.parent === base.parent && slot.name === base.name) return other;
-    }
-    return null;
+    const mover = base === null ? null : this.#unconfirmedAt(base.parent, base.name);
+    return mover === ino ? null : mover;
   }
 
   /** Deleted here but still open: the server's copy goes when every byte that may still be read is here. */
@@ -891,7 +893,10 @@ export class Writeback {
         return this.#reconcileUpload(node, entry, signal);
       case 'make_dir':
         if (entry === null) return this.#checkParent(node, signal);
-        this.#o.store.transaction(() => this.#joinOrSetAside(node, entry));
+        if (await this.#isOurs(node, entry, signal)) {
+          // Made by us, its answer lost; or by somebody else, and as empty as ours: all that is in it is here.
+          this.#o.store.transaction(() => this.#take(node, entry));
+        } else this.#o.store.transaction(() => this.#joinOrSetAside(node, entry));
         return;
       case 'make_link':
         if (entry === null) return this.#checkParent(node, signal);
@@ -918,7 +923,11 @@ export class Writeback {
         }
         if (entry === null) return this.#checkParent(node, signal);
         const replaced = node.parent === null ? null : this.#o.store.atBase(node.parent, node.name);
-        if (replaced !== null && replaced.parent === null && (await wasSentByUs(replaced, entry, this.#o.remote, signal))) {
+        if (
+          replaced !== null &&
+          replaced.parent === null &&
+          (await wasSentByUs(replaced, entry, this.#o.remote, signal))
+        ) {
           // Our own last upload, its answer lost: that is the version that was to be replaced.
           this.#o.store.transaction(() => {
             this.#o.mirror.adoptVersion(replaced, entry);

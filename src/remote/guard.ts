@@ -128,25 +128,29 @@ async function underLock<T>(
   }
 }
 
-/** mod_dav loses locks that are taken and given back at the same time, in both directions: a 423 counts only when it shows
- * a lock that is not one of those we gave back. */
+/** mod_dav loses locks that are taken and given back at the same time, in both directions: a 423 that shows no lock, or
+ * one that we gave back, is tried again for a moment before it counts. */
 async function takeGuard(dav: Dav, path: RemotePath, timeout_s: number, options: CallOptions): Promise<Taken> {
-  return await retry(
-    async () => {
-      try {
-        return await takeLock(dav, path, timeout_s, options);
-      } catch (error) {
-        if (!isCloudError(error, 'locked')) throw error;
-        const shown = await lockShown(dav, path, options);
-        const ghost = shown === null || (shown.token !== null && dav.returnedLocks.has(shown.token));
-        if (!ghost) throw error;
-        if (shown?.token != null) await giveBack(dav, path, shown.token);
-        const doing = `locking ${show(path)}: the server says that it is locked, but by nobody`;
-        throw new CloudError('busy_server', doing, { status: 423, path, cause: error });
-      }
-    },
-    { ...dav.retrying(options), tries: GHOST_TRIES, base_ms: 30, max_ms: 500, retryable: isGhost },
-  );
+  const attempt = async () => {
+    try {
+      return await takeLock(dav, path, timeout_s, options);
+    } catch (error) {
+      if (!isCloudError(error, 'locked')) throw error;
+      const shown = await lockShown(dav, path, options);
+      if (shown !== null && (shown.token === null || !dav.returnedLocks.has(shown.token))) throw error;
+      if (shown?.token != null) await giveBack(dav, path, shown.token);
+      throw new CloudError('busy_server', `${error.message}, by nobody as it seems`, {
+        ...error.details,
+        cause: error,
+      });
+    }
+  };
+  const patience = { ...dav.retrying(options), tries: GHOST_TRIES, base_ms: 30, max_ms: 500, retryable: isGhost };
+  try {
+    return await retry(attempt, patience);
+  } catch (error) {
+    throw isCloudError(error) && isGhost(error) ? error.cause : error;
+  }
 }
 
 function isGhost(error: CloudError): boolean {
