@@ -300,6 +300,8 @@ export class Follower {
     const { remote, store, mirror, recent } = this.#o;
     let epoch = Number(store.setting('epoch') ?? '0');
     let fullRunning = false;
+    /** Deferrals before a full listing that is not one that an earlier run began: what that one put off is not known. */
+    let deferrals: number | null = null;
     for (;;) {
       const cursor = store.setting('cursor');
       const asked_ms = recent.now_ms();
@@ -307,14 +309,17 @@ export class Follower {
       if (page.full && !fullRunning) {
         fullRunning = true;
         // A listing that was interrupted goes on under its own epoch; a new one gets a new epoch.
-        if (cursor === null || store.setting('full_running') !== '1') epoch += 1;
+        if (cursor === null || store.setting('full_running') !== '1') {
+          epoch += 1;
+          deferrals = mirror.deferrals;
+        }
         store.setSetting('epoch', String(epoch));
         store.setSetting('full_running', '1');
       }
       await this.#applyPage(page.changes, asked_ms, epoch);
       store.transaction(() => {
         if (!page.more) {
-          if (page.full || store.setting('full_running') === '1') this.#sweep(epoch, asked_ms);
+          if (page.full || store.setting('full_running') === '1') this.#sweep(epoch, asked_ms, deferrals === mirror.deferrals);
           mirror.endOfFeed();
         }
         store.setSetting('cursor', page.next);
@@ -368,15 +373,15 @@ export class Follower {
     }
   }
 
-  /** A full listing has ended: what it did not name is gone. */
-  #sweep(epoch: number, asked_ms: number): void {
+  /** A full listing has ended: what it did not name is gone; unless something of it was put off, then it is asked for. */
+  #sweep(epoch: number, asked_ms: number, complete: boolean): void {
     const { store, mirror } = this.#o;
     for (const ino of store.unseen(epoch)) {
       const node = store.get(ino);
       if (node === null || node.base === null || node.seen >= epoch) continue;
       const path = mirror.remotePath(node);
       if (path === null) mirror.gone(node);
-      else if (node.seen === 0 || this.#o.recent.touchedSince(path, 0)) mirror.defer(path);
+      else if (!complete || node.seen === 0 || this.#o.recent.touchedSince(path, 0)) mirror.defer(path);
       else mirror.gonePath(path, asked_ms);
     }
   }

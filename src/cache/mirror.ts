@@ -44,6 +44,7 @@ export class Mirror {
   readonly #store: NodeStore;
   /** With what the server said, if it said it once and something definite. */
   readonly #deferred = new Map<RemotePath, RemoteEntry | null>();
+  #deferrals = 0;
 
   constructor(options: MirrorOptions) {
     this.#o = options;
@@ -72,11 +73,18 @@ export class Mirror {
 
   defer(path: RemotePath): void {
     this.#deferred.set(path, null);
+    this.#deferrals += 1;
+  }
+
+  /** How often something was put off so far. */
+  get deferrals(): number {
+    return this.#deferrals;
   }
 
   /** Of two answers that came meanwhile either may be the older one: then neither is remembered. */
   #deferEntry(entry: RemoteEntry): void {
     this.#deferred.set(entry.path, this.#deferred.has(entry.path) ? null : entry);
+    this.#deferrals += 1;
   }
 
   #isBeingMade(path: RemotePath): boolean {
