@@ -9,14 +9,14 @@ import { join } from 'node:path';
 import { type DriveConfig, parseDriveConfig } from '../../src/daemon/drive_config.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
 import { privateDir, type UserDirs } from '../../src/daemon/user_dirs.js';
-import { CloudError } from '../../src/errors.js';
-import { CommandError, EXIT, type ExitCode, exitCodeOf } from './exit_codes.js';
+import { CloudError, type ErrorCode } from '../../src/errors.js';
+import { CommandError, codeOf, EXIT, type ExitCode, exitCodeOf } from './exit_codes.js';
 import { packageVersion, userAgent } from './version.js';
 
 type FromChild =
   | { readonly kind: 'listening' }
   | { readonly kind: 'ready'; readonly started: Started }
-  | { readonly kind: 'failed'; readonly message: string; readonly exitCode: ExitCode };
+  | { readonly kind: 'failed'; readonly message: string; readonly exitCode: ExitCode; readonly code: ErrorCode };
 
 const MAX_WORDS_BYTES = 1024 ** 2;
 
@@ -50,7 +50,7 @@ export async function startInBackground(config: DriveConfig): Promise<Started> {
       child.on('message', (message: FromChild) => {
         if (message.kind === 'listening') child.send(config);
         else if (message.kind === 'ready') resolve(message.started);
-        else reject(new CommandError(message.exitCode, message.message));
+        else reject(new CommandError(message.exitCode, message.message, message.code));
       });
       child.once('error', (error) => reject(new CommandError(EXIT.failed, `Starting the drive: ${error.message}`)));
       // 'close' comes after the last message, 'exit' may come before it.
@@ -99,6 +99,7 @@ export async function serveInBackground(dirs: UserDirs): Promise<ExitCode> {
       kind: 'failed',
       message: error instanceof Error ? error.message : String(error),
       exitCode: exitCodeOf(error),
+      code: codeOf(error),
     });
     return exitCodeOf(error);
   } finally {

@@ -21,10 +21,13 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 export class CommandError extends Error {
   override readonly name = 'CommandError';
   readonly exitCode: ExitCode;
+  readonly code: ErrorCode;
 
-  constructor(exitCode: ExitCode, message: string) {
+  /** `code`: where the exit code alone does not say it. */
+  constructor(exitCode: ExitCode, message: string, code?: ErrorCode) {
     super(message);
     this.exitCode = exitCode;
+    this.code = code ?? BY_EXIT[exitCode];
   }
 }
 
@@ -58,8 +61,7 @@ const BY_EXIT: Readonly<Record<ExitCode, ErrorCode>> = {
 };
 
 export function codeOf(error: unknown): ErrorCode {
-  if (error instanceof CloudError) return error.code;
-  return error instanceof CommandError ? BY_EXIT[error.exitCode] : 'io';
+  return error instanceof CloudError || error instanceof CommandError ? error.code : 'io';
 }
 
 export function exitCodeOf(error: unknown): ExitCode {

@@ -28,10 +28,13 @@ export const status: Command<Options> = {
       const mounts = await runningMounts(dirs);
       for (const mount of await deadMounts(dirs)) note(describeDeath(mount));
       const found: DriveStatus[] = [];
+      let silent = 0;
       for (const mount of mounts) {
         // One daemon that hangs does not hide the others.
         const one = await withDrive(dirs, mount, (client) => client.call('status')).catch((error: Error) => {
-          process.stderr.write(`${printable(mount.mountPoint)}: ${error.message}\n`);
+          const gone = error instanceof CommandError && error.exitCode === EXIT.notRunning;
+          if (!gone) silent += 1;
+          note(gone ? error.message : `${printable(mount.mountPoint)}: ${error.message}`);
           return null;
         });
         if (one !== null) found.push(one as DriveStatus);
@@ -39,7 +42,7 @@ export const status: Command<Options> = {
       if (json) printJson(found);
       else if (found.length > 0) printLine(found.map((one) => describeDrive(one, Date.now())).join('\n\n'));
       if (found.length > 0) return EXIT.ok;
-      if (mounts.length > 0) throw new CommandError(EXIT.failed, 'No daemon answered.');
+      if (silent > 0) throw new CommandError(EXIT.failed, 'No daemon answered.');
       if (!json) printLine('No drive is mounted.');
       return EXIT.notRunning;
     }

@@ -51,8 +51,6 @@ export class Cache extends DriveSide implements CacheControl {
   status(): CacheStatus {
     const { store, connection, follower, space, pins } = this.#c;
     const queue = this.#queue();
-    // What this answer shows is of the last time; who asks again sees it fresh.
-    this.refreshQuota();
     return {
       connection: connection.state,
       connectionError: connection.error,

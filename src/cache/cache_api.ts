@@ -209,6 +209,8 @@ export interface ConflictInfo {
 /** Paths here are local: relative to the mount point, `''` = the root, names joined with `/`. */
 export interface CacheControl {
   status(): CacheStatus;
+  /** Brings `quota` of the status up to date. Rejects never. */
+  refreshQuota(maxAge_ms?: number): Promise<void>;
   pathStatus(path: string): MaybePromise<PathStatus>;
   /** Resolves when all that is pending under `path` is on the server, or rejects with what stands in the way. */
   flush(path: string, signal: AbortSignal): Promise<void>;
@@ -221,8 +223,7 @@ export interface CacheControl {
   free(path: string): { freed_bytes: number; kept: readonly { path: string; reason: string }[] };
   conflicts(): readonly ConflictInfo[];
   resolve(path: string, keep: 'mine' | 'theirs' | 'both'): Promise<void>;
-  /** Throws local changes away; the only way that ever happens. */
-  /** How many files and folders were changed here and are not any more. */
+  /** Throws local changes away; the only way that ever happens. Resolves with how many files and folders had some. */
   discard(path: string): Promise<number>;
   lock(path: string): Promise<LockInfo>;
   unlock(path: string): Promise<void>;

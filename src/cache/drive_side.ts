@@ -45,7 +45,7 @@ import type { Xattrs } from './xattrs.js';
 
 /** What an account without a quota shows in df: large enough for anybody, small enough for 32-bit block counts. */
 const UNLIMITED_BYTES = 2 ** 50;
-const QUOTA_FRESH_MS = 30_000;
+const QUOTA_FRESH_MS = 10_000;
 
 export interface DriveSideOptions {
   readonly store: NodeStore;
@@ -70,7 +70,7 @@ export class DriveSide implements DriveCache {
   protected readonly o: DriveSideOptions;
   readonly #files: FileServices;
   #quota: { readonly quota: Quota | null; readonly at_ms: number } = { quota: null, at_ms: Number.NEGATIVE_INFINITY };
-  #askingQuota = false;
+  #askingQuota: Promise<void> | null = null;
 
   constructor(options: DriveSideOptions) {
     this.o = options;
@@ -193,7 +193,7 @@ export class DriveSide implements DriveCache {
 
   space(_caller: Caller): SpaceInfo {
     // statfs never waits: the last answer of the server, refreshed behind the scenes.
-    this.refreshQuota();
+    void this.refreshQuota();
     const { quota } = this.#quota;
     const used = quota?.used_bytes ?? 0;
     const available = quota?.available_bytes ?? null;
@@ -338,12 +338,12 @@ export class DriveSide implements DriveCache {
     return node;
   }
 
-  /** Asks in the background, at most twice a minute. */
-  refreshQuota(): void {
+  /** Asks the server unless the last answer is younger than `maxAge_ms`. Resolves when it is known or cannot be. */
+  refreshQuota(maxAge_ms = QUOTA_FRESH_MS): Promise<void> {
     const now = this.o.clock.monotonic_ms();
-    if (this.#askingQuota || !this.o.connection.online || now - this.#quota.at_ms < QUOTA_FRESH_MS) return;
-    this.#askingQuota = true;
-    this.o.remote
+    if (this.#askingQuota !== null) return this.#askingQuota;
+    if (!this.o.connection.online || now - this.#quota.at_ms < maxAge_ms) return Promise.resolve();
+    this.#askingQuota = this.o.remote
       .quota()
       .then((quota) => {
         this.#quota = { quota, at_ms: this.o.clock.monotonic_ms() };
@@ -353,7 +353,8 @@ export class DriveSide implements DriveCache {
         this.o.log.debug({ err: error }, 'asking for the quota failed');
       })
       .finally(() => {
-        this.#askingQuota = false;
+        this.#askingQuota = null;
       });
+    return this.#askingQuota;
   }
 }

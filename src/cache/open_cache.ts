@@ -155,7 +155,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
           writeback.resume();
           pins.kick();
           locks.refresh().catch((error: unknown) => log.warn({ err: error }, 'refreshing locks failed'));
-          cache.refreshQuota();
+          void cache.refreshQuota();
         } else follower.offline();
       },
     });

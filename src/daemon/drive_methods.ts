@@ -1,6 +1,7 @@
 // What a running drive answers on its control socket. Each method checks its parameters and calls the cache; lists are
 // cut at `MAX_LIST` with their full length beside them, so that an answer is bounded whatever the cache holds.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { CacheControl, CacheStatus, ConflictInfo, PathStatus, PinInfo } from '../cache/cache_api.js';
 import { CloudError, isCloudError } from '../errors.js';
 import type { CallContext, Handlers } from './control/control_server.js';
@@ -61,12 +62,17 @@ export interface DriveControl {
 }
 
 const PROGRESS_INTERVAL_MS = 500;
+const QUOTA_WAIT_MS = 500;
 
 export function driveMethods(drive: DriveControl): Handlers {
   const { cache } = drive;
   return {
     ping: () => ({ pid: process.pid }),
-    status: () => drive.status(),
+    status: async () => {
+      // A server that is slow to say how much room there is does not hold up the rest.
+      await Promise.race([cache.refreshQuota(0), sleep(QUOTA_WAIT_MS)]);
+      return drive.status();
+    },
     pathStatus: (params): PathStatus | Promise<PathStatus> => cache.pathStatus(pathParam(params)),
 
     flush: async (params, context): Promise<PendingWork> => {

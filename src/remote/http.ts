@@ -433,8 +433,14 @@ export function transportError(error: unknown, doing: string): CloudError {
   if (found?.name === 'AbortError' || code === 'UND_ERR_ABORTED') return make('interrupted', 'interrupted');
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return make('timeout', 'no connection in time');
   if (NETWORK_CODES.has(code)) return make('network', message);
+  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') {
+    return make(
+      'protocol',
+      'this port does not speak TLS: either the address starts with http://, or the port is another',
+    );
+  }
   if (/^(CERT_|ERR_TLS|ERR_SSL|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH)/.test(code)) {
-    return make('protocol', `the server's certificate or TLS is not accepted (${message})`);
+    return make('protocol', `the server's certificate or TLS is not accepted (${message.trim()})`);
   }
   if (code.startsWith('HPE_') || code.startsWith('UND_ERR_')) return make('protocol', `no valid HTTP (${message})`);
   return make('io', message);

@@ -11,6 +11,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { createSecureContext } from 'node:tls';
 import { CloudError, toCloudError } from '../errors.js';
 import type { Log } from '../log.js';
 import { clientAddress, clientOrigin } from './client_address.js';
@@ -235,7 +236,8 @@ export class HttpFront {
   }
 }
 
-async function readCertificate(tls: NonNullable<ServerOptions['tls']>): Promise<{ cert: Buffer; key: Buffer }> {
+/** Rejects with `invalid` for what is no certificate with its key, before anybody is served with it. */
+export async function readCertificate(tls: NonNullable<ServerOptions['tls']>): Promise<{ cert: Buffer; key: Buffer }> {
   const [cert, key] = await Promise.all(
     [tls.certFile, tls.keyFile].map((file) =>
       readFile(file).catch((error: unknown) => {
@@ -243,7 +245,18 @@ async function readCertificate(tls: NonNullable<ServerOptions['tls']>): Promise<
       }),
     ),
   );
-  return { cert: cert ?? Buffer.alloc(0), key: key ?? Buffer.alloc(0) };
+  const pair = { cert: cert ?? Buffer.alloc(0), key: key ?? Buffer.alloc(0) };
+  try {
+    createSecureContext(pair);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CloudError(
+      'invalid',
+      `using the certificate ${tls.certFile} with the key ${tls.keyFile}: a PEM certificate and the key that belongs to it are required, found: ${why}`,
+      { cause: error },
+    );
+  }
+  return pair;
 }
 
 /** Path and query of a request target in origin or absolute form (RFC 9112 section 3.2); `*` is the root. */

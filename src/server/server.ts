@@ -16,7 +16,7 @@ import { DEFAULT_DAV_LIMITS } from './dav/context.js';
 import { createDavHandler, type DavDone } from './dav/handler.js';
 import { Guard } from './guard.js';
 import { Housekeeping } from './housekeeping.js';
-import { HttpFront, type RequestDone } from './http.js';
+import { HttpFront, type RequestDone, readCertificate } from './http.js';
 import { Metrics } from './metrics/metrics.js';
 import { PUSH_PATH, PushServer } from './push/push_server.js';
 import { Router } from './router.js';
@@ -73,6 +73,8 @@ async function start(
 ): Promise<RunningServer> {
   const { log } = options;
   const clock = options.clock ?? systemClock;
+  // Nothing is made for a server that cannot start.
+  if (options.tls !== undefined) await readCertificate(options.tls);
   const dir = await prepareDataDir(options.dataDir);
   const lock = await ServerLock.acquire(dir);
   closers.push(() => lock.release());

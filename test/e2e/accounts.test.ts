@@ -203,6 +203,64 @@ it('a path outside of every drive, and a drive that is not mounted, are code 3',
   }
 });
 
+it('a command in the folder of a drive that died says so in one sentence', async () => {
+  const { server, drive, env } = await ready();
+  await mustCli(['mount', server.url, drive.dir, '--user', 'alice', '--password-stdin'], {
+    env,
+    input: server.login.password,
+  });
+  const { pid } = JSON.parse(await mustCli(['status', drive.dir, '--json'], { env })) as { pid: number };
+  const script = 'cd "$1" && kill -9 "$2" && while ls . >/dev/null 2>&1; do sleep 0.1; done; exec "$3" "$4" status';
+  const asked = await run('sh', ['-c', script, 'sh', drive.dir, String(pid), process.execPath, PROGRAM], { env });
+  expect(asked.code).toBe(3);
+  expect(asked.stderr.trim().split('\n')).toHaveLength(1);
+  expect(asked.stderr).toContain(drive.dir);
+  const after = await cli(['status'], { env });
+  expect(after.code).toBe(3);
+  expect(after.stderr).toContain('ended without being unmounted');
+});
+
+it('mistakes are named in words and, with --json, by a code', async () => {
+  const { drive, env } = await ready();
+  const typo = await cli(['stauts', '--json'], { env });
+  expect(typo.code).toBe(2);
+  expect(JSON.parse(typo.stdout)).toMatchObject({
+    error: { exitCode: 2, code: 'invalid', message: expect.stringContaining('Did you mean status?') },
+  });
+  expect((await cli(['bogus'], { env })).stderr).not.toContain('Did you mean');
+  const missing = await cli(['mount', '--json'], { env });
+  expect(JSON.parse(missing.stdout)).toMatchObject({ error: { exitCode: 2, code: 'invalid' } });
+  await writeFile(join(drive.dir, 'in the way'), '');
+  const full = await cli(['mount', 'http://127.0.0.1:9/', drive.dir, '--user', 'x', '--password-stdin', '--json'], {
+    env,
+    input: 'x',
+  });
+  expect({ code: full.code, ...(JSON.parse(full.stdout) as object) }).toMatchObject({
+    code: 6,
+    error: { code: 'not_empty' },
+  });
+});
+
+it('completion offers accounts and drives, options only after a dash, and files otherwise', async () => {
+  const { server, drive, env } = await ready();
+  await mustCli(['login', server.url, '--user', 'alice', '--password-stdin', '--name', 'work', '--store', 'file'], {
+    env,
+    input: server.login.password,
+  });
+  await mustCli(['mount', 'work', drive.dir], { env });
+  const complete = async (...words: readonly string[]) =>
+    (await mustCli(['--get-yargs-completions', 'cloudmount', ...words], { env })).split('\n').filter(Boolean);
+  expect(await complete('mou')).toEqual(['mount']);
+  expect(await complete('mount', '')).toEqual(['work']);
+  expect(await complete('logout', '')).toEqual(['work']);
+  expect(await complete('unmount', '')).toEqual(['work', drive.dir]);
+  expect(await complete('pin', '')).toEqual([]);
+  expect(await complete('status', '--')).toContain('--json');
+  expect(await complete('token', '')).toEqual(['add', 'list', 'revoke']);
+  expect(await complete('resolve', 'x', '--keep', '')).toEqual(['mine', 'theirs', 'both']);
+  await mustCli(['unmount', 'work'], { env });
+});
+
 it('a symbolic link that leads into a drive is followed; a link in the drive is itself', async () => {
   const { server, drive, env, fs } = await ready();
   await writeFile(join(drive.base, 'password'), server.login.password, { mode: 0o600 });

@@ -34,4 +34,14 @@ onServers(['cloudmount'], {}, (world) => {
     );
     expect(s.blocks * s.frsize).toBeGreaterThanOrEqual(99_000_000);
   });
+
+  it('status shows what is used as soon as it is on the server', async () => {
+    await world.fs.writeFile(world.drive.path('million'), 'x'.repeat(1_000_000));
+    await world.drive.flush();
+    const status = JSON.parse(await world.drive.mustCli(['status', world.drive.dir, '--json'])) as {
+      cache: { quota: { used_bytes: number; available_bytes: number } | null };
+    };
+    expect(status.cache.quota?.used_bytes).toBeGreaterThanOrEqual(1_000_000);
+    expect(status.cache.quota?.available_bytes).toBeLessThan(104_000_000);
+  });
 });
