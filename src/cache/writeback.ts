@@ -363,19 +363,20 @@ export class Writeback {
     return true;
   }
 
-  /** Everything waits for something else: names that change places in a circle. One of them steps aside on the server. */
+  /** Everything waits for something else: names that change places in a circle, or a directory that moves into a new one
+   * of its own name. What is in somebody's way, and is to be elsewhere, steps aside on the server. */
   #untangle(): void {
-    for (const waiters of this.#waiting.values()) {
-      for (const ino of waiters) {
-        const node = this.#o.store.get(ino);
-        if (node === null || node.base === null || node.parent === null || node.inPlace) continue;
-        const occupant = this.#o.store.atBase(node.parent, node.name);
-        if (occupant === null || occupant.base === null || occupant.parent === null || occupant.inPlace) continue;
-        if (node.base.name.startsWith(ASIDE_PREFIX)) continue; // has stepped aside already
-        waiters.delete(ino);
-        this.#start(node, { do: 'move', over: null }, `${ASIDE_PREFIX}${node.ino}` as Name);
-        return;
-      }
+    const waiting = new Set([...this.#waiting.values()].flatMap((waiters) => [...waiters]));
+    for (const ino of waiting) {
+      const node = this.#o.store.get(ino);
+      if (node === null || node.parent === null || node.inPlace) continue;
+      const occupant = this.#o.store.atBase(node.parent, node.name);
+      if (occupant === null || occupant.base === null || occupant.parent === null || occupant.inPlace) continue;
+      if (!waiting.has(occupant.ino) || this.#unconfirmed.has(occupant.ino)) continue; // it will go by itself
+      if (occupant.base.name.startsWith(ASIDE_PREFIX)) continue; // has stepped aside already
+      for (const waiters of this.#waiting.values()) waiters.delete(occupant.ino);
+      this.#start(occupant, { do: 'move', over: null }, `${ASIDE_PREFIX}${occupant.ino}` as Name);
+      return;
     }
     // No circle: look again, something may have changed without a wake.
     for (const waiters of this.#waiting.values()) for (const ino of waiters) this.#sleep(ino, BLOCKED_RETRY_MS);
