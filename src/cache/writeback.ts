@@ -633,8 +633,11 @@ export class Writeback {
     const slot = this.#unconfirmed.get(node.ino);
     const from = this.#o.mirror.remotePath(node);
     if (slot === undefined) return;
+    // The directory it was to go into may have moved since.
+    const into = this.#o.store.get(slot.parent);
+    const above = into === null ? null : this.#o.mirror.remotePath(into);
     const source = from === null ? null : await this.#stat(from, signal);
-    const target = source === null ? await this.#stat(slot.path, signal) : null;
+    const target = source === null && above !== null ? await this.#stat(joinPath(above, slot.name), signal) : null;
     this.#notMoved(node);
     if (target === null || from === null || target.kind !== node.kind) return;
     if (target.fileid !== null && node.fileid !== null && target.fileid !== node.fileid) return;
