@@ -14,6 +14,7 @@ import { type BasePlace, Dirty, type NodeRecord, type Sending } from './metadata
 import type { NodeStore } from './metadata/node_store.js';
 
 const STEP_BYTES = 1024 * 1024;
+const SMALL_BYTES = 256 * 1024;
 
 export interface UploadServices {
   readonly remote: Remote;
@@ -52,7 +53,11 @@ export async function upload(
     const { mtime, mode, uid, gid } = node;
     const stillSame = () => content.writeSeq === seq && node.size_bytes === size_bytes;
     await unlessFull(contents.saveIfNeeded(content));
-    const sha256 = await hashContent(content, size_bytes, stillSame, signal);
+    const bytes = size_bytes <= SMALL_BYTES ? await readSmall(content, size_bytes, stillSame) : null;
+    const sha256 =
+      bytes === null
+        ? await hashContent(content, size_bytes, stillSame, signal)
+        : createHash('sha256').update(bytes).digest('hex');
     if (node.parent === null && node.base === null)
       throw new CloudError('again', `sending "${node.name}": removed meanwhile`);
     await unlessFull(note(node, { place, sha256, size_bytes }, store));
@@ -67,7 +72,8 @@ export async function upload(
     const source: UploadSource = {
       size_bytes,
       sha256,
-      open: (start, end) => readContent(content, start, end, stillSame),
+      open: (start, end) =>
+        bytes === null ? readContent(content, start, end, stillSame) : sendSmall(content, bytes, start, end, stillSame),
     };
     crashPoint('writeback.before_put');
     const result = await remote.put(
@@ -274,6 +280,26 @@ async function* readContent(
       throw new CloudError('again', `sending "${content.node.name}": it changed meanwhile`);
     yield chunk;
   }
+}
+
+/** All of a short file, read once for its hash and for the request. */
+async function readSmall(content: ActiveContent, size_bytes: number, stillSame: () => boolean): Promise<Buffer> {
+  const warm = size_bytes === 0 ? Buffer.alloc(0) : content.file.readWarm(0, size_bytes);
+  if (warm !== null) return Buffer.from(warm); // the shared buffer is the next reader's
+  const parts: Buffer[] = [];
+  for await (const chunk of readContent(content, 0, size_bytes, stillSame)) parts.push(chunk);
+  return Buffer.concat(parts);
+}
+
+async function* sendSmall(
+  content: ActiveContent,
+  bytes: Buffer,
+  start: number,
+  end: number,
+  stillSame: () => boolean,
+): AsyncGenerator<Buffer> {
+  if (!stillSame()) throw new CloudError('again', `sending "${content.node.name}": it changed meanwhile`);
+  if (end > start) yield bytes.subarray(start, end);
 }
 
 const COMPARE_LIMIT_BYTES = 256 * 1024 * 1024;

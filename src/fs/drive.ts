@@ -12,7 +12,7 @@ import { HandleTable } from './handle_table.js';
 import type { Negotiated } from './init.js';
 import { InodeTable } from './inode_table.js';
 import { Invalidator, NotifyThread } from './invalidate.js';
-import { clearDeadMount, type Mounted, mountFuse, unmountPath } from './mount.js';
+import { clearDeadMount, type Mounted, mountFuse, unmountPath, widenReadAhead } from './mount.js';
 import { type BackingFiles, KernelBackingFiles, noBackingFiles } from './passthrough.js';
 import { Session } from './session.js';
 import { Timeouts } from './timeouts.js';
@@ -94,6 +94,7 @@ export async function mountDrive({
   });
   const drive = new ServedDrive(mounted, cache, options, log, clock ?? systemClock);
   await drive.ready;
+  if (mounted.privileged) widenReadAhead(mounted.mountPoint);
   return drive;
 }
 

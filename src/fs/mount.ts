@@ -3,7 +3,17 @@
 // is missing on the machine is said exactly, with what to do about it.
 
 import { spawn } from 'node:child_process';
-import { accessSync, closeSync, constants, openSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { CloudError, type ErrorCode } from '../errors.js';
@@ -26,6 +36,7 @@ const HELPER = 'fusermount3';
 /** A helper that takes longer hangs on a dead mount somewhere on its way. */
 const HELPER_TIMEOUT_MS = 20_000;
 const PROBE_TIMEOUT_MS = 5_000;
+const READ_AHEAD_KIB = 512;
 
 export interface MountRequest {
   readonly mountPoint: string;
@@ -127,15 +138,34 @@ function listing(path: string): string[] {
 
 /** The type of what is mounted exactly on `path` (the topmost), or null. Asks the kernel's table, not the mount. */
 export function mountedType(path: string): string | null {
-  let type: string | null = null;
+  return mountedOn(path)?.type ?? null;
+}
+
+function mountedOn(path: string): { readonly type: string; readonly device: string } | null {
+  let found: { readonly type: string; readonly device: string } | null = null;
   for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
     // proc_pid_mountinfo(5): id parent major:minor root MOUNTPOINT options [fields] - TYPE source options
     const [left, right] = line.split(' - ');
-    const point = left?.split(' ')[4];
-    if (point !== undefined && right !== undefined && unescapeMountinfo(point) === path)
-      type = right.split(' ')[0] ?? null;
+    const [, , device, , point] = left?.split(' ') ?? [];
+    const type = right?.split(' ')[0];
+    if (point !== undefined && device !== undefined && type !== undefined && unescapeMountinfo(point) === path)
+      found = { type, device };
   }
-  return type;
+  return found;
+}
+
+/** The kernel never reads more ahead of a program than 128 KiB of a FUSE mount, whatever INIT says, and so asks for no
+ * more at a time; only root may widen that (Documentation/ABI/testing/sysfs-class-bdi). Not more than this: a page fault
+ * in a mapped file waits for as much around it. False where the machine does not let us. */
+export function widenReadAhead(mountPoint: string): boolean {
+  const device = mountedOn(mountPoint)?.device;
+  if (device === undefined) return false;
+  try {
+    writeFileSync(`/sys/class/bdi/${device}/read_ahead_kb`, String(READ_AHEAD_KIB));
+    return true;
+  } catch {
+    return false; // a container with a read-only /sys
+  }
 }
 
 /** Blank, tab, newline, backslash and `#` are written as three octal digits. */

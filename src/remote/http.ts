@@ -47,6 +47,8 @@ export interface HttpRequest {
   readonly contentLength?: number;
   readonly signal?: AbortSignal | undefined;
   readonly lane?: Lane;
+  /** A short answer that somebody waits for: where its lane would first have to connect, one that is connected takes it. */
+  readonly urgent?: boolean;
   /** How long the headers of the answer may take once the request is sent; default `timeout_ms`. */
   readonly answer_ms?: number;
   /** The window of the progress rule for the answer's body; default `timeout_ms`. */
@@ -149,8 +151,7 @@ export class HttpClient {
   }
 
   async #send(request: HttpRequest): Promise<HttpResponse> {
-    const lane = this.#pools.get(request.lane ?? 'meta');
-    if (lane === undefined) throw new CloudError('io', 'no such lane');
+    const lane = this.#laneOf(request);
     await lane.places.take(request.signal);
     const call = new Call(request, this.#options.timeout_ms, () => lane.places.give());
     try {
@@ -166,6 +167,14 @@ export class HttpClient {
     } catch (error) {
       throw call.failed(error);
     }
+  }
+
+  #laneOf(request: HttpRequest): { pool: Pool; places: Places } {
+    const meta = this.#pools.get('meta');
+    const lane = this.#pools.get(request.lane ?? 'meta');
+    if (lane === undefined || meta === undefined) throw new CloudError('io', 'no such lane');
+    if (request.urgent !== true || lane.pool.stats.free > 0) return lane;
+    return meta.pool.stats.free > 0 ? meta : lane;
   }
 
   #headers(request: HttpRequest): Record<string, string> {

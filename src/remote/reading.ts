@@ -9,6 +9,9 @@ import { type CallOptions, isStrongEtag, type ReadSink } from './remote.js';
 import { retry } from './retry.js';
 import { type ByteRange, formatRange, parseContentRange } from './wire/range.js';
 
+/** Not worth a new connection if another is free. */
+const SHORT_bytes = 128 * 1024;
+
 /** See `Remote.read`. */
 export async function readRange(
   dav: Dav,
@@ -89,6 +92,7 @@ class RangeRead {
         ...(this.#ask && this.#etag !== null ? { 'if-match': this.#etag } : {}),
       },
       lane: 'read',
+      urgent: this.#end - this.#at <= SHORT_bytes,
       signal: this.#options.signal,
     });
   }

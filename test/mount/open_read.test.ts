@@ -36,6 +36,15 @@ onServers(ALL_SERVERS, {}, (world) => {
     expect((await world.fs.readFile(`${dir}/theirs`)).equals(content)).toBe(true);
   });
 
+  it('asks for half a megabyte at a time of a file that is read from end to end', async () => {
+    const { stdout } = await world.drive.run('sh', [
+      '-c',
+      'cat "/sys/class/bdi/$(mountpoint -d "$0")/read_ahead_kb"',
+      world.drive.dir,
+    ]);
+    expect(stdout.trim()).toBe('512');
+  });
+
   it('an empty file reads as nothing', async () => {
     const dir = await world.folder();
     await world.fs.writeFile(`${dir}/empty`, '');

@@ -42,10 +42,14 @@ export class Database {
   #next: Promise<void> | null = null;
   #checking: Promise<unknown> = Promise.resolve();
   #depth = 0;
+  readonly #begin: Sqlite.Statement;
+  readonly #commit: Sqlite.Statement;
   #damage: string | null = null;
 
   private constructor(sql: Sqlite.Database, path: string, previousEnd: PreviousEnd, log: Log) {
     this.sql = sql;
+    this.#begin = sql.prepare('BEGIN IMMEDIATE');
+    this.#commit = sql.prepare('COMMIT');
     this.#path = path;
     this.previousEnd = previousEnd;
     this.#log = log;
@@ -109,10 +113,10 @@ export class Database {
     if (this.#depth > 0) return work();
     this.#depth = 1;
     try {
-      this.sql.exec('BEGIN IMMEDIATE');
+      this.#begin.run();
       const result = work();
       crashPoint('journal.before_commit');
-      this.sql.exec('COMMIT');
+      this.#commit.run();
       crashPoint('journal.after_commit');
       return result;
     } catch (error) {

@@ -226,3 +226,25 @@ describe('TLS', () => {
     await cleanup();
   });
 });
+
+describe('an urgent short read', () => {
+  it('takes a connection that is there instead of making one of its own', async () => {
+    const ports = new Set<number | undefined>();
+    const server = createPlain((request, response) => {
+      ports.add(request.socket.remotePort);
+      response.end('bytes');
+    });
+    const http = client(`http://127.0.0.1:${await listen(server)}`);
+    const ask = async (lane: 'meta' | 'read', urgent: boolean) => {
+      await (await http.request({ method: 'GET', path: '/', lane, urgent })).text();
+      await new Promise((resolve) => setImmediate(resolve)); // the connection is free again
+    };
+    await ask('meta', false);
+    await ask('read', true);
+    expect(ports.size).toBe(1);
+    await ask('read', false);
+    expect(ports.size).toBe(2);
+    await http.close();
+    await new Promise((resolve) => server.close(resolve));
+  });
+});
