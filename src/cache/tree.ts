@@ -227,9 +227,10 @@ export class Tree {
     if (old === null || old === node || old.parent !== null || old.kind !== 'file') return;
     if (this.#options.isBusy(old) || this.#options.isBusy(node)) return;
     if (this.#options.isBeingMade(node.parent, node.name)) return; // by something else: it would be in the way
+    if (old.sending.some(({ place }) => place !== null)) return; // a move of it had no answer: it may be elsewhere
     const { base, baseEtag, baseSize_bytes, fileid, rightsBits, shared, lockInfo, checksum } = old;
     // What was sent of the old one without an answer may be what the server has now.
-    node.sending = [...node.sending, ...old.sending.filter(({ place }) => place === null)];
+    node.sending = [...node.sending, ...old.sending];
     old.sending = [];
     Object.assign(old, {
       base: null,
