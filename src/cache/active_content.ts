@@ -26,6 +26,8 @@ export class ActiveContent implements Hydratable {
   /** Moves with every local change of the bytes; an upload that sees it move has sent a mixture. */
   writeSeq = 0;
   lastWrite_ms = 0;
+  /** Moves when the server does not let the user change this file any more: handles opened before fail. */
+  revoked = 0;
   /** Somebody waits for the server to have it (write-through): send although it is still open. */
   sendNow = false;
   /** Extents or size changed since the row was written. */

@@ -156,11 +156,11 @@ export class Cache extends DriveSide implements CacheControl {
 
   conflicts(): readonly ConflictInfo[] {
     return this.#c.store.conflicts().map((node) => {
-      const path = this.#pathOf(node);
-      const slash = path.lastIndexOf('/');
+      const from = this.#c.store.get(node.conflict?.parent ?? node.parent ?? ROOT_INO);
+      const above = from === null ? '' : this.#pathOf(from);
       return {
-        path,
-        original: path.slice(0, slash + 1) + (node.conflict?.original ?? ''),
+        path: this.#pathOf(node),
+        original: (above === '' ? '' : `${above}/`) + (node.conflict?.original ?? ''),
         atEpoch_ms: node.conflict?.atEpoch_ms ?? 0,
         reason: node.conflict?.reason ?? '',
       };
@@ -172,9 +172,19 @@ export class Cache extends DriveSide implements CacheControl {
     const { store, tree } = this.#c;
     const mine = this.#conflictAt(path);
     const original = mine.conflict?.original as Name | undefined;
-    const parent = mine.parent === null ? null : store.get(mine.parent);
+    const from = mine.conflict?.parent ?? mine.parent;
+    const parent = from === null ? null : store.get(from);
     if (original === undefined || parent === null) return;
     const theirs = store.child(parent.ino, original);
+    const mayReplace = theirs === null ? parent.rights.createFile : theirs.isDir || theirs.rights.write;
+    if (keep === 'mine' && !mayReplace) {
+      throw new CloudError(
+        'no_access',
+        `resolving "${path}": the server does not let you write "${original}"; keep both`,
+      );
+    }
+    const at = mine.parent ?? parent.ino;
+    const shown = mine.name;
     store.transaction(() => {
       const note = mine.conflict;
       mine.conflict = null;
@@ -189,8 +199,8 @@ export class Cache extends DriveSide implements CacheControl {
         );
       }
     });
-    const names = [mine.name, original];
-    for (const name of names) this.#emit(parent.ino, name as Name);
+    this.#emit(at, shown);
+    this.#emit(parent.ino, original);
   }
 
   async discard(path: string): Promise<number> {
@@ -314,7 +324,9 @@ export class Cache extends DriveSide implements CacheControl {
     if (node.conflict !== null) return node;
     const copies = this.#c.store
       .conflicts()
-      .filter((copy) => copy.parent === node.parent && copy.conflict?.original === node.name);
+      .filter(
+        (copy) => (copy.conflict?.parent ?? copy.parent) === node.parent && copy.conflict?.original === node.name,
+      );
     const [only] = copies;
     if (only !== undefined && copies.length === 1) return only;
     throw new CloudError(

@@ -287,6 +287,8 @@ export class DriveSide implements DriveCache {
   #truncate(node: NodeRecord, size_bytes: number, _caller: Caller): MaybePromise<void> {
     if (node.kind !== 'file')
       throw new CloudError(node.isDir ? 'is_dir' : 'invalid', `truncating "${node.name}": it is no file`);
+    if (!node.rights.write)
+      throw new CloudError('no_access', `truncating "${node.name}": there is no right to write it`);
     this.#refuseLocked(node);
     return andThen(this.o.contents.acquire(node), (content) => {
       let done: MaybePromise<void>;

@@ -45,12 +45,15 @@ export class FileHandle implements OpenFile {
   readonly #writable: boolean;
   readonly #ahead: ReadAhead;
   readonly #closing = new AbortController();
+  /** `content.revoked` as it was when this was opened. */
+  readonly #revoked: number;
   #open = true;
 
   constructor(content: ActiveContent, writable: boolean, services: FileServices) {
     this.ino = content.ino;
     this.content = content;
     this.#writable = writable;
+    this.#revoked = content.revoked;
     this.#s = services;
     this.#ahead = new ReadAhead({ max_bytes: Math.min(READ_AHEAD_MAX_BYTES, services.space.limit_bytes / 4) });
     content.handles += 1;
@@ -78,6 +81,7 @@ export class FileHandle implements OpenFile {
     if (end > MAX_FILE_BYTES) {
       throw new CloudError('too_large', `writing at ${offset}: a file has at most ${MAX_FILE_BYTES} bytes`);
     }
+    this.#demandRight();
     if (data.length === 0) return;
     const fresh = data.length - presentBytes(this.content, offset, end);
     const room = fresh > 0 ? this.#s.space.reserve(fresh, { signal: caller.signal }) : undefined;
@@ -99,10 +103,15 @@ export class FileHandle implements OpenFile {
     this.#notePassthroughWrites();
     if (content.node.errorCode === 'corrupt')
       throw new CloudError('corrupt', content.node.error ?? 'content is damaged');
-    if (!this.#writable || !content.node.contentDirty) return;
+    if (!this.#writable) return;
+    if (!content.node.contentDirty) {
+      if (content.revoked !== this.#revoked) this.#demandRight();
+      return;
+    }
     content.unsaved = true;
     this.#s.contents.scheduleSave();
     this.#s.tree.changed(content.node);
+    this.#demandRight();
     if (this.#s.writeThrough !== null) return this.#s.writeThrough(content, caller);
   }
 
@@ -113,6 +122,7 @@ export class FileHandle implements OpenFile {
 
   fallocate(mode: number, offset: number, length: number, caller: Caller): MaybePromise<void> {
     const { content } = this;
+    this.#demandRight();
     const known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
     if ((mode & ~known) !== 0) throw new CloudError('unsupported', `fallocate: mode ${mode} is not supported`);
     const end = offset + length;
@@ -188,6 +198,17 @@ export class FileHandle implements OpenFile {
     }
     if (content.handles === 0) content.access = 'undecided';
     this.#s.contents.release(content);
+  }
+
+  /** The right to write may end while the file is open. A lock does not count: it is waited for. */
+  #demandRight(): void {
+    const { node, revoked } = this.content;
+    if (node.rights.write && revoked === this.#revoked) return;
+    const copy = node.conflict === null ? 'what was written is kept' : `what was written is kept as "${node.name}"`;
+    throw new CloudError(
+      'no_access',
+      `writing "${node.conflict?.original ?? node.name}": the right to was taken away; ${copy}`,
+    );
   }
 
   #giveBack(reserved_bytes: number, error: unknown): never {

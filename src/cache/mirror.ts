@@ -8,7 +8,7 @@ import type { Clock, Timestamp } from '../clock.js';
 import type { Ino, Name, RemotePath } from '../ids.js';
 import { splitPath } from '../ids.js';
 import type { Log } from '../log.js';
-import { isStrongEtag, packRights, type RemoteEntry } from '../remote/remote.js';
+import { ALL_RIGHTS_BITS, isStrongEtag, packRights, type RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import { type Author, conflictName } from './conflict_name.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
@@ -244,6 +244,21 @@ export class Mirror {
     return name;
   }
 
+  /** Moves `node` into `place`, under a conflict name: where it is the server does not take it. */
+  moveAside(node: NodeRecord, place: NodeRecord, reason: string): void {
+    const { parent, name } = node;
+    node.parent = place.ino;
+    this.setAside(node, reason);
+    if (node.conflict !== null && parent !== null) node.conflict = { ...node.conflict, parent };
+    this.#forgetRights(node);
+    this.#o.tree.changed(node, 0);
+    if (parent !== null) {
+      this.#o.invalidate({ kind: 'entry', parent, name });
+      this.#o.invalidate({ kind: 'inode', ino: parent, data: true });
+    }
+    this.#o.invalidate({ kind: 'inode', ino: place.ino, data: true });
+  }
+
   /** The upload of `node` met another version: the server's keeps the name, ours goes beside it. */
   conflictWith(node: NodeRecord, entry: RemoteEntry, reason: string): NodeRecord | null {
     const place = node.base ?? (node.parent === null ? null : { parent: node.parent, name: node.name });
@@ -289,11 +304,13 @@ export class Mirror {
 
   #updateRoot(entry: RemoteEntry): void {
     const root = this.#store.must(1 as Ino);
+    const before = shownOf(root);
     root.baseEtag = entry.etag;
     root.fileid = entry.fileid;
     root.rights = entry.rights;
     this.#applyMeta(root, entry);
     this.#store.save(root);
+    if (shownOf(root) !== before) this.#o.invalidate({ kind: 'inode', ino: root.ino, data: false });
   }
 
   #insert(parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
@@ -346,6 +363,7 @@ export class Mirror {
   }
 
   #update(node: NodeRecord, parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
+    const before = shownOf(node);
     const followed = node.limbo === 'follow' || (node.limbo === 'none' && node.inPlace);
     const moved = node.base === null || node.base.parent !== parent.ino || node.base.name !== name;
     const unlinkedHere = node.parent === null && node.limbo !== 'follow';
@@ -390,13 +408,17 @@ export class Mirror {
       node.lockInfo = entry.lock;
       this.#o.tree.changed(node, 0);
     }
-    const visible = this.#applyMeta(node, entry);
+    this.#applyMeta(node, entry);
     if (ours) {
       node.mtime = mtime;
       node.checksum ??= checksum;
     }
+    const visible = shownOf(node) !== before;
     if (visible) this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
-    this.#o.tree.changed(node, Math.max(0, node.notBefore_ms - this.#o.clock.monotonic_ms()));
+    // What a lock or a missing right stood in the way of is tried as soon as these change.
+    const mayHelp = visible && (node.errorCode === 'locked' || node.errorCode === 'no_access');
+    const wait_ms = mayHelp ? 0 : Math.max(0, node.notBefore_ms - this.#o.clock.monotonic_ms());
+    this.#o.tree.changed(node, wait_ms);
   }
 
   /** A clean node has a new version on the server. Whoever has the old one open keeps it, under an inode that is no
@@ -449,9 +471,8 @@ export class Mirror {
     node.checksum = entry.checksum;
   }
 
-  /** Attributes that are not ours to keep. Returns whether any that the kernel shows changed. */
-  #applyMeta(node: NodeRecord, entry: RemoteEntry): boolean {
-    const before = `${node.mode} ${node.uid} ${node.gid} ${node.mtime.s}.${node.mtime.ns} ${node.rightsBits} ${node.lock}`;
+  /** Attributes that are not ours to keep. */
+  #applyMeta(node: NodeRecord, entry: RemoteEntry): void {
     node.rights = entry.rights;
     node.lockInfo = mergeLock(node, entry);
     node.shared = entry.shared;
@@ -477,8 +498,6 @@ export class Mirror {
       node.symlinkTarget = entry.symlinkTarget;
       node.size_bytes = Buffer.byteLength(entry.symlinkTarget ?? '');
     }
-    const after = `${node.mode} ${node.uid} ${node.gid} ${node.mtime.s}.${node.mtime.ns} ${node.rightsBits} ${node.lock}`;
-    return before !== after;
   }
 
   /** Something else is now where the server had `node`; whether it moved or is gone the rest of the feed will say. */
@@ -527,7 +546,16 @@ export class Mirror {
     node.lockInfo = null;
     node.checksum = null;
     node.uploadState = null;
+    this.#forgetRights(node);
     if (node.isDir) node.listedEtag = null;
+  }
+
+  /** What the server knows nothing of is the user's own. */
+  #forgetRights(node: NodeRecord): void {
+    const { rightsBits } = node;
+    node.rightsBits = ALL_RIGHTS_BITS;
+    node.shared = null;
+    if (rightsBits !== node.rightsBits) this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
   }
 
   #removeLocally(node: NodeRecord): void {
@@ -547,6 +575,11 @@ export class Mirror {
     this.#o.onUnlinked(node);
     this.#o.tree.purgeIfGone(node);
   }
+}
+
+/** What the kernel shows of a node, apart from its content: rights and locks are part of the mode. */
+function shownOf({ mode, uid, gid, mtime, rightsBits, lock }: NodeRecord): string {
+  return `${mode} ${uid} ${gid} ${mtime.s}.${mtime.ns} ${rightsBits} ${lock}`;
 }
 
 /** May `occupant` of a slot be the node that `entry` describes? */

@@ -19,6 +19,7 @@ import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
 import { type PlanContext, plan, type Step } from './plan.js';
 import type { RecentOperations } from './recent_operations.js';
+import { settleRefused } from './refused.js';
 import type { SpaceBudget } from './space.js';
 import type { Tree } from './tree.js';
 import {
@@ -36,6 +37,7 @@ const ASIDE_PREFIX = '.cloudmount-swap-';
 const PARALLEL = 8;
 /** A file that stays open for writing is sent when it has been left alone for this long. */
 const OPEN_IDLE_MS = 8_000;
+const SIBLINGS_ASKED = 64;
 const BLOCKED_RETRY_MS = 500;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 60_000;
@@ -331,8 +333,9 @@ export class Writeback {
       const content = this.#o.contents.peek(node.ino);
       if (content !== null && content.writers > 0 && !content.sendNow) {
         const idle = this.#o.clock.monotonic_ms() - content.lastWrite_ms;
-        if (content.passthroughStart !== null || idle < OPEN_IDLE_MS) {
-          this.#sleep(node.ino, content.passthroughStart !== null ? OPEN_IDLE_MS : OPEN_IDLE_MS - idle);
+        const whole = content.passthroughStart !== null || this.#mayOnlyAdd(node);
+        if (whole || idle < OPEN_IDLE_MS) {
+          this.#sleep(node.ino, whole ? OPEN_IDLE_MS : OPEN_IDLE_MS - idle);
           return;
         }
       }
@@ -340,6 +343,15 @@ export class Writeback {
     if (step.do === 'delete' && this.#stillRead(node)) return;
     this.#ready.delete(node.ino);
     this.#start(node, step);
+  }
+
+  /** In a folder where one may add but not overwrite a file can be sent once: when it is closed. No letter says so of the
+   * folder; that none of its files may be written does. */
+  #mayOnlyAdd(node: NodeRecord): boolean {
+    const parent = node.base !== null || node.parent === null ? null : this.#o.store.get(node.parent);
+    if (parent?.shared !== 'in') return false;
+    const beside = this.#o.store.members(parent.ino, 0, SIBLINGS_ASKED);
+    return !beside.some(({ kind, base, rights }) => kind === 'file' && base !== null && rights.write);
   }
 
   /** A node whose move to the very place of this one has no answer yet: what is there may be either. */
@@ -845,6 +857,11 @@ export class Writeback {
       case 'unauthorized':
         this.#o.connection.suspect(error);
         this.#backOff(node, error);
+        return;
+      case 'no_access':
+        if (await settleRefused(node, step.do, { ...this.#o, stat: (path) => this.#stat(path, this.#stop.signal) }))
+          return;
+        this.#keep(node, error);
         return;
       default:
         this.#keep(node, error);

@@ -25,6 +25,8 @@ export const DIRTY_META = Dirty.mode | Dirty.owner | Dirty.mtime | Dirty.xattrs;
 
 export interface ConflictNote {
   readonly original: string;
+  /** Folder of the original, where the copy is in another one. */
+  readonly parent?: Ino;
   readonly atEpoch_ms: number;
   readonly reason: string;
 }

@@ -1,0 +1,107 @@
+// The server says that we may not do what was done here, because a right was taken away after it was done. What is new
+// or changed here goes, as a conflict copy, to the nearest folder where the user may write; the server's version keeps the
+// name. A deletion is dropped. Whoever has the file open is told at the next write or flush: what they write belongs to
+// the copy, and they believe to write the original.
+
+import { joinPath, type Name } from '../ids.js';
+import type { Log } from '../log.js';
+import type { RemoteEntry } from '../remote/remote.js';
+import type { Contents } from './contents.js';
+import type { NodeRecord } from './metadata/node.js';
+import type { NodeStore } from './metadata/node_store.js';
+import type { Mirror } from './mirror.js';
+import type { Step } from './plan.js';
+
+export interface RefusedServices {
+  readonly store: NodeStore;
+  readonly mirror: Mirror;
+  readonly contents: Contents;
+  readonly log: Log;
+  /** What the server has at a path now, null = nothing. */
+  readonly stat: (path: RemoteEntry['path']) => Promise<RemoteEntry | null>;
+}
+
+/** False when nothing was done: the server grants the right by now, or there is no place; the change stays queued. */
+export async function settleRefused(node: NodeRecord, step: Step['do'], services: RefusedServices): Promise<boolean> {
+  switch (step) {
+    case 'upload':
+      return node.base === null ? moveNew(node, services) : forkChanged(node, services);
+    case 'make_dir':
+    case 'make_link':
+      return moveNew(node, services);
+    case 'delete':
+    case 'delete_tree':
+      return dropDeletion(node, services);
+    default:
+      return false;
+  }
+}
+
+async function forkChanged(node: NodeRecord, services: RefusedServices): Promise<boolean> {
+  const { store, mirror, contents } = services;
+  const path = mirror.remotePath(node);
+  if (path === null || !contents.isComplete(node)) return false;
+  const entry = await services.stat(path);
+  if (entry === null || entry.rights.write) return false;
+  const parent = node.parent === null ? null : store.get(node.parent);
+  const place = placeFor(node, parent, store);
+  if (place === null) return false;
+  store.transaction(() => {
+    const original = node.name;
+    const reason = `the server does not allow "${path}" to be changed`;
+    if (place.ino !== node.parent) mirror.moveAside(node, place, reason);
+    mirror.conflictWith(node, entry, reason);
+    revoke(node, contents);
+    store.save(node);
+    services.log.info({ ino: node.ino, original, path, copy: node.name }, 'a change is kept as a copy');
+  });
+  return true;
+}
+
+async function moveNew(node: NodeRecord, services: RefusedServices): Promise<boolean> {
+  const { store, mirror, contents } = services;
+  const parent = node.parent === null ? null : store.get(node.parent);
+  const above = parent === null ? null : mirror.remotePath(parent);
+  if (parent === null || above === null || parent.parent === null) return false;
+  const entry = await services.stat(above);
+  if (entry === null || mayHold(node, entry.rights)) return false;
+  const place = placeFor(node, store.get(parent.parent), store);
+  if (place === null) return false;
+  store.transaction(() => {
+    const wanted = joinPath(above, node.name as Name);
+    mirror.moveAside(node, place, `the server does not allow "${wanted}" to be made`);
+    revoke(node, contents);
+    store.save(node);
+  });
+  return true;
+}
+
+async function dropDeletion(node: NodeRecord, { store, mirror, log, stat }: RefusedServices): Promise<boolean> {
+  const path = mirror.remotePath(node);
+  const entry = path === null ? null : await stat(path);
+  if (path === null || entry === null || entry.rights.remove) return false;
+  log.info({ ino: node.ino, path }, 'the server does not allow this deletion: it is dropped');
+  store.transaction(() => mirror.resurrect(node));
+  mirror.defer(path);
+  return true;
+}
+
+/** The first folder from `from` upwards that may hold the node, as far as is known here. */
+function placeFor(node: NodeRecord, from: NodeRecord | null, store: NodeStore): NodeRecord | null {
+  for (let at = from; at !== null; at = at.parent === null ? null : store.get(at.parent)) {
+    if (mayHold(node, at.rights)) return at;
+  }
+  return null;
+}
+
+function mayHold(node: NodeRecord, rights: RemoteEntry['rights']): boolean {
+  return node.isDir ? rights.createDir : rights.createFile;
+}
+
+function revoke(node: NodeRecord, contents: Contents): void {
+  node.error = null;
+  node.errorCode = null;
+  node.attempts = 0;
+  const content = contents.peek(node.ino);
+  if (content !== null) content.revoked += 1;
+}

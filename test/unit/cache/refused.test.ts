@@ -1,0 +1,151 @@
+// A right is taken away while something done with it is not sent yet: nothing is lost, and the server stays as it is.
+
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
+import { CALLER, TestCache } from '../../support/test_cache.js';
+
+let server: FakeServer;
+let remote: FakeRemote;
+let drive: TestCache;
+
+beforeEach(async () => {
+  server = new FakeServer();
+  remote = new FakeRemote(server);
+  server.mkdir('Plans');
+  server.write('Plans/budget.txt', 'theirs');
+  server.write('other.txt', 'not cached');
+  drive = await TestCache.open({ remote });
+  await drive.list('Plans');
+});
+
+afterEach(async () => {
+  expect(await drive.check()).toEqual([]);
+  await drive.close();
+});
+
+async function offline(): Promise<void> {
+  remote.goOffline();
+  await drive.until('it is offline', async () => {
+    await drive.read('other.txt').catch(() => undefined);
+    return drive.cache.status().connection === 'offline';
+  });
+}
+
+async function online(): Promise<void> {
+  remote.goOnline();
+  drive.cache.reconnect();
+  await drive.until('it is online', () => drive.cache.status().connection === 'online');
+}
+
+function onlyReading(): void {
+  server.setRights('Plans/budget.txt', { write: false, remove: false });
+  server.setRights('Plans', { createFile: false, createDir: false });
+}
+
+async function copies(): Promise<string[]> {
+  return (await drive.list()).filter((name) => name.includes('(conflict'));
+}
+
+it('a change is kept as a copy in the nearest folder where it may be, and the original is the server’s', async () => {
+  await offline();
+  await drive.write('Plans/budget.txt', 'mine');
+  onlyReading();
+  await online();
+  await drive.flush();
+  const [copy] = await copies();
+  expect(copy).toMatch(/^budget \(conflict anna@desk .*\)\.txt$/);
+  expect(server.text(copy ?? '')).toBe('mine');
+  expect(server.text('Plans/budget.txt')).toBe('theirs');
+  expect(await drive.read('Plans/budget.txt')).toBe('theirs');
+  expect((await drive.must(copy ?? '')).rights.write).toBe(true);
+  expect(drive.cache.conflicts()).toMatchObject([{ path: copy, original: 'Plans/budget.txt' }]);
+  await expect(drive.cache.resolve(copy ?? '', 'mine')).rejects.toMatchObject({ code: 'no_access' });
+  await drive.cache.resolve(copy ?? '', 'both');
+  expect(drive.cache.conflicts()).toEqual([]);
+});
+
+it('beside the original where files may be added', async () => {
+  await offline();
+  await drive.write('Plans/budget.txt', 'mine');
+  server.setRights('Plans/budget.txt', { write: false });
+  await online();
+  await drive.flush();
+  const [copy] = (await drive.list('Plans')).filter((name) => name.includes('(conflict'));
+  expect(server.text(`Plans/${copy}`)).toBe('mine');
+});
+
+it('what was made in a folder that takes nothing any more moves out of it, with all that is in it', async () => {
+  await offline();
+  await drive.mkdir('Plans/new');
+  await drive.write('Plans/new/inside.txt', 'made here');
+  await drive.write('Plans/note.txt', 'noted');
+  onlyReading();
+  await online();
+  await drive.flush();
+  const kept = await copies();
+  expect(kept).toHaveLength(2);
+  const texts = server.paths().filter((path) => server.entry(path)?.kind === 'file');
+  expect(texts.map((path) => server.text(path)).sort()).toEqual(['made here', 'not cached', 'noted', 'theirs']);
+  expect(await drive.list('Plans')).toEqual(['budget.txt']);
+});
+
+it('a deletion is dropped', async () => {
+  await offline();
+  await drive.unlink('Plans/budget.txt');
+  onlyReading();
+  await online();
+  await drive.flush();
+  expect(await drive.read('Plans/budget.txt')).toBe('theirs');
+});
+
+it('an open handle is told at the next write and flush; what it wrote before is kept', async () => {
+  const file = await drive.open('Plans/budget.txt', 'r+');
+  await file.write(0, Buffer.from('MINE'), CALLER);
+  onlyReading();
+  await drive.until('the right to be gone', async () => !(await drive.must('Plans/budget.txt')).rights.write);
+  await expect((async () => file.write(4, Buffer.from('!'), CALLER))()).rejects.toMatchObject({ code: 'no_access' });
+  await expect((async () => file.flush(CALLER))()).rejects.toMatchObject({ code: 'no_access' });
+  file.release();
+  await drive.flush();
+  // The copy is the file the handle wrote to, but nobody was told that it is one.
+  const [copy] = await copies();
+  expect(server.text(copy ?? '')).toBe('MINErs');
+  expect(server.text('Plans/budget.txt')).toBe('theirs');
+});
+
+it('a handle opened before its file became a copy never writes again', async () => {
+  const file = await drive.open('Plans/budget.txt', 'r+');
+  await file.write(0, Buffer.from('MINE'), CALLER);
+  const { ino } = await drive.must('Plans/budget.txt');
+  onlyReading();
+  await drive.flush();
+  expect(drive.cache.conflicts()).toHaveLength(1);
+  expect(drive.cache.node(ino).rights.write).toBe(true);
+  await expect((async () => file.write(4, Buffer.from('!'), CALLER))()).rejects.toMatchObject({ code: 'no_access' });
+  await expect((async () => file.flush(CALLER))()).rejects.toMatchObject({ code: 'no_access' });
+  file.release();
+});
+
+it('rights and locks that change are told to the kernel', async () => {
+  const { ino } = await drive.must('Plans/budget.txt');
+  const dir = await drive.must('Plans');
+  drive.invalidations.length = 0;
+  server.setRights('Plans/budget.txt', { write: false });
+  server.setRights('Plans', { createFile: false });
+  const told = (wanted: number) => drive.invalidations.some((event) => event.kind === 'inode' && event.ino === wanted);
+  await drive.until('the kernel to be told', () => told(ino) && told(dir.ino));
+  drive.invalidations.length = 0;
+  server.lock('Plans/budget.txt', 'Berta');
+  await drive.until('the kernel to be told of the lock', () => told(ino));
+  expect((await drive.must('Plans/budget.txt')).lock).toBe('other');
+});
+
+it('what waited for a lock is sent as soon as the lock is gone', async () => {
+  await offline();
+  await drive.write('Plans/budget.txt', 'mine');
+  server.lock('Plans/budget.txt', 'Berta');
+  await online();
+  await drive.until('the lock to be met', () => drive.cache.status().queue.some((item) => item.state === 'failed'));
+  server.unlock('Plans/budget.txt');
+  await drive.until('the edit to arrive', () => server.text('Plans/budget.txt') === 'mine', 5_000);
+});
