@@ -28,7 +28,15 @@ export interface OcsPlace {
 /** Which file of which account a path in a mounted drive is. */
 export async function ocsPlace(context: Context, path: string): Promise<OcsPlace> {
   const place = await placeInDrive(context.dirs, path);
-  const account = await ocsAccount(context, place.mount.account);
+  const { account: name, url, mountPoint } = place.mount;
+  const account = (await context.accounts.list()).find((one) => one.name === name);
+  if (account === undefined) {
+    throw new CommandError(
+      EXIT.failed,
+      `${printable(mountPoint)} was mounted by its address, so no password is kept that could be used to share. ` +
+        `Log in with: cloudmount login ${printable(url)} --user …, unmount it and mount it again.`,
+    );
+  }
   return { account, path: `${subfolderOf(place.mount.url)}/${place.path}`.replace(/\/$/, '') || '/' };
 }
 
