@@ -42,6 +42,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   free: command(async () => (await import('./commands/pin.js')).free),
   flush: command(async () => (await import('./commands/flush.js')).flush),
   lock: command(async () => (await import('./commands/lock.js')).lock),
+  locks: command(async () => (await import('./commands/lock.js')).locks),
   unlock: command(async () => (await import('./commands/lock.js')).unlock),
   share: async (runner) => (await import('./commands/share.js')).shareModule(runner),
   shares: command(async () => (await import('./commands/share.js')).shares),

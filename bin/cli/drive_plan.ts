@@ -114,6 +114,7 @@ export async function planDrive(
     quiet_ms: DRIVE_DEFAULTS.quiet_ms,
     readOnly: options.readOnly ?? false,
     writeThrough: options.writeThrough ?? false,
+    autoLock: options.autoLock ?? 'off',
     allowOther: options.allowOther ?? false,
     nonEmpty: options.nonEmpty ?? false,
     fsname: options.fsname ?? login.account,

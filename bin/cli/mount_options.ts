@@ -2,6 +2,7 @@
 // (mount(8), "External helpers"). Every option is one of ours, one that systemd and mount(8) use themselves and leave in
 // the list, or a mistake, which is refused rather than ignored.
 
+import { AUTO_LOCK_MODES, type AutoLockMode } from '../../src/cache/auto_lock.js';
 import { CloudError } from '../../src/errors.js';
 import { parseDuration, parseSize } from './sizes.js';
 
@@ -17,6 +18,7 @@ export interface MountOptions {
   readonly allowOther?: boolean;
   readonly nonEmpty?: boolean;
   readonly writeThrough?: boolean;
+  readonly autoLock?: AutoLockMode;
   readonly fsname?: string;
   readonly uid?: number;
   readonly gid?: number;
@@ -60,6 +62,7 @@ const OURS: Readonly<Record<string, Entry>> = {
   allow_other: flag({ allowOther: true }),
   nonempty: flag({ nonEmpty: true }),
   write_through: flag({ writeThrough: true }),
+  auto_lock: (value, name) => ({ autoLock: autoLockMode(value ?? '', `mount option ${name}`) }),
   username: text((user) => ({ user })),
   user: (value, name) => (value === null ? {} : text((user) => ({ user }))(value, name)),
   'password-file': text((passwordFile) => ({ passwordFile })),
@@ -76,6 +79,13 @@ const OURS: Readonly<Record<string, Entry>> = {
   'client-cert': text((clientCert) => ({ clientCert })),
   'client-key': text((clientKey) => ({ clientKey })),
 };
+
+/** Without a value: the most it can do. Throws `invalid`. */
+function autoLockMode(value: string, name: string): AutoLockMode {
+  const mode = value === '' ? 'write' : AUTO_LOCK_MODES.find((known) => known === value);
+  if (mode !== undefined) return mode;
+  throw new CloudError('invalid', `${name}: one of ${AUTO_LOCK_MODES.join(', ')} is required, found "${value}"`);
+}
 
 /** Said to mount(8), systemd or the kernel, not to us; `default_permissions`, nosuid and nodev hold for every drive. */
 const OTHERS = new Set([

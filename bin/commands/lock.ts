@@ -1,9 +1,11 @@
+import { join } from 'node:path';
 import type { PathStatus } from '../../src/cache/cache_api.js';
+import type { Listed } from '../../src/daemon/drive_methods.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { describeLock } from '../cli/describe.js';
-import { placeInDrive, withDrive } from '../cli/find_drive.js';
-import { printable, printJson, printLine } from '../cli/output.js';
+import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
+import { formatTable, printable, printJson, printLine } from '../cli/output.js';
 
 interface Lock {
   readonly mine: boolean;
@@ -29,19 +31,69 @@ export const lock: Command<{ readonly path: string; readonly json: boolean }> = 
   },
 };
 
-export const unlock: Command<{ readonly path: string }> = {
+interface Held {
+  readonly path: string;
+  readonly lock: Lock & { readonly auto?: boolean };
+}
+
+export const locks: Command<{ readonly drive?: string | undefined; readonly json: boolean }> = {
+  command: 'locks [drive]',
+  describe: 'Show what is locked, by you and by others',
+  builder: (yargs) =>
+    yargs
+      .positional('drive', { type: 'string', describe: 'A mount point or an account [default: all drives]' })
+      .options(jsonOption)
+      .example('$0 locks', ''),
+  handler: async ({ drive, json }) => {
+    const { dirs } = commandContext();
+    const found: (Held & { readonly mountPoint: string })[] = [];
+    for (const mount of await drivesFor(dirs, drive)) {
+      const { items } = (await withDrive(dirs, mount, (client) => client.call('locks'))) as Listed<Held>;
+      found.push(...items.map((item) => ({ mountPoint: mount.mountPoint, ...item })));
+    }
+    if (json) printJson(found);
+    else if (found.length === 0) printLine('Nothing is locked.');
+    else {
+      printLine(
+        formatTable(
+          ['PATH', 'BY', 'SINCE', 'UNTIL'],
+          found.map(({ mountPoint, path, lock: held }) => [
+            printable(join(mountPoint, path)),
+            held.mine ? `you${held.auto === true ? ' (while it is open)' : ''}` : printable(held.owner),
+            timeOf(held.sinceEpoch_s),
+            // One's own is kept alive.
+            held.mine ? '-' : timeOf(held.expiresEpoch_s),
+          ]),
+        ),
+      );
+    }
+  },
+};
+
+function timeOf(epoch_s: number | null): string {
+  return epoch_s === null ? '-' : new Date(epoch_s * 1000).toLocaleString();
+}
+
+export const unlock: Command<{ readonly path: string; readonly break: boolean }> = {
   command: 'unlock <path>',
   describe: 'Give back a lock taken with `lock`',
   builder: (yargs) =>
     yargs
       .positional('path', { type: 'string', demandOption: true, describe: 'A file or folder in a drive' })
+      .options({
+        break: {
+          type: 'boolean',
+          default: false,
+          describe: 'Also a lock of somebody else: for the owner of the file and administrators of the server',
+        },
+      })
       .example('$0 unlock ~/Cloud/budget.ods', ''),
-  handler: async ({ path }) => {
+  handler: async ({ path, break: force }) => {
     const { dirs } = commandContext();
     const place = await placeInDrive(dirs, path);
     const wasLocked = await withDrive(dirs, place.mount, async (client) => {
       const { lock: held } = (await client.call('pathStatus', { path: place.path })) as PathStatus;
-      await client.call('unlock', { path: place.path });
+      await client.call('unlock', { path: place.path, force });
       return held !== null;
     });
     printLine(`${printable(path)}: ${wasLocked ? 'unlocked' : 'was not locked'}.`);

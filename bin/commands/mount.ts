@@ -21,6 +21,8 @@ export interface DriveOptions {
   readonly readOnly?: boolean | undefined;
   readonly allowOther?: boolean | undefined;
   readonly writeThrough?: boolean | undefined;
+  readonly autoLock?: boolean | undefined;
+  readonly autoLockOffice?: boolean | undefined;
   readonly dirCacheTime?: string | undefined;
   readonly timeout?: string | undefined;
   readonly logLevel?: LogLevel | undefined;
@@ -47,6 +49,11 @@ export const driveOptions = {
   'read-only': { type: 'boolean', describe: 'Nothing can be changed' },
   'allow-other': { type: 'boolean', describe: 'Other users may enter the drive, as its modes allow' },
   'write-through': { type: 'boolean', describe: 'close() returns when the server has the file' },
+  'auto-lock': { type: 'boolean', describe: 'Lock a file on the server while it is open for writing' },
+  'auto-lock-office': {
+    type: 'boolean',
+    describe: 'Lock a document on the server while LibreOffice or MS Office has it open',
+  },
   'dir-cache-time': {
     type: 'string',
     requiresArg: true,
@@ -73,6 +80,8 @@ export function mergeOptions(options: DriveOptions): MountOptions & { readonly l
     ...(options.minFree === undefined ? {} : { minFree_bytes: parseSize(options.minFree, '--min-free') }),
     ...(options.readOnly === undefined ? {} : { readOnly: options.readOnly }),
     ...(options.allowOther === undefined ? {} : { allowOther: options.allowOther }),
+    ...(options.autoLockOffice === true ? { autoLock: 'office' } : {}),
+    ...(options.autoLock === undefined ? {} : { autoLock: options.autoLock ? 'write' : 'off' }),
     ...(options.writeThrough === undefined ? {} : { writeThrough: options.writeThrough }),
     ...(options.dirCacheTime === undefined
       ? {}

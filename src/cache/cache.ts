@@ -8,6 +8,7 @@ import type {
   CacheControl,
   CacheStatus,
   ConflictInfo,
+  HeldLock,
   NodeStatus,
   PathStatus,
   PinInfo,
@@ -248,8 +249,17 @@ export class Cache extends DriveSide implements CacheControl {
     return this.#c.locks.lock(this.#resolve(path));
   }
 
-  unlock(path: string): Promise<void> {
-    return this.#c.locks.unlock(this.#resolve(path));
+  unlock(path: string, options: { readonly force?: boolean } = {}): Promise<void> {
+    return this.#c.locks.unlock(this.#resolve(path), options);
+  }
+
+  locks(): readonly HeldLock[] {
+    return this.#c.store
+      .locked()
+      .flatMap((node) =>
+        node.lockInfo === null || node.parent === null ? [] : [{ path: this.#pathOf(node), lock: node.lockInfo }],
+      )
+      .sort((a, b) => (a.path < b.path ? -1 : 1));
   }
 
   check(options: { readonly content: boolean }): Promise<readonly string[]> {

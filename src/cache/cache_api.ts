@@ -197,6 +197,11 @@ export interface PinInfo {
   readonly complete: boolean;
 }
 
+export interface HeldLock {
+  readonly path: string;
+  readonly lock: LockInfo;
+}
+
 export interface ConflictInfo {
   /** Where the local version is kept. */
   readonly path: string;
@@ -226,7 +231,10 @@ export interface CacheControl {
   /** Throws local changes away; the only way that ever happens. Resolves with how many files and folders had some. */
   discard(path: string): Promise<number>;
   lock(path: string): Promise<LockInfo>;
-  unlock(path: string): Promise<void>;
+  /** `force`: also a lock of somebody else, if the server lets the user break it. */
+  unlock(path: string, options?: { readonly force?: boolean }): Promise<void>;
+  /** All locks that are known here, mine and others', by path. */
+  locks(): readonly HeldLock[];
   /** Every invariant of the cache; an empty list is a healthy cache. */
   check(options: { readonly content: boolean }): Promise<readonly string[]>;
   /** Tries the connection now. */

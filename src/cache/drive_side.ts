@@ -9,6 +9,7 @@ import type { Log } from '../log.js';
 import { andThen, type MaybePromise } from '../maybe_promise.js';
 import type { Quota, Remote } from '../remote/remote.js';
 import type { ActiveContent } from './active_content.js';
+import type { AutoLock } from './auto_lock.js';
 import type {
   AttrChange,
   Caller,
@@ -58,6 +59,7 @@ export interface DriveSideOptions {
   readonly connection: Connection;
   readonly writeback: Writeback;
   readonly xattrs: Xattrs;
+  readonly autoLock: AutoLock;
   readonly remote: Remote;
   readonly clock: Clock;
   readonly log: Log;
@@ -181,6 +183,11 @@ export class DriveSide implements DriveCache {
       this.#writable();
       this.#refuseLocked(node);
     }
+    const locked = mode.write ? this.o.autoLock.beforeWrite(node) : undefined;
+    return andThen(locked, () => this.#opened(node, mode));
+  }
+
+  #opened(node: NodeRecord, mode: OpenMode): MaybePromise<OpenFile> {
     return andThen(this.o.contents.acquire(node), (content) => {
       const handle = new FileHandle(content, mode.write, this.#files);
       return andThen(this.#prepare(content, mode), () => handle);

@@ -2,9 +2,8 @@
 
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
-import type { Ino } from '../ids.js';
 import type { Log } from '../log.js';
-import type { LockInfo, Remote } from '../remote/remote.js';
+import { ANY_LOCK, type LockInfo, type Remote } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import type { Connection } from './connection.js';
 import type { NodeRecord } from './metadata/node.js';
@@ -26,7 +25,6 @@ export interface LocksOptions {
 
 export class Locks {
   readonly #o: LocksOptions;
-  readonly #mine = new Set<Ino>();
   readonly #stop = new AbortController();
   #timer: NodeJS.Timeout | null = null;
 
@@ -35,19 +33,23 @@ export class Locks {
   }
 
   start(): void {
-    for (const node of this.#o.store.locked()) if (node.lockInfo?.mine === true) this.#mine.add(node.ino);
     this.#timer = setInterval(() => {
       this.refresh().catch((error: unknown) => this.#o.log.warn({ err: error }, 'refreshing locks failed'));
     }, REFRESH_EVERY_MS);
   }
 
-  async lock(node: NodeRecord): Promise<LockInfo> {
-    if (node.lockInfo?.mine === true) return node.lockInfo;
-    if (node.lockInfo !== null) throw heldByOther(node, node.lockInfo);
+  /** `auto`: not asked for by the user, whose own wish for a lock outlives it. */
+  async lock(node: NodeRecord, { auto = false }: { readonly auto?: boolean } = {}): Promise<LockInfo> {
+    const held = node.lockInfo;
+    if (held?.mine === true && held.token !== null) {
+      if (held.auto === true && !auto) this.#remember(node, { ...held, auto: false });
+      return held;
+    }
+    if (node.lockInfo !== null && !node.lockInfo.mine) throw heldByOther(node, node.lockInfo);
     const path = this.#path(node);
     try {
       const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal: this.#stop.signal });
-      this.#remember(node, { ...info, mine: true });
+      this.#remember(node, { ...info, mine: true, ...(auto ? { auto } : {}) });
       return info;
     } catch (error) {
       this.#o.connection.suspect(error);
@@ -55,12 +57,14 @@ export class Locks {
     }
   }
 
-  async unlock(node: NodeRecord): Promise<void> {
+  /** `force` breaks what others hold, as far as the server lets one. */
+  async unlock(node: NodeRecord, { force = false }: { readonly force?: boolean } = {}): Promise<void> {
     const info = node.lockInfo;
     if (info === null) return;
-    if (!info.mine || info.token === null) throw heldByOther(node, info);
+    const token = info.mine ? (info.token ?? ANY_LOCK) : null;
+    if (token === null && !force) throw heldByOther(node, info);
     try {
-      await this.#o.remote.unlock(this.#path(node), info.token, { signal: this.#stop.signal });
+      await this.#o.remote.unlock(this.#path(node), token ?? ANY_LOCK, { signal: this.#stop.signal });
     } catch (error) {
       this.#o.connection.suspect(error);
       // Already free (expired, broken by an administrator): what was wanted is so.
@@ -72,22 +76,19 @@ export class Locks {
   /** Keeps our locks alive; also right after coming back online. */
   async refresh(): Promise<void> {
     if (!this.#o.connection.online) return;
-    for (const ino of [...this.#mine]) {
-      const node = this.#o.store.get(ino);
-      const info = node?.lockInfo ?? null;
-      if (node === null || info === null || !info.mine || info.token === null) {
-        this.#mine.delete(ino);
-        continue;
-      }
+    // Asked of the store: a lock goes along when an editor puts a new file in the place of the old one.
+    for (const node of this.#o.store.locked()) {
+      const info = node.lockInfo;
+      if (info === null || !info.mine || info.token === null) continue;
       const path = this.#o.mirror.remotePath(node);
       if (path === null) continue;
       try {
         const fresh = await this.#o.remote.refreshLock(path, info.token, { signal: this.#stop.signal });
-        this.#remember(node, { ...fresh, token: info.token, mine: true });
+        this.#remember(node, { ...info, ...fresh, token: info.token, mine: true });
       } catch (error) {
         this.#o.connection.suspect(error);
         if (!isCloudError(error, 'precondition', 'not_found', 'locked')) continue;
-        this.#o.log.warn({ ino, name: node.name }, 'a lock of ours is gone on the server');
+        this.#o.log.warn({ ino: node.ino, name: node.name }, 'a lock of ours is gone on the server');
         this.#remember(node, null);
       }
     }
@@ -110,14 +111,12 @@ export class Locks {
 
   #remember(node: NodeRecord, info: LockInfo | null): void {
     node.lockInfo = info;
-    if (info === null) this.#mine.delete(node.ino);
-    else this.#mine.add(node.ino);
     this.#o.store.save(node);
     this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
   }
 }
 
-export function heldByOther(node: NodeRecord, info: LockInfo): CloudError {
+export function heldByOther(node: NodeRecord, info: LockInfo, code: 'locked' | 'no_access' = 'locked'): CloudError {
   const since = info.sinceEpoch_s === null ? '' : ` since ${new Date(info.sinceEpoch_s * 1000).toISOString()}`;
-  return new CloudError('locked', `"${node.name}" is locked by ${info.owner}${since}`, { lockOwner: info.owner });
+  return new CloudError(code, `"${node.name}" is locked by ${info.owner}${since}`, { lockOwner: info.owner });
 }

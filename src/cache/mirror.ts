@@ -614,7 +614,7 @@ function mergeLock(node: NodeRecord, entry: RemoteEntry): NodeRecord['lockInfo']
   const mine = node.lockInfo;
   if (mine?.mine !== true || entry.lock === null) return entry.lock;
   if (entry.lock.token !== null && mine.token !== null && entry.lock.token !== mine.token) return entry.lock;
-  return { ...entry.lock, mine: true, token: mine.token };
+  return { ...entry.lock, mine: true, token: mine.token, ...(mine.auto === true ? { auto: true } : {}) };
 }
 
 /** Some servers answer 1970 for what they do not know. */

@@ -8,6 +8,7 @@ import { CloudError, isCloudError, toCloudError } from '../errors.js';
 import type { Log } from '../log.js';
 import type { Remote } from '../remote/remote.js';
 import type { ActiveContent } from './active_content.js';
+import { AutoLock, type AutoLockMode } from './auto_lock.js';
 import { Cache } from './cache.js';
 import type { CacheControl, DriveCache, Invalidation } from './cache_api.js';
 import { Connection } from './connection.js';
@@ -48,6 +49,8 @@ export interface OpenCacheOptions {
   readonly quiet_ms: number;
   readonly readOnly: boolean;
   readonly writeThrough: boolean;
+  /** Default off. */
+  readonly autoLock?: AutoLockMode;
   readonly log: Log;
   readonly clock: Clock;
 }
@@ -123,7 +126,10 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       store,
       clock,
       quiet_ms: o.quiet_ms,
-      onPending: (node) => writeback.enqueue(node),
+      onPending: (node) => {
+        writeback.enqueue(node);
+        autoLock.changed(node);
+      },
       isBusy: (node) => writeback.isBusy(node),
       isBeingMade: (parent, name) => writeback.makerAt(parent, name) !== null,
       isOpen: (node) => contents.isOpen(node),
@@ -156,6 +162,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
           pins.kick();
           locks.refresh().catch((error: unknown) => log.warn({ err: error }, 'refreshing locks failed'));
           void cache.refreshQuota();
+          autoLock.settleAll();
         } else follower.offline();
       },
     });
@@ -190,6 +197,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       log,
       onSettled: (node: NodeRecord) => {
         if (node.parent !== null) pins.kick();
+        autoLock.changed(node);
       },
     });
     const follower: Follower = new Follower({
@@ -215,6 +223,14 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     });
     const pins: Pins = new Pins({ store, contents, hydrator, follower, connection, log });
     const locks: Locks = new Locks({ store, mirror, remote, connection, clock, log, invalidate });
+    const autoLock: AutoLock = new AutoLock({
+      mode: o.autoLock ?? 'off',
+      store,
+      locks,
+      contents,
+      online: () => connection.online && remote.capabilities.locks,
+      log,
+    });
     const xattrs = new Xattrs({
       store,
       tree,
@@ -240,6 +256,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       connection,
       writeback,
       xattrs,
+      autoLock,
       remote,
       clock,
       log,
@@ -258,6 +275,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       recovered: () => recoveredFolders(o.dir),
       shutdown: async () => {
         connection.close();
+        autoLock.close();
         locks.close();
         await bounded(Promise.all([writeback.close(), follower.close(), pins.close()]), log, 'ending requests');
         await bounded(hydrator.close(), log, 'ending fetches');
@@ -279,6 +297,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     recover(database, store, tree, contents, log);
     writeback.start();
     locks.start();
+    autoLock.start();
     // With a mirror from last time the drive comes up at once and the server is asked meanwhile.
     const connecting = connection.start();
     const haveTree = follower.hasTree;

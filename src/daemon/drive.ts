@@ -78,6 +78,7 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
       quiet_ms: config.quiet_ms,
       readOnly: config.readOnly,
       writeThrough: config.writeThrough,
+      autoLock: config.autoLock,
       log,
       clock: environment.clock,
     });

@@ -2,6 +2,7 @@
 // new process over a pipe, so that the password is in no argument list and no environment.
 
 import { isAbsolute } from 'node:path';
+import { AUTO_LOCK_MODES, type AutoLockMode } from '../cache/auto_lock.js';
 import { CloudError } from '../errors.js';
 import type { TlsFiles } from './accounts/tls_files.js';
 import { LOG_LEVELS, type LogLevel } from './log/logger.js';
@@ -25,6 +26,7 @@ export interface DriveConfig {
   readonly quiet_ms: number;
   readonly readOnly: boolean;
   readonly writeThrough: boolean;
+  readonly autoLock: AutoLockMode;
   readonly allowOther: boolean;
   readonly nonEmpty: boolean;
   /** First column of `df`. */
@@ -66,6 +68,7 @@ export function parseDriveConfig(value: unknown): DriveConfig {
   for (const key of ['uid', 'gid', 'umask'] as const) {
     require(config[key] === null || Number.isSafeInteger(config[key]), key, 'a number or null');
   }
+  require(AUTO_LOCK_MODES.includes(config.autoLock as AutoLockMode), 'autoLock', AUTO_LOCK_MODES.join(', '));
   require(LOG_LEVELS.includes(config.logLevel as LogLevel), 'logLevel', LOG_LEVELS.join(', '));
   require(typeof config.tls === 'object' && config.tls !== null, 'tls', 'an object');
   return config as unknown as DriveConfig;

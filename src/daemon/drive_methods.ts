@@ -2,7 +2,7 @@
 // cut at `MAX_LIST` with their full length beside them, so that an answer is bounded whatever the cache holds.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CacheControl, CacheStatus, ConflictInfo, PathStatus, PinInfo } from '../cache/cache_api.js';
+import type { CacheControl, CacheStatus, ConflictInfo, HeldLock, PathStatus, PinInfo } from '../cache/cache_api.js';
 import { CloudError, isCloudError } from '../errors.js';
 import type { CallContext, Handlers } from './control/control_server.js';
 import { choiceParam, durationParam, flagParam, MAX_LIST, pathParam, secretParam } from './control/protocol.js';
@@ -108,7 +108,9 @@ export function driveMethods(drive: DriveControl): Handlers {
     discard: async (params) => ({ discarded: await cache.discard(pathParam(params)) }),
 
     lock: async (params) => withoutToken(await cache.lock(pathParam(params))),
-    unlock: (params) => cache.unlock(pathParam(params)),
+    unlock: (params) => cache.unlock(pathParam(params), { force: flagParam(params, 'force') }),
+    locks: (): Listed<Omit<HeldLock, 'lock'> & { readonly lock: Omit<HeldLock['lock'], 'token'> }> =>
+      listed(cache.locks().map(({ path, lock }) => ({ path, lock: withoutToken(lock) }))),
 
     check: async (params, context): Promise<Listed<string>> =>
       listed(await withProgress(context, () => null, cache.check({ content: flagParam(params, 'content') }))),

@@ -6,13 +6,13 @@ import type { RemotePath } from '../ids.js';
 import { type Dav, show } from './dav.js';
 import { activeLocks, lockInfoOf } from './entry.js';
 import type { HttpRequest, HttpResponse } from './http.js';
-import type { CallOptions, LockInfo } from './remote.js';
+import { ANY_LOCK, type CallOptions, type LockInfo } from './remote.js';
 import { DAV, ROOT_XMLNS } from './wire/ns.js';
 import { formatTimeout } from './wire/timeout.js';
 import { childOf, escapeText, parseXml, XML_DECLARATION } from './wire/xml.js';
 
 /** Stands for "the user's lock" where the server has no tokens. */
-const USER_LOCK = 'cloudmount:user-lock';
+const USER_LOCK = ANY_LOCK;
 const ANSWER_LIMIT_bytes = 256 * 1024;
 
 export interface Taken {

@@ -27,7 +27,12 @@ export interface LockInfo {
   /** Present when the lock is ours and we know its token. */
   readonly token: string | null;
   readonly mine: boolean;
+  /** The drive took it by itself and gives it back by itself (`--auto-lock`). Never said by a server. */
+  readonly auto?: boolean;
 }
+
+/** In place of a token: whatever lock there is, by the right of its owner, of the file's owner or of an administrator. */
+export const ANY_LOCK = 'cloudmount:user-lock';
 
 /** POSIX attributes as our own server stores them. Every field is optional: other servers know none but mtime. */
 export interface PosixMeta {
