@@ -1,10 +1,11 @@
 import type { CommandModule } from 'yargs';
 import { LINK_ROLES, type LinkRoleName, ROLES, rightsOfRole, roleOf } from '../../src/server/sharing/rights.js';
+import { bringIn, MY_SHARES } from '../cli/bring_in.js';
 import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
-import { commandContext } from '../cli/context.js';
+import { type Context, commandContext } from '../cli/context.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
-import { ocsAccount, ocsPlace, withOcs } from '../cli/ocs_client.js';
-import { formatTable, printable, printJson, printLine } from '../cli/output.js';
+import { type OcsPlace, ocsAccount, ocsPlace, withOcs } from '../cli/ocs_client.js';
+import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
 import { secretFromStdin } from '../cli/prompt.js';
 
 const SHARES = 'files_sharing/api/v1/shares';
@@ -27,6 +28,11 @@ interface ShareItem {
 }
 
 const pathArgument = { type: 'string', demandOption: true, describe: 'A file or folder in a mounted drive' } as const;
+const sharedArgument = {
+  type: 'string',
+  demandOption: true,
+  describe: `A file or folder; from outside the drive it is copied to "${MY_SHARES}" first`,
+} as const;
 const idArgument = {
   type: 'number',
   demandOption: true,
@@ -60,8 +66,17 @@ function commonParams({ expires, note }: CommonOptions): Record<string, string> 
   };
 }
 
+/** The place to share, inside a drive; brings in what is outside. */
+async function placeToShare(context: Context, path: string, account: string | undefined): Promise<OcsPlace> {
+  const brought = await bringIn(context, path, account);
+  if (brought === null) return ocsPlace(context, path);
+  note(`Copied to ${printable(brought)}.`);
+  return ocsPlace(context, brought);
+}
+
 interface ShareOptions extends CommonOptions {
   readonly path: string;
+  readonly account?: string | undefined;
   readonly with: string;
   readonly role: string;
   readonly json: boolean;
@@ -72,18 +87,19 @@ const give: Command<ShareOptions> = {
   describe: 'Share with a user or @group',
   builder: (yargs) =>
     yargs
-      .positional('path', pathArgument)
+      .positional('path', sharedArgument)
       .options({
         with: { type: 'string', demandOption: true, requiresArg: true, describe: 'Name of a user, or @GROUP' },
         role: { choices: [...ROLES.keys()], default: 'viewer', describe: 'What they may do' },
         ...commonOptions,
+        ...accountOption,
         ...jsonOption,
       })
       .example('$0 share ~/Cloud/Plans --with anna --role editor', '')
       .example('$0 share ~/Cloud/Plans --with @crew --role organiser --expires 2030-12-31', ''),
   handler: async (options) => {
     const context = commandContext();
-    const { account, path } = await ocsPlace(context, options.path);
+    const { account, path } = await placeToShare(context, options.path, options.account);
     const isGroup = options.with.startsWith('@');
     const item = (await withOcs(context, account, (client) =>
       client.call('POST', SHARES, {
@@ -101,6 +117,7 @@ const give: Command<ShareOptions> = {
 
 interface LinkOptions extends CommonOptions {
   readonly path: string;
+  readonly account?: string | undefined;
   readonly role: string;
   readonly label?: string | undefined;
   readonly passwordStdin: boolean;
@@ -114,7 +131,7 @@ const link: Command<LinkOptions> = {
   describe: 'Make a public link and print it',
   builder: (yargs) =>
     yargs
-      .positional('path', pathArgument)
+      .positional('path', sharedArgument)
       .options({
         role: { choices: [...LINK_ROLES.keys()], default: 'view', describe: 'What the link is for' },
         label: { type: 'string', requiresArg: true, describe: 'A name to tell it from others' },
@@ -122,13 +139,14 @@ const link: Command<LinkOptions> = {
         'max-downloads': { type: 'number', requiresArg: true, describe: 'How often files may be loaded (our server)' },
         'hide-download': { type: 'boolean', default: false, describe: 'For looking at only' },
         ...commonOptions,
+        ...accountOption,
         ...jsonOption,
       })
       .example('$0 share link ~/Cloud/Photos --expires 2030-12-31', ''),
   handler: async (options) => {
     const context = commandContext();
     const password = options.passwordStdin ? await secretFromStdin() : null;
-    const { account, path } = await ocsPlace(context, options.path);
+    const { account, path } = await placeToShare(context, options.path, options.account);
     const item = (await withOcs(context, account, (client) =>
       client.call('POST', SHARES, {
         path,
