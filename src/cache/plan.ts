@@ -159,12 +159,13 @@ function ancestorsOf(node: NodeRecord, store: NodeStore): NodeRecord[] {
   return list;
 }
 
-/** A collection above (here or there) that is being moved, made or deleted right now. */
+/** A collection above (here or there) that is being moved, made or deleted right now, or of which it is not known where it
+ * is: a path through it may lead elsewhere. */
 function busyAncestor(node: NodeRecord, context: PlanContext): NodeRecord | null {
   const start = node.base?.parent ?? node.parent;
   let at = start === null ? null : context.store.get(start);
   while (at !== null && at.ino !== 1) {
-    if (context.isBusy(at)) return at;
+    if (context.isUncertain(at)) return at;
     at = at.base === null ? null : context.store.get(at.base.parent);
   }
   return null;
