@@ -169,11 +169,19 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     const hydrator: Hydrator = new Hydrator({
       remoteRead: async (path, range, etag, sink, call) => {
         connection.require('reading');
-        try {
-          await remote.read(path, range, etag, sink, call);
-        } catch (error) {
-          connection.suspect(error);
-          throw error;
+        const node = mirror.atPath(path);
+        for (let at = path; ; ) {
+          try {
+            return await remote.read(at, range, etag, sink, call);
+          } catch (error) {
+            connection.suspect(error);
+            if (!isCloudError(error, 'not_found', 'stale', 'precondition') || node === null) throw error;
+            // It, or a directory above it, may be on its way to another place, with the answer outstanding or lost.
+            const waited = await writeback.settleWay(node, call?.signal);
+            const now = waited ? mirror.remotePath(node) : null;
+            if (now === null || now === at) throw error;
+            at = now;
+          }
         }
       },
       clock,

@@ -141,11 +141,30 @@ export class Writeback {
   isUnsettled(node: NodeRecord): boolean {
     if (this.#running.has(node.ino) || this.#unconfirmed.has(node.ino)) return true;
     if (this.#unconfirmed.size === 0 && this.#running.size === 0) return false;
-    for (let above = node.base?.parent ?? null; above !== null && above !== 1; ) {
-      if (this.#unconfirmed.has(above) || this.#running.get(above)?.step === 'move') return true;
-      above = this.#o.store.get(above)?.base?.parent ?? null;
+    return this.#uncertainOnTheWayTo(node) !== null;
+  }
+
+  /** Resolves when it is known where the server has the node; false = it was. Rejects with `interrupted`. */
+  async settleWay(node: NodeRecord, signal: AbortSignal = this.#stop.signal): Promise<boolean> {
+    let waited = false;
+    for (;;) {
+      const uncertain = this.#uncertainOnTheWayTo(node);
+      if (uncertain === null) return waited;
+      waited = true;
+      if (!this.#running.has(uncertain.ino)) {
+        uncertain.notBefore_ms = 0;
+        this.enqueue(uncertain);
+      }
+      await this.changed(AbortSignal.any([signal, this.#stop.signal]));
     }
-    return false;
+  }
+
+  #uncertainOnTheWayTo(node: NodeRecord): NodeRecord | null {
+    for (let at: NodeRecord | null = node; at !== null && at.ino !== 1; ) {
+      if (this.#unconfirmed.has(at.ino) || this.#running.get(at.ino)?.step === 'move') return at;
+      at = at.base === null ? null : this.#o.store.get(at.base.parent);
+    }
+    return null;
   }
 
   /** A node that a request puts at this place which is on its way, or whose outcome is unknown. */
