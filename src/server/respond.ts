@@ -31,9 +31,10 @@ export function sendXml(context: RequestContext, status: number, xml: string, he
 }
 
 /** A page without scripts, that nobody may frame. */
-export function sendHtml(context: RequestContext, status: number, html: string): void {
+/** `policy`: what the page may do beyond showing itself, as directives of a Content-Security-Policy. */
+export function sendHtml(context: RequestContext, status: number, html: string, policy = ''): void {
   sendBody(context, status, 'text/html; charset=utf-8', html, {
-    'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    'Content-Security-Policy': `default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'${policy === '' ? '' : `; ${policy}`}`,
     'X-Content-Type-Options': 'nosniff',
     'Referrer-Policy': 'no-referrer',
   });

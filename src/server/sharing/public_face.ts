@@ -1,5 +1,5 @@
 // Public links over HTTP: WebDAV at `/public.php/dav/files/TOKEN/` and `/public.php/webdav/` (user name = token), as
-// Nextcloud has them, and a plain page at `/s/TOKEN` that needs no script.
+// Nextcloud has them, and a plain page at `/s/TOKEN` that needs no script except to take files in.
 
 import type { Name } from '../../ids.js';
 import { encodeSegment } from '../../names.js';
@@ -14,6 +14,7 @@ import { sendHtml, sendMethodNotAllowed, sendXml } from '../respond.js';
 import type { MetadataStore, NodeRecord } from '../storage/metadata/metadata_store.js';
 import type { LinkAnswer, OpenLink, PublicLinks } from './public_links.js';
 import { CREATE, has, READ } from './rights.js';
+import { uploadForm } from './upload_form.js';
 
 const FORM_MAX_BYTES = 8 * 1024;
 const PAGE_MEMBERS = 5000;
@@ -93,8 +94,9 @@ export class PublicFace {
   async #page(context: RequestContext, token: string, path: readonly Name[]): Promise<void> {
     const { method, headers } = context.request;
     const isForm = method === 'POST' && path.length === 0;
-    if (method !== 'GET' && method !== 'HEAD' && !isForm) {
-      sendMethodNotAllowed(context, path.length === 0 ? 'GET, HEAD, POST' : 'GET, HEAD');
+    const isUpload = method === 'PUT' && path.length > 0;
+    if (method !== 'GET' && method !== 'HEAD' && !isForm && !isUpload) {
+      sendMethodNotAllowed(context, path.length === 0 ? 'GET, HEAD, POST' : 'GET, HEAD, PUT');
       return;
     }
     const secret = isForm
@@ -118,7 +120,9 @@ export class PublicFace {
       context.response.end();
       return;
     }
-    await this.#sendOpen(context, answer, token, path);
+    // The pass in the cookie is of the same site only, so no other page can put anything in here in a visitor's name.
+    if (isUpload) await this.#serve(context, answer, `/s/${encodeSegment(token)}/`);
+    else await this.#sendOpen(context, answer, token, path);
   }
 
   async #sendOpen(context: RequestContext, open: OpenLink, token: string, path: readonly Name[]): Promise<void> {
@@ -144,10 +148,9 @@ export class PublicFace {
     const title = share.label === '' ? node.name : share.label;
     const note = share.note === '' ? '' : `<p>${escapeText(share.note)}</p>`;
     if (!mayRead) {
-      const hint = has(share.granted, CREATE)
-        ? '<p>Files can be put in here with a WebDAV client; they are not shown.</p>'
-        : '';
-      sendPage(context, 200, title, note + hint);
+      const form = has(share.granted, CREATE) ? uploadForm(base, false) : null;
+      const hint = form === null ? '' : `<p>Files can be put in here; they are not shown.</p>${form.html}`;
+      sendPage(context, 200, title, note + hint, form?.policy);
       return;
     }
     const canLoad = !open.access.hideDownload;
@@ -155,7 +158,8 @@ export class PublicFace {
       node.kind === 'dir'
         ? `<ul>${path.length === 0 ? '' : `<li><a href="${hrefUnder(base, path.slice(0, -1))}">..</a></li>`}${members.map((member) => item(base, path, member, canLoad)).join('')}</ul>`
         : `<p>${canLoad ? `<a href="${base}?download=1">Download</a>` : 'Not for downloading.'} (${node.size_bytes} bytes)</p>`;
-    sendPage(context, 200, title, note + list);
+    const form = node.kind === 'dir' && has(share.granted, CREATE) ? uploadForm(hrefUnder(base, path), true) : null;
+    sendPage(context, 200, title, note + list + (form?.html ?? ''), form?.policy);
   }
 
   #sendClosed(context: RequestContext, answer: Exclude<LinkAnswer, { readonly kind: 'open' }>): void {
@@ -190,7 +194,7 @@ function hrefUnder(base: string, path: readonly Name[]): string {
   return path.length === 0 ? base : `${base}/${path.map(encodeSegment).join('/')}`;
 }
 
-function sendPage(context: RequestContext, status: number, title: string, body: string): void {
+function sendPage(context: RequestContext, status: number, title: string, body: string, policy?: string): void {
   const text = escapeText(title);
   context.response.setHeader('Cache-Control', 'no-store');
   context.response.setHeader('X-Robots-Tag', 'noindex, nofollow');
@@ -200,6 +204,7 @@ function sendPage(context: RequestContext, status: number, title: string, body: 
     `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${text}</title>` +
       `<style>:root{color-scheme:light dark}body{font:1rem/1.6 system-ui,sans-serif;max-width:48rem;margin:8vh auto;padding:0 1.5rem;overflow-wrap:anywhere}</style>` +
       `</head><body><h1>${text}</h1>${body}</body></html>\n`,
+    policy,
   );
 }
 

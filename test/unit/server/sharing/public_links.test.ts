@@ -43,6 +43,44 @@ test('a link lets see and load what is in its folder, without an account', async
   expect(loaded.headers['content-disposition']).toContain('attachment');
 });
 
+test('the page of a link for adding takes files in, overwrites none, and allows nothing but its own script', async () => {
+  const { token, f } = await link({ permissions: '5' });
+  const page = await world.raw(null, 'GET', `/s/${token}/sub`);
+  const nonce = /<script nonce="([^"]+)">/.exec(page.text)?.[1];
+  expect(page.text).toContain(`data-base="/s/${token}/sub"`);
+  expect(page.headers['content-security-policy']).toContain(`script-src 'nonce-${nonce}'`);
+  expect((await world.raw(null, 'PUT', `/s/${token}/sub/new.txt`, { body: 'new' })).status).toBe(201);
+  expect((await world.dav('anna', 'GET', `${f}/sub/new.txt`)).text).toBe('new');
+  expect((await world.raw(null, 'PUT', `/s/${token}/a.txt`, { body: 'other' })).status).toBe(403);
+  expect((await world.dav('anna', 'GET', `${f}/a.txt`)).text).toBe('public');
+});
+
+test('the page of a drop takes files in and shows none; that of a view takes none', async () => {
+  const drop = await link({ permissions: '4' });
+  const page = await world.raw(null, 'GET', `/s/${drop.token}`);
+  expect(page.text).toContain('type="file"');
+  expect(page.text).not.toContain('a.txt');
+  expect((await world.raw(null, 'PUT', `/s/${drop.token}/a.txt`, { body: 'dropped' })).status).toBe(201);
+  expect((await world.dav('anna', 'GET', `${drop.f}/a.txt`)).text).toBe('public');
+  expect((await world.dav('anna', 'GET', `${drop.f}/a (2).txt`)).text).toBe('dropped');
+  const view = await link();
+  expect((await world.raw(null, 'GET', `/s/${view.token}`)).text).not.toContain('type="file"');
+  expect((await world.raw(null, 'PUT', `/s/${view.token}/b.txt`, { body: 'x' })).status).toBe(403);
+});
+
+test('files are put into a link with a password only with the pass of its page', async () => {
+  const { token, f } = await link({ permissions: '5', password: 'open sesame' });
+  expect((await world.raw(null, 'PUT', `/s/${token}/b.txt`, { body: 'x' })).status).toBe(401);
+  const form = 'application/x-www-form-urlencoded';
+  const opened = await world.raw(null, 'POST', `/s/${token}`, {
+    headers: { 'content-type': form },
+    body: 'password=open+sesame',
+  });
+  const cookie = String(opened.headers['set-cookie']).split(';')[0] ?? '';
+  expect((await world.raw(null, 'PUT', `/s/${token}/b.txt`, { headers: { cookie }, body: 'in' })).status).toBe(201);
+  expect((await world.dav('anna', 'GET', `${f}/b.txt`)).text).toBe('in');
+});
+
 test('a link to a single file is that file', async () => {
   const { token } = await link({}, 'a.txt');
   expect((await world.raw(null, 'GET', `/public.php/dav/files/${token}`)).text).toBe('public');
