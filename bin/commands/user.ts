@@ -109,7 +109,14 @@ const passwd: Command<WithData & PasswordOptions & { readonly name: string }> = 
   },
 };
 
-const remove: Command<WithData & { readonly name: string; readonly deleteFiles: boolean; readonly yes: boolean }> = {
+interface RemoveOptions extends WithData {
+  readonly name: string;
+  readonly deleteFiles: boolean;
+  readonly handOverTo?: string | undefined;
+  readonly yes: boolean;
+}
+
+const remove: Command<RemoveOptions> = {
   command: 'remove <name>',
   describe: 'Remove a user; the files stay unless you say otherwise',
   builder: (yargs) =>
@@ -118,17 +125,32 @@ const remove: Command<WithData & { readonly name: string; readonly deleteFiles: 
       .options({
         ...dataOption,
         'delete-files': { type: 'boolean', default: false, describe: 'Delete the files too' },
+        'hand-over-to': {
+          type: 'string',
+          requiresArg: true,
+          conflicts: 'delete-files',
+          describe: 'Another user who gets the files, and what is shared of them',
+        },
         yes: { alias: 'y', type: 'boolean', default: false, describe: 'Do not ask' },
       })
-      .example('$0 user remove anna', ''),
+      .example('$0 user remove anna', '')
+      .example('$0 user remove anna --hand-over-to ben', 'They are in his folder “Files of anna” then'),
   handler: async (options) => {
     const question = `Delete user ${options.name} and all files of theirs?`;
     if (options.deleteFiles && !options.yes && !(await confirm(question, 'say --yes'))) {
       throw new CommandError(EXIT.failed, 'Nothing was removed.');
     }
     const removed = await withAccounts(options, (accounts) =>
-      accounts.remove(options.name, options.deleteFiles ? 'delete' : 'keep'),
+      accounts.remove(
+        options.name,
+        options.handOverTo !== undefined ? { handOverTo: options.handOverTo } : options.deleteFiles ? 'delete' : 'keep',
+      ),
     );
+    if (options.handOverTo !== undefined) {
+      const where = removed.folder == null ? 'there were no files' : `their files are in “${removed.folder}” of`;
+      printLine(`User ${options.name} removed; ${where}${removed.folder == null ? '' : ` ${options.handOverTo}`}.`);
+      return;
+    }
     printLine(`User ${options.name} removed; files ${removed.files}.`);
   },
 };

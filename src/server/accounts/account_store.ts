@@ -45,7 +45,9 @@ export interface UserPatch {
 }
 
 export interface RemovedUser {
-  readonly files: 'kept' | 'deleted';
+  readonly files: 'kept' | 'deleted' | 'handed over';
+  /** The folder the files are in now, of the user they were handed to; null if there were none. */
+  readonly folder?: string | null;
 }
 
 /** People who are given rights together. */
@@ -88,8 +90,9 @@ export interface AccountStore {
   update(name: string, patch: UserPatch): Promise<User>;
   /** Sets (null: removes) the password. All earlier logins by password end at once, app tokens stay. */
   setPassword(name: string, password: string | null): Promise<void>;
-  /** Ends the account and its tokens. The files are only deleted if that is asked for. */
-  remove(name: string, files: 'keep' | 'delete'): Promise<RemovedUser>;
+  /** Ends the account and its tokens. The files are only deleted if that is asked for; handed over, they go into a folder
+   * of another user with what is shared of them. Rejects with `not_found`, `invalid`, `quota` (then nothing is done). */
+  remove(name: string, files: 'keep' | 'delete' | { readonly handOverTo: string }): Promise<RemovedUser>;
 
   /** `secret` is shown once and not kept. */
   createToken(name: string, label: string): Promise<{ readonly token: AppToken; readonly secret: string }>;

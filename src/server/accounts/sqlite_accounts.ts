@@ -31,6 +31,8 @@ export interface UserFiles {
   hasAny(userId: string): Promise<boolean>;
   /** Removes the tree with everything in it. */
   delete(userId: string): Promise<void>;
+  /** Moves it into a new folder of another user's tree. Resolves to the folder's name, null if there was nothing. */
+  handOver(userId: string, toUserId: string, folder: string): Promise<string | null>;
 }
 
 /** The shares that name users and groups; the metadata store in the server. */
@@ -220,16 +222,34 @@ export class SqliteAccounts implements AccountStore {
     });
   }
 
-  async remove(name: string, files: 'keep' | 'delete'): Promise<RemovedUser> {
+  async remove(name: string, files: 'keep' | 'delete' | { readonly handOverTo: string }): Promise<RemovedUser> {
     const stored = this.#committed(name).name;
+    const folder = typeof files === 'object' ? await this.#handOver(stored, files.handOverTo) : null;
     // The account goes first: nobody may write into a tree that is being deleted.
     await this.#database.write(() => {
       this.#run('DELETE FROM account WHERE name = ?', stored);
     });
     await this.#shared?.userRemoved(userIdOf(stored));
+    if (typeof files === 'object') return { files: 'handed over', folder };
     if (files === 'keep') return { files: 'kept' };
     await this.#files.delete(userIdOf(stored));
     return { files: 'deleted' };
+  }
+
+  /** Before the account goes, so that all is as it was if it cannot be done; nobody logs in meanwhile. */
+  async #handOver(name: string, to: string): Promise<string | null> {
+    const heir = this.#committed(to);
+    if (userIdOf(heir.name) === userIdOf(name)) {
+      throw new CloudError('invalid', `removing user ${name}: files can only be handed over to somebody else`);
+    }
+    const { isDisabled } = toUser(this.#committed(name));
+    await this.update(name, { isDisabled: true });
+    try {
+      return await this.#files.handOver(userIdOf(name), userIdOf(heir.name), `Files of ${name}`);
+    } catch (error) {
+      await this.update(name, { isDisabled });
+      throw error;
+    }
   }
 
   async createToken(name: string, label: string): Promise<{ token: AppToken; secret: string }> {

@@ -2,6 +2,7 @@
 
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Name } from '../../ids.js';
 import type { MetadataStore } from '../storage/metadata/metadata_store.js';
 import type { SharedWith, UserFiles } from './sqlite_accounts.js';
 
@@ -25,6 +26,11 @@ export function storedUserFiles(store: MetadataStore, uploads: string): UserFile
     async delete(userId) {
       await store.write((tx) => tx.removeRoot(userId));
       await rm(join(uploads, userId), { recursive: true, force: true });
+    },
+    async handOver(userId, toUserId, name) {
+      const folder = await store.write((tx) => tx.handOver(userId, toUserId, name as Name));
+      await rm(join(uploads, userId), { recursive: true, force: true });
+      return folder === null ? null : folder.name;
     },
   };
 }

@@ -197,6 +197,10 @@ export interface MetadataWrite extends MetadataRead, ShareWrite {
   setQuota(rootId: NodeId, quota_bytes: number | null): Promise<void>;
   /** Takes the root and everything below away (an account is removed). */
   removeRoot(userId: string): Promise<void>;
+  /** All that is in one user's tree goes into a new folder `name` (numbered if it is taken) of another's, with what is
+   * shared of it; what the first one has received ends, and their root goes. Returns the folder, null if there was
+   * nothing. Rejects with `quota`. */
+  handOver(userId: string, toUserId: string, name: Name): Promise<NodeRecord | null>;
 
   /** Rejects with `exists` if the name is taken. The quota is checked (`quota`). */
   create(parent: NodeRecord, name: Name, spec: NewNode): Promise<NodeRecord>;

@@ -74,6 +74,9 @@ function statements(db: Connection) {
         hide_download = ?, max_downloads = ? WHERE id = ?`,
     ),
     grant: db.prepare<[number, number | null, number]>('UPDATE shares SET granted = ?, until_ms = ? WHERE id = ?'),
+    takeOver: db.prepare<[number, string, string, number]>(
+      'UPDATE shares SET root_id = ?, sharer_id = CASE sharer_id WHEN ? THEN ? ELSE sharer_id END WHERE root_id = ?',
+    ),
     remove: db.prepare<[number]>('DELETE FROM shares WHERE id = ?'),
     addPerson: db.prepare<[number, string]>(
       'INSERT INTO share_people (share_id, user_id, declined) VALUES (?, ?, 0) ON CONFLICT DO NOTHING',
@@ -286,6 +289,20 @@ export class ShareWriter {
     }
     this.#sql.forgetPerson.run(userId);
     for (const rootId of roots) this.settle(rootId as NodeId);
+  }
+
+  /** The nodes of one tree are in another now: what is shared of them is the new owner's to give. */
+  takeOver(
+    from: { readonly rootId: NodeId; readonly userId: string },
+    to: { readonly rootId: NodeId; readonly userId: string },
+  ): void {
+    // Nobody is a recipient of their own.
+    for (const share of this.#shares.ofRoot(from.rootId)) {
+      if (share.kind === 'user' && share.recipient === to.userId) this.#sql.remove.run(share.id);
+      else this.#sql.removePerson.run(share.id, to.userId);
+    }
+    this.#sql.takeOver.run(to.rootId, from.userId, to.userId, from.rootId);
+    this.settle(to.rootId);
   }
 
   /** Before the node goes with everything below: its shares end, entries received in it are declined. */

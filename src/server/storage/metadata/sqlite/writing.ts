@@ -17,7 +17,15 @@ import type {
   NodeRecord,
   PropertyChange,
 } from '../metadata_store.js';
-import type { Mount, NewShare, RecipientState, ShareId, SharePatch, ShareRecord } from '../share_records.js';
+import {
+  type Mount,
+  type NewShare,
+  numbered,
+  type RecipientState,
+  type ShareId,
+  type SharePatch,
+  type ShareRecord,
+} from '../share_records.js';
 import type { Connection } from './database.js';
 import { SqliteRead } from './reading.js';
 import { contentEtag, KIND_DIR, kindNumber, pathToSql, targetToSql } from './rows.js';
@@ -160,6 +168,8 @@ interface Representation {
 }
 
 /** One per database; `start` and `finish` bracket each transaction. */
+const HANDED_AT_ONCE = 500;
+
 export class SqliteWrite extends SqliteRead implements MetadataWrite {
   readonly #sql: WriteStatements;
   readonly #clock: Clock;
@@ -254,6 +264,33 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#sql.deleteRoot.run(userId);
   }
 
+  async handOver(userId: string, toUserId: string, name: Name): Promise<NodeRecord | null> {
+    this.#shares.forgetUser(userId);
+    const from = await this.root(userId);
+    if (from === null) return null;
+    const to = this.#ensureRootSync(toUserId);
+    let folder: NodeRecord | null = null;
+    for (;;) {
+      const members = await this.children(from, null, HANDED_AT_ONCE, 'brief');
+      if (members.length === 0) break;
+      if (folder === null) {
+        let free = name;
+        for (let n = 2; this.#isTaken(to.id, free); n += 1) {
+          free = numbered(name, n, true);
+        }
+        folder = await this.create(to, free, { kind: 'dir' });
+      }
+      for (const member of members) {
+        this.#checkQuota(to.id, member.size_bytes);
+        this.#moveEntry(this.#mustNode(member.id), folder, member.name);
+      }
+    }
+    this.#shares.takeOver({ rootId: from.id, userId }, { rootId: to.id, userId: toUserId });
+    this.#deleteTree(this.#mustNode(from.id));
+    this.#sql.deleteRoot.run(userId);
+    return folder === null ? null : this.#mustNode(folder.id);
+  }
+
   async create(parent: NodeRecord, name: Name, spec: NewNode): Promise<NodeRecord> {
     this.#mustBeFree(parent, name);
     const seq = this.#next();
@@ -327,10 +364,17 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
   async move({ id }: NodeRecord, { id: parentId }: NodeRecord, name: Name): Promise<NodeRecord> {
     const node = this.#mustNode(id);
     const parent = this.#mustNode(parentId);
-    if (node.parentId === null) throw new CloudError('no_access', 'moving: the root of a tree cannot be moved');
     this.#mustBeFree(parent, name);
     this.#shares.checkMove(node, parent);
     if (node.rootId !== parent.rootId) this.#checkQuota(parent.rootId, node.size_bytes);
+    this.#moveEntry(node, parent, name);
+    this.#shares.afterMove(this.#mustNode(node.id));
+    return this.#mustNode(node.id);
+  }
+
+  /** What is shared of it has to follow. */
+  #moveEntry(node: NodeRecord, parent: NodeRecord, name: Name): void {
+    if (node.parentId === null) throw new CloudError('no_access', 'moving: the root of a tree cannot be moved');
     const oldPath = this.#pathSync(node);
     this.#deleteLocks(node);
     const below = node.kind === 'dir' ? (this.#sql.countBelow.get(node.id) ?? 1) - 1 : 0;
@@ -347,8 +391,6 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#carryUp(parent.id, last, node.size_bytes);
     this.#touch(node.rootId, node.id, node.parentId);
     this.#touch(parent.rootId, node.id, parent.id);
-    this.#shares.afterMove(this.#mustNode(node.id));
-    return this.#mustNode(node.id);
   }
 
   async copy(from: NodeRecord, to: NodeRecord, name: Name, deep: boolean): Promise<NodeRecord> {
