@@ -48,13 +48,13 @@ export const up: Command<Options> = {
     const merged = mergeOptions(options);
     const dataDir = serverDir(options.data);
     const name = localAccountName(dataDir);
+    await refuseSecondStart(context, name);
     const dir = await followParents(resolve(options.dir ?? join(homedir(), 'Cloud')));
     await checkMountPoint(dir, {
       create: true,
       nonEmpty: merged.nonEmpty ?? false,
       outside: [dataDir, context.dirs.data],
     });
-    await refuseSecondStart(context, name);
     const listen = options.listen === undefined ? null : parseListen(options.listen);
     const host = listen?.host ?? '127.0.0.1';
     if (!isLoopback(host))

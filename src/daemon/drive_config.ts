@@ -42,7 +42,9 @@ export const DRIVE_DEFAULTS = {
   minFree_bytes: 1024 ** 3,
   dirCacheTime_ms: 60_000,
   timeout_ms: 20_000,
-  quiet_ms: 1_000,
+  // Long enough for an editor's temporary file to become the file before it is sent, short enough that another mount of the
+  // account shows a change in under a second.
+  quiet_ms: 500,
 } as const;
 
 /** Checks what came over the pipe. Throws `invalid`. */

@@ -119,7 +119,7 @@ it('the first start makes an account and shows its password once; Ctrl-C stops a
   const second = await home.up();
   const third = await cli(['up'], { env: home.env });
   expect(third.code).toBe(7);
-  expect(third.stderr).toContain(home.drive);
+  expect(third.stderr).toContain(`runs already: the drive is at ${home.drive}`);
   expect(second).not.toContain('Password');
   expect(field(second, 'Server')).toBe(url);
   expect(await fs.readText(join(home.drive, 'letter.txt'))).toBe('dear server');
