@@ -321,7 +321,8 @@ export class Follower {
       await this.#applyPage(page.changes, asked_ms, epoch);
       store.transaction(() => {
         if (!page.more) {
-          if (page.full || store.setting('full_running') === '1') this.#sweep(epoch, asked_ms, deferrals === mirror.deferrals);
+          if (page.full || store.setting('full_running') === '1')
+            this.#sweep(epoch, asked_ms, deferrals === mirror.deferrals);
           mirror.endOfFeed();
         }
         store.setSetting('cursor', page.next);

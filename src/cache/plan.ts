@@ -49,7 +49,7 @@ export function plan(node: NodeRecord, context: PlanContext): Step {
   const ancestor = busyAncestor(node, context);
   if (ancestor !== null) return { do: 'wait', on: ancestor.ino };
   if (node.base === null && mayBeElsewhere(node)) {
-    const unsettled = unsettledParent(node, context.store);
+    const unsettled = unsettledParent(node, context);
     return unsettled === null ? { do: 'look' } : { do: 'wait', on: unsettled.ino };
   }
   if (node.parent === null) return node.base === null ? NOTHING : planDelete(node, context);
@@ -57,12 +57,13 @@ export function plan(node: NodeRecord, context: PlanContext): Step {
   if (parent === null) return NOTHING;
   if (parent.base === null && parent.ino !== 1) return { do: 'wait', on: parent.ino };
   if (node.inPlace) return planInPlace(node, context);
+  const unsure = uncertainFrom(parent, context);
+  if (unsure !== null) return { do: 'wait', on: unsure.ino };
   const occupant = context.store.atBase(parent.ino, node.name);
   const maker = context.makerAt(parent.ino, node.name);
   if (maker !== null && maker !== node.ino) return { do: 'wait', on: maker };
   if (node.base === null) {
     if (occupant !== null) return { do: 'wait', on: occupant.ino };
-    if (context.isBusy(parent)) return { do: 'wait', on: parent.ino };
     return node.kind === 'dir' ? { do: 'make_dir' } : node.kind === 'symlink' ? { do: 'make_link' } : { do: 'upload' };
   }
   return planMove(node, parent, occupant, context);
@@ -72,11 +73,14 @@ function mayBeElsewhere(node: NodeRecord): boolean {
   return node.sending.some(({ place }) => place?.parent !== node.parent || place?.name !== node.name);
 }
 
-/** A collection it was sent into of which it is itself to be found out whether the server has it. */
-function unsettledParent(node: NodeRecord, store: NodeStore): NodeRecord | null {
+/** A collection it was sent into of which it is itself to be found out whether, or where, the server has it. */
+function unsettledParent(node: NodeRecord, context: PlanContext): NodeRecord | null {
   for (const { place } of node.sending) {
-    const parent = place === null ? null : store.get(place.parent);
-    if (parent !== null && parent.ino !== 1 && parent.base === null && mayBeElsewhere(parent)) return parent;
+    const parent = place === null ? null : context.store.get(place.parent);
+    if (parent === null || parent.ino === 1) continue;
+    if (parent.base === null && mayBeElsewhere(parent)) return parent;
+    const unsure = uncertainFrom(parent, context);
+    if (unsure !== null) return unsure;
   }
   return null;
 }
@@ -163,10 +167,16 @@ function ancestorsOf(node: NodeRecord, store: NodeStore): NodeRecord[] {
  * is: a path through it may lead elsewhere. */
 function busyAncestor(node: NodeRecord, context: PlanContext): NodeRecord | null {
   const start = node.base?.parent ?? node.parent;
-  let at = start === null ? null : context.store.get(start);
-  while (at !== null && at.ino !== 1) {
+  return start === null ? null : uncertainFrom(context.store.get(start), context);
+}
+
+/** The first of `node` and the collections above it that is uncertain. */
+export function uncertainFrom(
+  node: NodeRecord | null,
+  context: Pick<PlanContext, 'isUncertain' | 'store'>,
+): NodeRecord | null {
+  for (let at = node; at !== null && at.ino !== 1; at = at.base === null ? null : context.store.get(at.base.parent)) {
     if (context.isUncertain(at)) return at;
-    at = at.base === null ? null : context.store.get(at.base.parent);
   }
   return null;
 }

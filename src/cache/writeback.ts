@@ -17,7 +17,7 @@ import type { Hydrator } from './hydrator.js';
 import { type BasePlace, DIRTY_META, Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
-import { type PlanContext, plan, type Step } from './plan.js';
+import { type PlanContext, plan, type Step, uncertainFrom } from './plan.js';
 import type { RecentOperations } from './recent_operations.js';
 import { settleRefused } from './refused.js';
 import type { SpaceBudget } from './space.js';
@@ -331,11 +331,13 @@ export class Writeback {
 
   #consider(node: NodeRecord): void {
     const mover = this.#mayHaveReplaced(node);
-    const step: Step = this.#unconfirmed.has(node.ino)
-      ? { do: 'confirm' }
-      : mover !== null
-        ? { do: 'wait', on: mover }
-        : plan(node, this.#context);
+    const slot = this.#unconfirmed.get(node.ino);
+    const step: Step =
+      slot !== undefined
+        ? this.#planConfirm(node, slot)
+        : mover !== null
+          ? { do: 'wait', on: mover }
+          : plan(node, this.#context);
     if (step.do === 'wait') {
       const on = step.on === null ? null : this.#o.store.get(step.on);
       // Waiting for something that has nothing to do would be for ever.
@@ -373,6 +375,15 @@ export class Writeback {
     return !beside.some(({ kind, base, rights }) => kind === 'file' && base !== null && rights.write);
   }
 
+  /** Both places are looked at, so both must be known. */
+  #planConfirm(node: NodeRecord, slot: Slot): Step {
+    for (const parent of [node.base?.parent ?? null, slot.parent]) {
+      const unsure = parent === null ? null : uncertainFrom(this.#o.store.get(parent), this.#context);
+      if (unsure !== null && unsure !== node) return { do: 'wait', on: unsure.ino };
+    }
+    return { do: 'confirm' };
+  }
+
   /** A node whose move to the very place of this one has no answer yet: what is there may be either. */
   #mayHaveReplaced({ ino, base }: NodeRecord): Ino | null {
     const mover = base === null ? null : this.#unconfirmedAt(base.parent, base.name);
@@ -394,19 +405,23 @@ export class Writeback {
     return true;
   }
 
-  /** Everything waits for something else: names that change places in a circle, or a directory that moves into a new one
-   * of its own name. What is in somebody's way, and is to be elsewhere, steps aside on the server. */
+  /** Everything waits for something else: names that change places in a circle, a directory that moves into a new one of
+   * its own name, a file that takes the name of the directory it was in. One of them steps aside on the server. */
   #untangle(): void {
     const waiting = new Set([...this.#waiting.values()].flatMap((waiters) => [...waiters]));
     for (const ino of waiting) {
       const node = this.#o.store.get(ino);
       if (node === null || node.parent === null || node.inPlace) continue;
       const occupant = this.#o.store.atBase(node.parent, node.name);
-      if (occupant === null || occupant.base === null || occupant.parent === null || occupant.inPlace) continue;
-      if (!waiting.has(occupant.ino) || this.#unconfirmed.has(occupant.ino)) continue; // it will go by itself
-      if (occupant.base.name.startsWith(ASIDE_PREFIX)) continue; // has stepped aside already
-      for (const waiters of this.#waiting.values()) waiters.delete(occupant.ino);
-      this.#start(occupant, { do: 'move', over: null }, `${ASIDE_PREFIX}${occupant.ino}` as Name);
+      if (occupant === null || occupant.base === null || occupant.inPlace) continue;
+      if (!waiting.has(occupant.ino)) continue; // it will go by itself
+      const leaves = occupant.parent === null && this.#isInside(node.base?.parent ?? null, occupant);
+      if (occupant.parent === null && !leaves) continue;
+      const goes = leaves ? node : occupant;
+      if (this.#unconfirmed.has(goes.ino) || goes.base?.name.startsWith(ASIDE_PREFIX)) continue; // has stepped aside
+      for (const waiters of this.#waiting.values()) waiters.delete(goes.ino);
+      const into = leaves ? node.parent : occupant.base.parent;
+      this.#start(goes, { do: 'move', over: null }, { parent: into, name: `${ASIDE_PREFIX}${goes.ino}` as Name });
       return;
     }
     // No circle: look again, something may have changed without a wake.
@@ -437,7 +452,7 @@ export class Writeback {
 
   // ---- running --------------------------------------------------------------------------------------------------------
 
-  #start(node: NodeRecord, step: Step, aside: Name | null = null): void {
+  #start(node: NodeRecord, step: Step, aside: BasePlace | null = null): void {
     const running: Running = { step: step.do, sent_bytes: 0, abort: new AbortController() };
     this.#running.set(node.ino, running);
     const signal = AbortSignal.any([running.abort.signal, this.#stop.signal]);
@@ -510,7 +525,13 @@ export class Writeback {
     }
   }
 
-  async #run(node: NodeRecord, step: Step, aside: Name | null, running: Running, signal: AbortSignal): Promise<void> {
+  async #run(
+    node: NodeRecord,
+    step: Step,
+    aside: BasePlace | null,
+    running: Running,
+    signal: AbortSignal,
+  ): Promise<void> {
     // Each of these decides at once, before anything else can happen to the node, what it asks for; and tells the server
     // nothing that a power cut could still make undone here.
     switch (step.do) {
@@ -546,11 +567,15 @@ export class Writeback {
 
   /** Where a node without a place on the server will be. */
   #newPath(node: NodeRecord): Slot {
-    const parent = node.parent === null ? null : this.#o.store.get(node.parent);
+    return this.#slotAt(node, { parent: node.parent, name: node.name });
+  }
+
+  #slotAt(node: NodeRecord, place: { readonly parent: Ino | null; readonly name: Name }): Slot {
+    const parent = place.parent === null ? null : this.#o.store.get(place.parent);
     const above = parent === null ? null : this.#o.mirror.remotePath(parent);
     if (parent === null || above === null)
       throw new CloudError('again', `sending "${node.name}": its folder is not there yet`);
-    return { path: joinPath(above, node.name), parent: parent.ino, name: node.name };
+    return { path: joinPath(above, place.name), parent: parent.ino, name: place.name };
   }
 
   async #create(node: NodeRecord, make: (path: RemotePath) => Promise<PutResult>, sentBits: number): Promise<void> {
@@ -605,11 +630,10 @@ export class Writeback {
     this.#o.log.debug({ ino: node.ino, size_bytes: done.size_bytes }, 'uploaded');
   }
 
-  async #move(node: NodeRecord, over: NodeRecord | null, aside: Name | null, signal: AbortSignal): Promise<void> {
+  async #move(node: NodeRecord, over: NodeRecord | null, aside: BasePlace | null, signal: AbortSignal): Promise<void> {
     const from = this.#o.mirror.remotePath(node);
     if (from === null || node.base === null) throw new CloudError('again', `moving "${node.name}": its folder moves`);
-    const slot =
-      aside === null ? this.#newPath(node) : { parent: node.base.parent, name: aside, path: sibling(from, aside) };
+    const slot = this.#slotAt(node, aside ?? { parent: node.parent, name: node.name });
     const overwrite = over !== null && isStrongEtag(over.baseEtag) ? { etag: over.baseEtag } : null;
     const token = node.lockInfo?.mine === true ? node.lockInfo.token : null;
     this.#targets.set(node.ino, placeOf(slot));
@@ -1121,8 +1145,4 @@ function metaOf(node: NodeRecord): PosixMeta {
 
 function placeOf(target: { readonly parent: Ino; readonly name: Name }): BasePlace {
   return { parent: target.parent, name: target.name };
-}
-
-function sibling(path: RemotePath, name: Name): RemotePath {
-  return joinPath(path.slice(0, Math.max(path.lastIndexOf('/'), 0)) as RemotePath, name);
 }
