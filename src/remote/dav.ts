@@ -62,6 +62,8 @@ export interface Page {
   readonly syncToken: string | null;
 }
 
+const PRIVILEGES = { ns: DAV, local: 'current-user-privilege-set' };
+
 export class Dav {
   readonly http: HttpClient;
   readonly info: ServerInfo;
@@ -83,7 +85,8 @@ export class Dav {
     this.self = parts.self;
     this.log = parts.log;
     this.#resolve = hrefResolver(parts.info.base);
-    const prop = propElement(parts.dialect.properties);
+    const privileges = parts.info.privileges === true ? [PRIVILEGES] : [];
+    const prop = propElement([...parts.dialect.properties, ...privileges]);
     this.#propfindBody = `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${prop}</d:propfind>`;
   }
 

@@ -238,6 +238,7 @@ async function genericServer(http: HttpClient, address: Address, options: CallOp
     uploads: null,
     push: null,
     conditional,
+    ...(classes.includes('access-control') ? { privileges: true } : {}),
     product,
     capabilities: {
       dialect: 'generic',

@@ -6,7 +6,7 @@ import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { decodeSegment } from '../names.js';
 import type { Dialect } from './dialects/dialect.js';
-import type { LockInfo, NodeKind, PosixMeta, RemoteEntry } from './remote.js';
+import type { LockInfo, NodeKind, PosixMeta, RemoteEntry, Rights } from './remote.js';
 import { parseMode, parseOwnerId, parseTimestamp, parseXattrs } from './wire/cloudmount_props.js';
 import { normalizeEtag } from './wire/etag.js';
 import { parseHttpDate } from './wire/http_date.js';
@@ -76,7 +76,9 @@ function describe(
   const size_bytes = kind === 'file' && length !== null && length !== '' ? Number(length) : 0;
   if (!Number.isSafeInteger(size_bytes) || size_bytes < 0) throw protocol(path, `a size is required, found ${length}`);
   const posix = posixOf(response);
-  const { rights, sharedIn } = dialect.rights(propertyText(response, OC, 'permissions'));
+  const { rights: told, sharedIn } = dialect.rights(propertyText(response, OC, 'permissions'));
+  const privileges = propertyOf(response, DAV, 'current-user-privilege-set');
+  const rights = privileges === null ? told : rightsOfPrivileges(privileges, kind);
   const xattrs = propertyText(response, CM, 'xattrs');
   return {
     path,
@@ -110,6 +112,28 @@ function unreadable(path: RemotePath, slash: boolean): RemoteEntry {
     symlinkTarget: null,
     posix: {},
     xattrs: NO_XATTRS,
+  };
+}
+
+/** RFC 3744 sections 3 and 5.4. Removing a member is a right on its collection, of which nothing is said here: it is only
+ * denied where nothing at all may be changed. */
+function rightsOfPrivileges(set: XmlElement, kind: NodeKind): Rights {
+  const names = ['all', 'write', 'write-content', 'bind', 'unbind', 'read'] as const;
+  const held = new Set(
+    childrenOf(set, DAV, 'privilege').flatMap((one) => names.filter((name) => childOf(one, DAV, name) !== null)),
+  );
+  const has = (name: (typeof names)[number]) => held.has(name) || held.has('all');
+  const bind = kind === 'dir' && (has('bind') || has('write'));
+  const changes = has('write') || has('write-content') || has('bind') || has('unbind');
+  return {
+    read: has('read'),
+    write: kind !== 'dir' && (has('write-content') || has('write')),
+    createFile: bind,
+    createDir: bind,
+    remove: changes,
+    rename: changes,
+    move: changes,
+    share: false,
   };
 }
 

@@ -24,6 +24,8 @@ export interface ServerInfo {
   /** Path of the push WebSocket and of what gives tokens for it. */
   readonly push: { readonly socket: string; readonly preAuth: string | null } | null;
   readonly conditional: ConditionalWrites;
+  /** It tells `current-user-privilege-set` (RFC 3744 section 5.4); absent = no. */
+  readonly privileges?: boolean;
   /** What the server calls itself, for people. */
   readonly product: string;
   readonly capabilities: RemoteCapabilities;

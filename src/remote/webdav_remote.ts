@@ -11,6 +11,7 @@ import { type Address, detect } from './detect.js';
 import { dialectOf } from './dialects/index.js';
 import { changePage } from './feed.js';
 import { HttpClient, type TlsOptions } from './http.js';
+import { LearnedRights } from './learned_rights.js';
 import { freeLock, refreshLock, takeLock, withRealToken } from './locks.js';
 import { keepPushOpen } from './push.js';
 import { readRange } from './reading.js';
@@ -58,6 +59,7 @@ export class WebdavRemote implements Remote {
   readonly #options: WebdavRemoteOptions;
   readonly #http: HttpClient;
   readonly #closed = new AbortController();
+  readonly #learned = new LearnedRights();
   #credentials: Credentials;
   #dav: Dav | null;
 
@@ -98,11 +100,11 @@ export class WebdavRemote implements Remote {
   }
 
   async stat(path: RemotePath, options: CallOptions = {}): Promise<RemoteEntry> {
-    return await this.#known.stat(path, options);
+    return this.#withLearned(await this.#known.stat(path, options));
   }
 
-  list(path: RemotePath, options: CallOptions = {}): AsyncIterable<readonly RemoteEntry[]> {
-    return this.#known.list(path, options);
+  async *list(path: RemotePath, options: CallOptions = {}): AsyncGenerator<readonly RemoteEntry[]> {
+    for await (const batch of this.#known.list(path, options)) yield batch.map((entry) => this.#withLearned(entry));
   }
 
   async read(
@@ -123,11 +125,16 @@ export class WebdavRemote implements Remote {
     session: UploadSession,
     options: CallOptions = {},
   ): Promise<PutResult> {
-    return await upload(this.#known, path, source, precondition, meta, session, withRealToken(options));
+    const what = precondition.kind === 'if_absent' ? 'add' : 'replace';
+    return await this.#learned.attempt(what, path, () =>
+      upload(this.#known, path, source, precondition, meta, session, withRealToken(options)),
+    );
   }
 
   async mkdir(path: RemotePath, meta: PosixMeta, options: CallOptions = {}): Promise<PutResult> {
-    return await makeDirectory(this.#known, path, meta, withRealToken(options));
+    return await this.#learned.attempt('make_dir', path, () =>
+      makeDirectory(this.#known, path, meta, withRealToken(options)),
+    );
   }
 
   async symlink(
@@ -158,11 +165,11 @@ export class WebdavRemote implements Remote {
     rule: { readonly overwrite: { readonly etag: string } | null; readonly sourceEtag: string | null },
     options: CallOptions = {},
   ): Promise<void> {
-    await moveNode(this.#known, from, to, rule, withRealToken(options));
+    await this.#learned.attempt('move', from, () => moveNode(this.#known, from, to, rule, withRealToken(options)));
   }
 
   async remove(path: RemotePath, etag: string | null, options: CallOptions = {}): Promise<void> {
-    await removeNode(this.#known, path, etag, withRealToken(options));
+    await this.#learned.attempt('remove', path, () => removeNode(this.#known, path, etag, withRealToken(options)));
   }
 
   async setMeta(path: RemotePath, patch: MetaPatch, options: CallOptions = {}): Promise<void> {
@@ -258,6 +265,12 @@ export class WebdavRemote implements Remote {
     if (this.#dav === null)
       throw new CloudError('offline', 'talking to the server: connect first, nothing is known about it');
     return this.#dav;
+  }
+
+  /** Where the server tells rights, they are what counts. */
+  #withLearned(entry: RemoteEntry): RemoteEntry {
+    const { dialect, privileges } = this.#known.info;
+    return dialect === 'generic' && privileges !== true ? this.#learned.apply(entry) : entry;
   }
 
   #davFor(info: ServerInfo): Dav {
