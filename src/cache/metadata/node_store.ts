@@ -14,6 +14,7 @@ import { type ConflictNote, Dirty, NodeRecord, type Sending } from './node.js';
 const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
 const LIMBO = ['none', 'follow', 'stay'] as const;
 const LRU_NODES = 8_000;
+const WRITTEN_ROWS = 2_048;
 /** Removed nodes that the kernel may still ask about: an open directory outlives its name. */
 const GHOSTS = 512;
 
@@ -135,9 +136,9 @@ export class NodeStore {
     if (this.#live.get(ino)?.deref() === undefined) this.#live.delete(ino);
   });
   readonly #statements = new Map<string, Sqlite.Statement>();
-  /** What the rows of nodes in memory hold: only what differs is written, and an index of what did not change is left
-   * alone. */
-  readonly #written = new WeakMap<NodeRecord, readonly unknown[]>();
+  /** What the rows of the nodes written last hold: only what differs is written, and an index of what did not change is
+   * left alone. */
+  readonly #written = new LRUCache<NodeRecord, readonly unknown[]>({ max: WRITTEN_ROWS });
   #lastPending: number;
   /** Nodes of which something was sent without an answer. */
   readonly #sending: Set<Ino>;
@@ -190,16 +191,16 @@ export class NodeStore {
   }
 
   child(parent: Ino, name: Name): NodeRecord | null {
-    return this.#loadOne('SELECT * FROM node WHERE parent = ? AND name = ?', parent, nameToSql(name));
+    return this.#find('SELECT ino FROM node WHERE parent = ? AND name = ?', parent, nameToSql(name));
   }
 
   /** The node that the server has as member `name` of collection `parent`. */
   atBase(parent: Ino, name: Name): NodeRecord | null {
-    return this.#loadOne('SELECT * FROM node WHERE base_parent = ? AND base_name = ?', parent, nameToSql(name));
+    return this.#find('SELECT ino FROM node WHERE base_parent = ? AND base_name = ?', parent, nameToSql(name));
   }
 
   byFileid(fileid: string): NodeRecord | null {
-    return this.#loadOne('SELECT * FROM node WHERE fileid = ? ORDER BY ino LIMIT 1', fileid);
+    return this.#find('SELECT ino FROM node WHERE fileid = ? ORDER BY ino LIMIT 1', fileid);
   }
 
   insert(
@@ -217,7 +218,7 @@ export class NodeStore {
       ...draft,
       ino: Number(done.lastInsertRowid) as Ino,
     });
-    this.#written.set(node, row);
+    if (node.differs) this.#written.set(node, row); // a listing's nodes are hardly ever written again
     this.#touched?.add(node);
     this.#remember(node);
     return node;
@@ -252,6 +253,7 @@ export class NodeStore {
     this.#sending.delete(node.ino);
     this.#run('removing a node', 'DELETE FROM node WHERE ino = ?', [node.ino]);
     this.#ghosts.set(node.ino, node);
+    this.#written.delete(node);
     this.#recent.delete(node.ino);
     this.#live.delete(node.ino);
   }
@@ -391,6 +393,16 @@ export class NodeStore {
         .pluck()
         .all(...args),
     );
+  }
+
+  /** `sql` selects an inode: mostly its node is in memory, and its row need not be read. */
+  #find(sql: string, ...args: unknown[]): NodeRecord | null {
+    const ino = this.#db.run(READING, () =>
+      this.#prepare(sql)
+        .pluck()
+        .get(...args),
+    ) as Ino | undefined;
+    return ino === undefined ? null : this.get(ino);
   }
 
   #loadOne(sql: string, ...args: unknown[]): NodeRecord | null {
