@@ -322,6 +322,11 @@ export class Mirror {
     const local = this.#store.child(parent.ino, name);
     if (local !== null && local.base === null && local.limbo === 'none') {
       if (local.isDir && entry.kind === 'dir') {
+        if (local.sending.length > 0) {
+          // Probably the one we asked for, the answer lost: writeback finds out, and whether anything is in it.
+          this.#o.tree.changed(local, 0);
+          return;
+        }
         this.#joinDirectories(local, parent, entry, epoch);
         return;
       }

@@ -1031,7 +1031,7 @@ export class FakeRemote implements Remote {
       for (const hook of [...(this.#hooks.get(`after ${op}`) ?? [])]) await hook(call);
       this.#failIfAsked(call, 'after');
       this.#needConnection(options);
-      trace(`  ${op} ${path}: ${JSON.stringify(result)?.slice(0, 200)}`);
+      trace(`  ${op} ${path}: ${JSON.stringify(result)?.slice(0, 1500)}`);
       return result;
     } catch (error) {
       trace(`  ${op} ${path}: ${error}`);
