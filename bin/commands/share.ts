@@ -226,8 +226,45 @@ const suspend = simple('suspend', 'Take a share away for a while', 'suspended', 
 const resume = simple('resume', 'Give a suspended share back', 'resumed', 'PUT', { suspended: 'false' });
 const remove = simple('remove', 'Withdraw a share, or do without one you were given', 'removed', 'DELETE', {});
 
+const accept: Command<IdOptions & { readonly decline: boolean }> = {
+  command: 'accept <id>',
+  describe: 'Take a share that waits for your answer (`shares` lists them)',
+  builder: (yargs) =>
+    yargs
+      .positional('id', idArgument)
+      .options({ decline: { type: 'boolean', default: false, describe: 'Do not take it' }, ...accountOption })
+      .example('$0 share accept 12', ''),
+  handler: async (options) => {
+    const context = commandContext();
+    const account = await ocsAccount(context, options.account);
+    await withOcs(context, account, (client) =>
+      client.call(options.decline ? 'DELETE' : 'POST', `${SHARES}/pending/${options.id}`),
+    );
+    printLine(`Share ${options.id} ${options.decline ? 'declined' : 'accepted'}.`);
+  },
+};
+
+const askFirst: Command<{ readonly answer: 'on' | 'off'; readonly account?: string }> = {
+  command: 'ask-first <answer>',
+  describe: 'Whether you are asked before what others share with you comes into your files',
+  builder: (yargs) =>
+    yargs
+      .positional('answer', { choices: ['on', 'off'] as const, demandOption: true, describe: 'on or off' })
+      .options(accountOption)
+      .example('$0 share ask-first on', ''),
+  handler: async ({ answer, account }) => {
+    const context = commandContext();
+    const found = await ocsAccount(context, account);
+    await withOcs(context, found, (client) =>
+      client.call('PUT', `${SHARES}/pending`, { ask_first: String(answer === 'on') }),
+    );
+    printLine(answer === 'on' ? 'New shares wait for your answer.' : 'New shares are taken at once.');
+  },
+};
+
 export function shareModule(runner: Runner): CommandModule {
-  return group('share', 'Share a file or folder', [give, link, edit, suspend, resume, remove], runner);
+  const commands = [give, link, edit, suspend, resume, remove, accept, askFirst];
+  return group('share', 'Share a file or folder', commands, runner);
 }
 
 export const shares: Command<{ readonly path?: string; readonly account?: string; readonly json: boolean }> = {
@@ -242,13 +279,14 @@ export const shares: Command<{ readonly path?: string; readonly account?: string
     const context = commandContext();
     const place = options.path === undefined ? null : await ocsPlace(context, options.path);
     const account = place?.account ?? (await ocsAccount(context, options.account));
-    const [given, received] = await withOcs(context, account, async (client) => {
+    const [given, received, pending] = await withOcs(context, account, async (client) => {
       const list = async (params: Record<string, string>) => (await client.call('GET', SHARES, params)) as ShareItem[];
-      if (place !== null) return [await list({ path: place.path, reshares: 'true' }), []];
-      return [await list({}), await list({ shared_with_me: 'true' })];
+      if (place !== null) return [await list({ path: place.path, reshares: 'true' }), [], []];
+      const waiting = (await client.call('GET', `${SHARES}/pending`)) as ShareItem[];
+      return [await list({}), await list({ shared_with_me: 'true' }), waiting];
     });
-    if (options.json) printJson({ given, received });
-    else if (given.length + received.length === 0) printLine('Nothing is shared.');
+    if (options.json) printJson({ given, received, pending });
+    else if (given.length + received.length + pending.length === 0) printLine('Nothing is shared.');
     else {
       printLine(
         formatTable(
@@ -256,6 +294,7 @@ export const shares: Command<{ readonly path?: string; readonly account?: string
           [
             ...given.map((item) => row(item, toWhom(item))),
             ...received.map((item) => row(item, `from ${item.displayname_owner ?? item.uid_owner}`)),
+            ...pending.map((item) => row(item, `from ${item.displayname_owner ?? item.uid_owner}`, 'waits for you')),
           ],
         ),
       );
@@ -268,14 +307,14 @@ function toWhom(item: ShareItem): string {
   return `${item.share_type === 1 ? '@' : ''}${item.share_with ?? ''}`;
 }
 
-function row(item: ShareItem, whom: string): readonly string[] {
+function row(item: ShareItem, whom: string, state = '-'): readonly string[] {
   return [
     String(item.id),
     printable(item.path),
     printable(whom),
     roleOf(item.permissions) ?? String(item.permissions),
     item.expiration?.slice(0, 10) ?? '-',
-    item.suspended === true ? 'suspended' : '-',
+    item.suspended === true ? 'suspended' : state,
   ];
 }
 

@@ -14,7 +14,7 @@ import { type ShareId, shareKindNumber } from '../storage/metadata/share_records
 import type { OcsAnswer } from './ocs.js';
 import { flag, type OcsParams, ocsParams, wholeNumber } from './ocs_params.js';
 
-export const SHARES_PATH = /^apps\/files_sharing\/api\/v1\/shares(?:\/(pending|inherited|\d{1,15}))?$/;
+export const SHARES_PATH = /^apps\/files_sharing\/api\/v1\/shares(?:\/(pending(?:\/\d{1,15})?|inherited|\d{1,15}))?$/;
 
 export interface ShareApi {
   readonly sharing: SharingService;
@@ -32,9 +32,11 @@ export async function sharesApi(context: RequestContext, user: User, path: strin
   const id = SHARES_PATH.exec(path)?.[1];
   const { method } = context.request;
   try {
-    if (id === 'pending' || id === 'inherited') return { status: 200, data: [] };
+    if (id === 'inherited') return { status: 200, data: [] };
     const params = await ocsParams(context);
     const show = (seen: SeenShare) => describe(seen, context.origin, user, api.displayName);
+    if (id?.startsWith('pending') === true)
+      return await pendingApi(method, id.slice('pending/'.length), user, params, api, show);
     if (id === undefined) {
       if (method === 'GET' || method === 'HEAD') {
         return { status: 200, data: (await api.sharing.list(user, listingOf(params))).map(show) };
@@ -65,6 +67,33 @@ export async function sharesApi(context: RequestContext, user: User, path: strin
     if (status >= 500) throw error;
     return { status, message: error.message, data: [] };
   }
+}
+
+/** As Nextcloud has it: `pending` lists, POST on one accepts, DELETE declines. PUT on the list, with `ask_first`, is ours:
+ * whether this user is asked at all. */
+async function pendingApi(
+  method: string | undefined,
+  id: string,
+  user: User,
+  params: OcsParams,
+  { sharing }: ShareApi,
+  show: (seen: SeenShare) => object,
+): Promise<OcsAnswer> {
+  const shareId = Number(id) as ShareId;
+  if (id !== '') {
+    if (method === 'POST') return { status: 200, data: show(await sharing.answer(user, shareId, 'accepted')) };
+    if (method !== 'DELETE') return notPossible('POST, DELETE');
+    await sharing.answer(user, shareId, 'declined');
+    return { status: 200, data: [] };
+  }
+  if (method === 'PUT') {
+    const asksFirst = flag(params, 'ask_first');
+    if (asksFirst === undefined) throw new CloudError('invalid', 'ask_first: true or false is required');
+    await sharing.setAsksFirst(user, asksFirst);
+    return { status: 200, data: { ask_first: asksFirst } };
+  }
+  if (method !== 'GET' && method !== 'HEAD') return notPossible('GET, PUT');
+  return { status: 200, data: (await sharing.list(user, { kind: 'pending' })).map(show) };
 }
 
 function notPossible(allow: string): OcsAnswer {

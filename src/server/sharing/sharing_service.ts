@@ -52,13 +52,15 @@ export interface SeenShare {
 export type ShareListing =
   | { readonly kind: 'given' }
   | { readonly kind: 'received' }
+  /** Waits for the user's answer. */
+  | { readonly kind: 'pending' }
   /** Of the node at `path`; `all`: also what others have made of it. */
   | { readonly kind: 'of'; readonly path: readonly Name[]; readonly all: boolean }
   /** Of the members of the collection at `path`. */
   | { readonly kind: 'in'; readonly path: readonly Name[] };
 
 export interface ShareEvent {
-  readonly kind: 'shared' | 'changed' | 'withdrawn' | 'suspended' | 'resumed' | 'declined';
+  readonly kind: 'shared' | 'changed' | 'withdrawn' | 'suspended' | 'resumed' | 'declined' | 'accepted';
   readonly userId: string;
   readonly seen: SeenShare;
 }
@@ -188,6 +190,25 @@ export class SharingService {
     this.#onEvent(event);
   }
 
+  /** What waits for the user's answer comes into their tree, or never does. Rejects with `not_found`. */
+  async answer(user: User, id: ShareId, state: 'accepted' | 'declined'): Promise<SeenShare> {
+    const seen = await this.#metadata.write(async (tx) => {
+      const pending = await tx.shares({ kind: 'pending', userId: user.id });
+      if (!pending.some((share) => share.id === id)) throw noSuchShare(id);
+      const found = await this.#find(tx, user, id);
+      if (found === null) throw noSuchShare(id);
+      await tx.answerShare(id, user.id, state);
+      return state === 'accepted' ? ((await this.#find(tx, user, id)) ?? found) : found;
+    });
+    this.#onEvent({ kind: state, userId: user.id, seen });
+    return seen;
+  }
+
+  /** Is the user asked before a share comes into their tree? For shares made from now on. */
+  async setAsksFirst(user: User, asksFirst: boolean): Promise<void> {
+    await this.#metadata.write((tx) => tx.setAsksFirst(user.id, asksFirst));
+  }
+
   async #listed(
     tx: MetadataRead,
     user: User,
@@ -199,6 +220,8 @@ export class SharingService {
         return (await tx.shares({ kind: 'given', userId: user.id })).filter(({ sharerId }) => sharerId === user.id);
       case 'received':
         return (await tx.shares({ kind: 'received', userId: user.id })).filter(({ granted }) => granted !== 0);
+      case 'pending':
+        return (await tx.shares({ kind: 'pending', userId: user.id })).filter(({ granted }) => granted !== 0);
       case 'of': {
         const { node } = await tx.resolve(rootId, listing.path);
         if (node === null || !has(await this.#rightsOn(tx, user, node), READ)) throw noSuchFile();
@@ -223,7 +246,10 @@ export class SharingService {
   async #see(tx: MetadataRead, user: User, share: ShareRecord): Promise<SeenShare | null> {
     const mine = share.sharerId === user.id || share.ownerId === user.id;
     if (!mine) {
-      const received = await tx.shares({ kind: 'received', userId: user.id });
+      const received = [
+        ...(await tx.shares({ kind: 'received', userId: user.id })),
+        ...(await tx.shares({ kind: 'pending', userId: user.id })),
+      ];
       const isReceived = received.some(({ id, granted }) => id === share.id && granted !== 0);
       if (!isReceived) return null;
     }

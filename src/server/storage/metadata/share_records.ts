@@ -28,7 +28,8 @@ export function numbered(name: Name, n: number, isDir: boolean): Name {
   return (stem + end) as Name;
 }
 
-/** accepted: it is in the recipient's tree. declined: the recipient has removed it; it grants nothing. */
+/** accepted: it is in the recipient's tree. declined: the recipient has removed it; it grants nothing. Before they answer,
+ * a share with somebody who wants to be asked is neither, and grants nothing. */
 export type RecipientState = 'accepted' | 'declined';
 
 export interface LinkRecord {
@@ -98,6 +99,8 @@ export type ShareFilter =
   | { readonly kind: 'given'; readonly userId: string }
   /** Where this user is (one of) the recipients and has not declined. */
   | { readonly kind: 'received'; readonly userId: string }
+  /** Waiting for this user's answer. */
+  | { readonly kind: 'pending'; readonly userId: string }
   | { readonly kind: 'node'; readonly nodeIds: readonly NodeId[] }
   | { readonly kind: 'group'; readonly groupId: string };
 
@@ -143,6 +146,8 @@ export interface ShareWrite {
   setPeople(groupId: string, people: readonly string[]): Promise<void>;
   /** A recipient removes the share from their tree, or takes it again. */
   answerShare(id: ShareId, userId: string, state: RecipientState): Promise<void>;
+  /** Does the user want to be asked before a share comes into their tree? Counts for shares made from now on. */
+  setAsksFirst(userId: string, asksFirst: boolean): Promise<void>;
   /** Takes a received entry out of the recipient's tree: all shares behind it are declined. */
   unmount(mount: Mount): Promise<void>;
   /** Counts one download; false when the link's limit is reached. */

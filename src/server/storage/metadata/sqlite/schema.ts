@@ -140,5 +140,9 @@ export const METADATA_SCHEMA: SchemaModule = {
     ALTER TABLE shares ADD COLUMN until_ms INTEGER;
     UPDATE shares SET until_ms = expires_ms;
     `,
+    // Who wants to be asked before a share comes into their tree: share_people.declined is 2 until they have answered.
+    `
+    CREATE TABLE share_by_hand (user_id TEXT PRIMARY KEY) WITHOUT ROWID;
+    `,
   ],
 };

@@ -75,6 +75,7 @@ function statements(db: Connection) {
     given: list<[string, string]>('(s.sharer_id = ? OR r.user_id = ?)'),
     received: list<[string]>('s.id IN (SELECT share_id FROM share_people WHERE user_id = ? AND declined = 0)'),
     ofNodes: list<[string]>('s.node_id IN (SELECT value FROM json_each(?))'),
+    pending: list<[string]>('s.id IN (SELECT share_id FROM share_people WHERE user_id = ? AND declined = 2)'),
     ofGroup: list<[string]>('s.kind = 1 AND s.recipient = ?'),
     ofRoot: list<[number]>('s.root_id = ?'),
     any: db.prepare<[number], number>('SELECT 1 FROM shares WHERE root_id = ? LIMIT 1').pluck(),
@@ -146,6 +147,8 @@ export class ShareReader {
         return this.#sql.given.all(filter.userId, filter.userId);
       case 'received':
         return this.#sql.received.all(filter.userId);
+      case 'pending':
+        return this.#sql.pending.all(filter.userId);
       case 'node':
         return this.#sql.ofNodes.all(JSON.stringify(filter.nodeIds));
       case 'group':

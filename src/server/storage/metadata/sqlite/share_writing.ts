@@ -48,6 +48,7 @@ type Sql = string | number | null | Buffer;
 interface Person {
   readonly shareId: number;
   readonly userId: string;
+  /** Or not answered yet. */
   readonly declined: boolean;
 }
 
@@ -74,12 +75,17 @@ function statements(db: Connection) {
         hide_download = ?, max_downloads = ? WHERE id = ?`,
     ),
     grant: db.prepare<[number, number | null, number]>('UPDATE shares SET granted = ?, until_ms = ? WHERE id = ?'),
+    askFirst: db.prepare<[string]>('INSERT INTO share_by_hand (user_id) VALUES (?) ON CONFLICT DO NOTHING'),
+    askNot: db.prepare<[string]>('DELETE FROM share_by_hand WHERE user_id = ?'),
     takeOver: db.prepare<[number, string, string, number]>(
       'UPDATE shares SET root_id = ?, sharer_id = CASE sharer_id WHEN ? THEN ? ELSE sharer_id END WHERE root_id = ?',
     ),
     remove: db.prepare<[number]>('DELETE FROM shares WHERE id = ?'),
     addPerson: db.prepare<[number, string]>(
-      'INSERT INTO share_people (share_id, user_id, declined) VALUES (?, ?, 0) ON CONFLICT DO NOTHING',
+      `INSERT INTO share_people (share_id, user_id, declined)
+       SELECT ?, u.id, CASE WHEN EXISTS (SELECT 1 FROM share_by_hand h WHERE h.user_id = u.id) THEN 2 ELSE 0 END
+       FROM (SELECT ? AS id) u WHERE true
+       ON CONFLICT DO NOTHING`,
     ),
     removePerson: db.prepare<[number, string]>('DELETE FROM share_people WHERE share_id = ? AND user_id = ?'),
     peopleOf: db.prepare<[number], string>('SELECT user_id FROM share_people WHERE share_id = ?').pluck(),
@@ -260,6 +266,10 @@ export class ShareWriter {
     this.settle(share.rootId);
   }
 
+  setAsksFirst(userId: string, asksFirst: boolean): void {
+    (asksFirst ? this.#sql.askFirst : this.#sql.askNot).run(userId);
+  }
+
   unmount(mount: Mount): void {
     const userId = this.#sql.userOfRoot.get(mount.rootId);
     const row = this.#sql.mountRow.get(mount.id);
@@ -288,6 +298,7 @@ export class ShareWriter {
       roots.add(rootId);
     }
     this.#sql.forgetPerson.run(userId);
+    this.#sql.askNot.run(userId);
     for (const rootId of roots) this.settle(rootId as NodeId);
   }
 
@@ -374,7 +385,7 @@ export class ShareWriter {
     const out = new Map<number, Person[]>();
     for (const [shareId, userId, declined] of this.#sql.peopleOfRoot.all(rootId)) {
       const list = out.get(shareId) ?? [];
-      list.push({ shareId, userId, declined: declined === 1 });
+      list.push({ shareId, userId, declined: declined !== 0 });
       out.set(shareId, list);
     }
     return out;

@@ -444,6 +444,10 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#shares.answer(id, userId, state);
   }
 
+  async setAsksFirst(userId: string, asksFirst: boolean): Promise<void> {
+    this.#shares.setAsksFirst(userId, asksFirst);
+  }
+
   async unmount(mount: Mount): Promise<void> {
     this.#shares.unmount(mount);
   }
