@@ -6,8 +6,8 @@ import { DRIVE_PROCESS, keepDrive, type Started, serveInBackground, startInBackg
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { describeDeath, loginAgain } from '../cli/describe.js';
-import { type Login, planDrive, resolveLogin } from '../cli/drive_plan.js';
-import { CommandError, EXIT } from '../cli/exit_codes.js';
+import { planDrive, resolveLogin } from '../cli/drive_plan.js';
+import { EXIT } from '../cli/exit_codes.js';
 import { type MountOptions, parseMountOptions } from '../cli/mount_options.js';
 import { note, printable, printJson, printLine } from '../cli/output.js';
 import { refuseIfMissing } from '../cli/refuse.js';
@@ -164,23 +164,21 @@ export const mount: Command<Options> = {
         note(`${where} is mounted${whileOffline(started)}; Ctrl-C unmounts.`);
       });
     }
-    const started = await startInBackground(config).catch(async (error: unknown) => {
-      throw (await context.accounts.get(login.account)) === null ? error : withWayOut(error, login);
-    });
+    const started = await startInBackground(config);
     if (options.json) printJson({ mountPoint: config.mountPoint, account: login.account, url: login.url, ...started });
     else printLine(`${where} is mounted${whileOffline(started)}.`);
-    return EXIT.ok;
+    if (started.connection !== 'unauthorized') return EXIT.ok;
+    const saved = (await context.accounts.get(login.account)) !== null;
+    note(
+      `${login.url} does not let ${printable(login.user)} in (${printable(started.connectionError ?? 'login refused')}): only what is here can be used, and changes wait; ` +
+        (saved ? loginAgain(login) : 'unmount, and mount with the right password'),
+    );
+    return EXIT.auth;
   },
 };
 
-/** A saved login that the server does not accept. */
-function withWayOut(error: unknown, login: Login): unknown {
-  if (!(error instanceof CommandError) || error.exitCode !== EXIT.auth) return error;
-  return new CommandError(EXIT.auth, `${error.message}; ${loginAgain(login)}`);
-}
-
 function whileOffline({ connection, connectionError }: Started): string {
-  if (connection === 'online') return '';
+  if (connection !== 'offline') return '';
   const why = connectionError === null ? 'the server has not answered yet' : printable(connectionError);
   return `, offline (${why}): what is here can be used, changes are sent later`;
 }

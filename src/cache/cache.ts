@@ -266,8 +266,8 @@ export class Cache extends DriveSide implements CacheControl {
     return check(this.#c, options);
   }
 
-  reconnect(): void {
-    this.#c.connection.reconnect();
+  reconnect(): Promise<void> {
+    return this.#c.connection.reconnect();
   }
 
   close(): Promise<void> {

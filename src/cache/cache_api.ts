@@ -237,8 +237,8 @@ export interface CacheControl {
   locks(): readonly HeldLock[];
   /** Every invariant of the cache; an empty list is a healthy cache. */
   check(options: { readonly content: boolean }): Promise<readonly string[]>;
-  /** Tries the connection now. */
-  reconnect(): void;
+  /** Tries the connection now, if there is none. Resolves when it is known whether there is; rejects never. */
+  reconnect(): Promise<void>;
   /** Stops accepting work, makes everything durable, closes. What is queued stays queued for the next start. */
   close(): Promise<void>;
 }

@@ -77,9 +77,9 @@ export class Connection {
     if (this.#state === 'online') void this.#probe(false);
   }
 
-  /** Probe now instead of at the next interval. */
-  reconnect(): void {
-    this.#wake?.();
+  /** Probe now instead of at the next interval. Resolves when it is known. */
+  async reconnect(): Promise<void> {
+    if (this.#state !== 'online' && !this.#stop.signal.aborted) await this.#probe(true);
   }
 
   close(): void {

@@ -83,13 +83,6 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
       clock: environment.clock,
     });
     undo.push(() => cache.close());
-    const { connection, connectionError } = cache.status();
-    if (connection === 'unauthorized') {
-      throw new CloudError(
-        'unauthorized',
-        `mounting ${config.account}: ${config.url} does not let ${config.user} in with this password (${connectionError})`,
-      );
-    }
     const mounted = await mountDrive({
       cache,
       mountPoint: config.mountPoint,

@@ -78,7 +78,7 @@ export function driveMethods(drive: DriveControl): Handlers {
     flush: async (params, context): Promise<PendingWork> => {
       const path = pathParam(params);
       if (flagParam(params, 'wait'))
-        await withProgress(context, flushProgress(cache), cache.flush(path, context.signal));
+        await withProgress(context, flushProgress(cache), flushNow(cache, path, context.signal));
       // Starts what is due and is not waited for; why it fails is in `status`.
       else cache.flush(path, AbortSignal.timeout(60_000)).catch(() => undefined);
       return pendingWork(cache.status());
@@ -88,11 +88,10 @@ export function driveMethods(drive: DriveControl): Handlers {
       const path = pathParam(params);
       cache.pin(path);
       if (flagParam(params, 'wait')) {
-        await withProgress(context, () => pinProgress(cache, path), cache.waitPinned(path, context.signal)).catch(
-          (error: unknown) => {
-            throw stillPinned(error, path);
-          },
-        );
+        const fetched = cache.reconnect().then(() => cache.waitPinned(path, context.signal));
+        await withProgress(context, () => pinProgress(cache, path), fetched).catch((error: unknown) => {
+          throw stillPinned(error, path);
+        });
       }
       return cache.pins().find((pin) => pin.path === path) ?? null;
     },
@@ -115,9 +114,9 @@ export function driveMethods(drive: DriveControl): Handlers {
     check: async (params, context): Promise<Listed<string>> =>
       listed(await withProgress(context, () => null, cache.check({ content: flagParam(params, 'content') }))),
     reconnect: () => cache.reconnect(),
-    usePassword: (params) => {
+    usePassword: async (params, context) => {
       drive.usePassword(secretParam(params, 'password'));
-      cache.reconnect();
+      await withProgress(context, () => null, cache.reconnect());
     },
 
     unmount: async (params, context): Promise<UnmountResult> => {
@@ -127,6 +126,12 @@ export function driveMethods(drive: DriveControl): Handlers {
       return drive.unmount({ force });
     },
   };
+}
+
+/** Whoever waits for the server wants to know what is so now, not what was at the last look. */
+async function flushNow(cache: CacheControl, path: string, signal: AbortSignal): Promise<void> {
+  await cache.reconnect();
+  await cache.flush(path, signal);
 }
 
 /** The pin is set, whatever kept its content from being fetched now. */

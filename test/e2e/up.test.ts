@@ -163,7 +163,7 @@ it('kill -9 of `up`: server and mount go too, and the next start finds what was 
 
 it('a server that dies is started again, and the drive is back by itself', async () => {
   const home = new Home();
-  await home.up();
+  const url = field(await home.up(), 'Server');
   const server = home.serverPid();
   process.kill(server, 'SIGKILL');
   await eventually('another server', () => {
@@ -173,6 +173,7 @@ it('a server that dies is started again, and the drive is back by itself', async
       return false;
     }
   });
+  await eventually('it to answer', async () => (await fetch(`${url}/healthz`)).ok);
   const fs = stage().fs();
   await fs.writeFile(join(home.drive, 'after'), 'the crash');
   await mustCli(['flush', '--wait', home.drive], { env: home.env, timeout_ms: 60_000 });
