@@ -1036,6 +1036,14 @@ export class Writeback {
   }
 
   async #reconcileUpload(node: NodeRecord, entry: RemoteEntry | null, signal: AbortSignal): Promise<void> {
+    if (node.parent === null) {
+      // Removed here while it was being sent: what is left to do is its deletion.
+      this.#o.store.transaction(() => {
+        if (entry === null) this.#forget(node);
+        else this.#o.tree.changed(node, 0);
+      });
+      return;
+    }
     if (node.base === null && !this.#o.contents.isComplete(node)) {
       this.#keep(node, lostParts(node));
       return;
