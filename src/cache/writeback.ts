@@ -948,6 +948,12 @@ export class Writeback {
     const wanted = node.parent === null ? null : this.#wantedPath(node);
     const path = step.do === 'move' ? wanted : (current ?? wanted);
     if (path === null) return;
+    const target = this.#targets.get(node.ino);
+    if (target !== undefined && (target.parent !== node.parent || target.name !== node.name)) {
+      // It is to be elsewhere by now: what the server has where it was to be is looked at when that matters.
+      if (current !== null) this.#o.mirror.defer(current);
+      return;
+    }
     const asked_ms = this.#o.recent.now_ms();
     const entry = await this.#stat(path, signal);
     // Another request of ours has changed that place meanwhile: the step is simply tried again.
@@ -1103,7 +1109,10 @@ export class Writeback {
   #take(node: NodeRecord, entry: RemoteEntry): void {
     if (node.parent !== null && node.base === null) {
       const occupant = this.#o.store.atBase(node.parent, node.name);
-      if (occupant !== null && occupant !== node) this.#forget(occupant);
+      if (occupant !== null && occupant !== node) {
+        if (occupant.parent !== null) return; // that is what is there
+        this.#forget(occupant);
+      }
       node.base = { parent: node.parent, name: node.name };
     }
     this.#o.mirror.adoptVersion(node, entry);
