@@ -22,8 +22,9 @@ const POLL_MS = 5_000;
 const POLL_PUSHED_MS = 60_000;
 /** Pushed changes that follow one another this fast are asked for together: mostly they are the echo of our own. */
 const PUSH_GAP_MS = 150;
-/** Rows applied in one go, so that the kernel's requests are not kept waiting. */
+/** Rows applied in one go, and for how long: the kernel's requests must not be kept waiting. */
 const APPLY_BATCH = 500;
+const APPLY_MS = 4;
 /** A walk: a directory is asked for this soon after the one above it was listed. */
 const WALK_MS = 60_000;
 /** Listings at a time, and how far ahead to look for directories. */
@@ -227,12 +228,11 @@ export class Follower {
       throw error;
     }
     // Only a listing that arrived whole says what is not there.
-    for (let at = 0; at < entries.length || at === 0; at += APPLY_BATCH) {
+    let at = 0;
+    do {
       store.transaction(() => {
-        for (const entry of entries.slice(at, at + APPLY_BATCH)) {
-          mirror.presentIn(dir, splitPath(entry.path).name, entry, asked_ms, 0);
-        }
-        if (at + APPLY_BATCH < entries.length) return;
+        at = this.#some(entries, at, (entry) => mirror.presentIn(dir, splitPath(entry.path).name, entry, asked_ms, 0));
+        if (at < entries.length) return;
         for (const member of store.baseMembers(dir.ino)) {
           if (member.base === null) continue;
           const memberPath = path === '' ? member.base.name : `${path}/${member.base.name}`;
@@ -251,8 +251,20 @@ export class Follower {
         crashPoint('apply.before_commit');
       });
       await breathe();
-    }
+    } while (at < entries.length);
     this.#o.onApplied();
+  }
+
+  /** Applies from `list[from]` on as many as go at once; returns how far it came. */
+  #some<T>(list: readonly T[], from: number, apply: (one: T) => void): number {
+    const until_ms = this.#o.clock.monotonic_ms() + APPLY_MS;
+    let at = from;
+    for (const one of list.slice(from, from + APPLY_BATCH)) {
+      apply(one);
+      at += 1;
+      if (this.#o.clock.monotonic_ms() >= until_ms) break;
+    }
+    return at;
   }
 
   // ---- the feed ---------------------------------------------------------------------------------------------------------
@@ -350,19 +362,19 @@ export class Follower {
     // One parent serves many entries in a row: it is looked up once.
     let parent: NodeRecord | null = null;
     let parentPath: string | null = null;
-    for (let at = 0; at < changes.length; at += APPLY_BATCH) {
+    for (let at = 0; at < changes.length; ) {
       store.transaction(() => {
-        for (const change of changes.slice(at, at + APPLY_BATCH)) {
+        at = this.#some(changes, at, (change) => {
           if (change.kind === 'gone') {
             mirror.gonePath(change.path, asked_ms);
             parentPath = null;
-            continue;
+            return;
           }
           const { entry } = change;
           const place = entry.path === '' ? null : splitPath(entry.path);
           if (place === null) {
             mirror.present(entry, asked_ms, epoch);
-            continue;
+            return;
           }
           if (place.parent !== parentPath) {
             parent = mirror.atPath(place.parent);
@@ -370,9 +382,10 @@ export class Follower {
           }
           if (parent === null || (parent.base === null && parent.ino !== 1)) mirror.present(entry, asked_ms, epoch);
           else mirror.presentIn(parent, place.name as Name, entry, asked_ms, epoch);
-        }
+        });
       });
       await breathe();
+      parentPath = null; // others ran in between
     }
   }
 
