@@ -33,7 +33,7 @@ async function offline(): Promise<void> {
 
 async function online(): Promise<void> {
   remote.goOnline();
-  drive.cache.reconnect();
+  await drive.cache.reconnect();
   await drive.until('it is online', () => drive.cache.status().connection === 'online');
 }
 
