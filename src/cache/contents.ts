@@ -44,7 +44,7 @@ export interface ContentsOptions {
 export class Contents {
   readonly #o: ContentsOptions;
   readonly #active = new Map<Ino, ActiveContent>();
-  readonly #opening = new Map<Ino, Promise<ActiveContent>>();
+  readonly #opening = new Map<Ino, Promise<void>>();
   readonly #stop = new AbortController();
   #timer: NodeJS.Timeout | null = null;
   /** Two lines, so that a large file that is still being written does not hold up the ones that are closed. */
@@ -94,11 +94,14 @@ export class Contents {
     const content = this.#load(node);
     const check = this.#mustVerify(content);
     if (!check) return this.#activate(content);
-    const work = this.#verify(content)
-      .then(() => this.#activate(content))
-      .finally(() => this.#opening.delete(node.ino));
+    const work = this.#verify(content).finally(() => this.#opening.delete(node.ino));
     this.#opening.set(node.ino, work);
-    return work;
+    return work.then(() => {
+      // Dropped while it was being checked (a new version on the server): then it is opened again, as that.
+      if (node.gen === content.gen && !this.#active.has(node.ino)) return this.#activate(content);
+      content.file.close();
+      return this.acquire(node);
+    });
   }
 
   release(content: ActiveContent): void {
