@@ -191,7 +191,7 @@ class CrashWorld {
       if (wasUp) await this.#compare(drive, model, 'before the network is back');
       expectNothing('problems after the start', await drive.check());
       remote.goOnline();
-      drive.cache.reconnect();
+      await drive.cache.reconnect();
       await drive.until('it is online', () => drive.cache.status().connection === 'online');
       await drive.flush('', 20_000);
       expectNothing(

@@ -232,7 +232,7 @@ class Run {
         return;
       case 'online':
         remote.goOnline();
-        this.#now.cache.reconnect();
+        await this.#now.cache.reconnect();
         return;
       case 'pause':
         await new Promise((resolve) => setTimeout(resolve, 30));
@@ -272,7 +272,7 @@ class Run {
     const remote = this.#remote;
     remote?.clearFailures();
     remote?.goOnline();
-    this.#now.cache.reconnect();
+    await this.#now.cache.reconnect();
     await this.#now.until('the cache is online', () => this.#now.cache.status().connection === 'online', 20_000);
     await this.#now.flush('', 20_000).catch((error: unknown) => {
       throw new Error(`${this.#story('flush')}\n${rowsOf(this.#now.dir)}\n${serverTree(this.#server)}`, {

@@ -187,7 +187,7 @@ class Run {
     for (const { remote, cache } of this.#drives) {
       remote.clearFailures();
       remote.goOnline();
-      cache.reconnect();
+      await cache.reconnect();
     }
     const about = () => `seed ${this.#random.seed}\n${this.#trace.join('\n')}`;
     for (const drive of this.#drives) {

@@ -189,7 +189,7 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       file.release();
       remote.server.remove('big.txt');
       remote.goOnline();
-      drive.cache.reconnect();
+      await drive.cache.reconnect();
       await drive.until('the reason is shown', () =>
         drive.cache.status().queue.some((item) => item.error?.includes('only a part') === true),
       );
@@ -249,7 +249,7 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       await drive.rename('here.txt', 'new/here.txt');
       remote.server.write('meanwhile.txt', 'by somebody else');
       remote.goOnline();
-      drive.cache.reconnect();
+      await drive.cache.reconnect();
       await drive.until('it is online', () => drive.cache.status().connection === 'online');
       await drive.flush();
       expect(drive.server.text('new/x.txt')).toBe('made offline');
@@ -273,7 +273,7 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       expect(await again.read('here.txt')).toBe('cached');
       expect(await again.read('queued.txt')).toBe('not yet sent');
       remote.goOnline();
-      again.cache.reconnect();
+      await again.cache.reconnect();
       await again.until('it is online', () => again.cache.status().connection === 'online');
       await again.flush();
       expect(again.server.text('queued.txt')).toBe('not yet sent');

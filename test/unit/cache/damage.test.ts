@@ -58,7 +58,7 @@ async function reopen(): Promise<void> {
 
 async function goOnline(): Promise<void> {
   remote.goOnline();
-  drive.cache.reconnect();
+  await drive.cache.reconnect();
   await drive.until('it is online', () => drive.cache.status().connection === 'online');
 }
 
