@@ -180,7 +180,12 @@ export class Mirror {
   /** The server no longer has what it had at `path`. */
   gonePath(path: RemotePath, asked_ms: number): void {
     const node = this.atPath(path);
-    if (node === null || node.ino === 1) return;
+    if (node?.ino === 1) return;
+    if (node === null) {
+      // Perhaps in a directory of which something was put off: it may be there when that is known.
+      if (this.#deferred.size > 0 && this.atPath(splitPath(path).parent) === null) this.defer(path);
+      return;
+    }
     if (this.#o.recent.touchedSince(path, asked_ms)) {
       this.defer(path);
       return;

@@ -124,7 +124,8 @@ export interface Quota {
   readonly available_bytes: number | null;
 }
 
-/** One step of the change feed. `path` is where the node is now (gone: where it was). What goes takes everything below it
+/** One step of the change feed. `path` is where the node is now (gone: where it was
+ * in its collection, which may have moved since). What goes takes everything below it
  * along, named or not; so does a `present` that puts another kind or another file id at a path. The root is not named. */
 export type RemoteChange =
   | { readonly kind: 'present'; readonly entry: RemoteEntry }

@@ -10,6 +10,7 @@ import type { RemoteCapabilities } from '../../src/remote/remote.js';
 import { FakeRemote, FakeServer } from '../support/fake_remote.js';
 import { Random, seeds } from '../support/random.js';
 import { CALLER, TestCache } from '../support/test_cache.js';
+import { trace } from '../support/trace.js';
 import { GENERIC } from './tree_model.js';
 
 const STEPS = 160;
@@ -59,6 +60,11 @@ class Run {
     await this.#settle();
   }
 
+  #say(line: string): void {
+    this.#trace.push(line);
+    trace(line);
+  }
+
   #line(): string {
     this.#lines += 1;
     return `line ${this.#lines}\n`;
@@ -83,7 +89,7 @@ class Run {
   async #step(drive: TestCache, who: number): Promise<void> {
     const random = this.#random;
     const file = random.pick(FILES);
-    const note = (what: string) => this.#trace.push(`${who}: ${what}`);
+    const note = (what: string) => this.#say(`${who}: ${what}`);
     try {
       await random.weighted<() => Promise<void>>([
         [6, async () => this.#append(drive, file, note)],
@@ -175,12 +181,12 @@ class Run {
     if (entry !== null && this.#random.chance(0.1)) {
       this.#server.remove(file);
       for (const gone of old.split(/(?<=\n)/)) this.#deleted.add(gone);
-      this.#trace.push(`direct: rm ${file}`);
+      this.#say(`direct: rm ${file}`);
       return;
     }
     this.#server.write(file, old + line);
     this.#acknowledged.add(line);
-    this.#trace.push(`direct: ${file} += ${line.trim()}`);
+    this.#say(`direct: ${file} += ${line.trim()}`);
   }
 
   async #settle(): Promise<void> {

@@ -92,7 +92,7 @@ const NOTHING = bytesContent(Buffer.alloc(0));
 /** The tree every client sees. All changes go through it and are logged. Methods throw CloudError. */
 export class FakeServer {
   readonly #root: FakeNode;
-  readonly #gone = new Map<RemotePath, number>();
+  readonly #gone: { seq: number; past: RemotePath; parent: FakeNode; name: Name }[] = [];
   readonly #listeners = new Set<() => void>();
   readonly #uploads = new Map<string, Buffer[]>();
   #epoch = 1;
@@ -187,7 +187,7 @@ export class FakeServer {
   /** The server forgets its change log: every cursor becomes unknown, file ids and versions stay. */
   forgetCursors(): void {
     this.#epoch += 1;
-    this.#gone.clear();
+    this.#gone.length = 0;
   }
 
   get used_bytes(): number {
@@ -398,7 +398,15 @@ export class FakeServer {
     const steps: Step[] = [];
     for (const node of this.#walk(this.#root))
       if (node.seq > seq && node !== this.#root) steps.push({ seq: node.seq, path: this.#path(node), node });
-    for (const [path, at] of this.#gone) if (at > seq) steps.push({ seq: at, path, node: null });
+    for (const { seq: at, past, parent, name } of this.#gone) {
+      if (at <= seq) continue;
+      // Told where its collection is by now; if that is gone too, where it was.
+      let top = parent;
+      while (top.parent !== null) top = top.parent;
+      const attached = top === this.#root;
+      if (attached && parent.children.has(name)) continue;
+      steps.push({ seq: at, path: attached ? joinPath(this.#path(parent), name) : past, node: null });
+    }
     steps.sort((a, b) => a.seq - b.seq);
     // A page never ends in the middle of one change.
     let count = Math.min(limit, steps.length);
@@ -486,11 +494,15 @@ export class FakeServer {
   #detach(node: FakeNode, log: boolean): void {
     const parent = node.parent;
     if (parent === null) throw new CloudError('not_permitted', 'removing the root: not possible');
-    const paths = [...this.#walk(node)].map((one) => this.#path(one));
+    const gone = [...this.#walk(node)].map((one) => ({
+      past: this.#path(one),
+      parent: one.parent ?? parent,
+      name: one.name,
+    }));
     parent.children.delete(node.name);
     node.parent = null;
     this.#touch(parent);
-    if (log) for (const path of paths) this.#gone.set(path, this.#seq);
+    if (log) for (const one of gone) this.#gone.push({ seq: this.#seq, ...one });
   }
 
   #attachMoved(node: FakeNode, parent: FakeNode, name: Name): void {
@@ -504,7 +516,6 @@ export class FakeServer {
     this.#touch(node);
     for (const one of this.#walk(node)) {
       one.seq = this.#seq;
-      this.#gone.delete(this.#path(one));
     }
   }
 
@@ -516,7 +527,6 @@ export class FakeServer {
       one.seq = this.#seq;
       if (one.kind === 'dir') one.etag = `"dir-${this.#seq}"`;
     }
-    this.#gone.delete(this.#path(node));
     for (const listener of this.#listeners) listener();
   }
 
@@ -1031,7 +1041,7 @@ export class FakeRemote implements Remote {
       for (const hook of [...(this.#hooks.get(`after ${op}`) ?? [])]) await hook(call);
       this.#failIfAsked(call, 'after');
       this.#needConnection(options);
-      trace(`  ${op} ${path}: ${JSON.stringify(result)?.slice(0, 1500)}`);
+      trace(`  ${op} ${path}: ${shown(result)}`);
       return result;
     } catch (error) {
       trace(`  ${op} ${path}: ${error}`);
@@ -1152,4 +1162,13 @@ function wait(delay_ms: number, signal: AbortSignal | undefined): Promise<void> 
     }, delay_ms);
     signal?.addEventListener('abort', abort, { once: true });
   });
+}
+
+/** An answer in short, for the trace. */
+function shown(result: unknown): string {
+  const changes = (result as { changes?: readonly RemoteChange[] } | undefined)?.changes;
+  if (changes === undefined) return String(JSON.stringify(result)).slice(0, 300);
+  return changes
+    .map((one) => (one.kind === 'gone' ? `-${one.path}` : `+${one.entry.path}#${one.entry.fileid}`))
+    .join(' ');
 }

@@ -128,7 +128,10 @@ export class FeedReader {
 
   #ownGone(page: PageBuilder, rootId: NodeId, since: number, limit: number): Source {
     const rows = this.#sql.tombstones.all(rootId, since, limit + 1);
-    const events = rows.map(([seq, path]) => ({ seq, tell: () => page.gone(pathFromSql(path)) }));
+    const events = rows.map(([seq, path, parentId]) => ({
+      seq,
+      tell: () => page.gone(pathFromSql(path), parentId as NodeId | null),
+    }));
     return { events, isCut: rows.length > limit, at: 0 };
   }
 
@@ -218,7 +221,14 @@ class PageBuilder {
     if (above !== null) this.#tell(this.#tree.toNode(row), above);
   }
 
-  gone(path: readonly Name[]): void {
+  /** Told where its collection is by now: the page, or one before, may have said so already. */
+  gone(path: readonly Name[], parentId: NodeId | null): void {
+    const now = parentId === null ? null : this.#ownPlace(parentId);
+    const name = path.at(-1);
+    if (now !== null && name !== undefined) {
+      this.goneIn(now, name);
+      return;
+    }
     if (path.length <= this.#prefix.length || this.#prefix.some((name, i) => path[i] !== name)) return;
     const { node, ancestors } = this.#tree.resolveSync(this.#rootId, path);
     const parent = ancestors.at(-1);
