@@ -381,7 +381,14 @@ export class Hydrator {
     while (this.#running < total && state.fetches.size < perFile) {
       const gap = this.#nextGap(waiter);
       if (gap === null) break;
-      this.#start(waiter, gap.start, Math.min(gap.end, gap.start + this.#requestSize(waiter)));
+      let path: RemotePath;
+      try {
+        path = state.node.remotePath();
+      } catch (error) {
+        this.#settle(waiter, toCloudError(error, `reading ${describe(state.node)}`));
+        return;
+      }
+      this.#start(waiter, path, gap.start, Math.min(gap.end, gap.start + this.#requestSize(waiter)));
     }
     // A local truncate or write may have made the waiter's bytes unnecessary or present.
     if (state.fetches.size === 0 && this.#nextGap(waiter) === null) this.#settle(waiter, null);
@@ -436,7 +443,7 @@ export class Hydrator {
     }
   }
 
-  #start(waiter: Waiter, start: number, end: number): void {
+  #start(waiter: Waiter, path: RemotePath, start: number, end: number): void {
     const { state, priority } = waiter;
     const { node } = state;
     const fetch: Fetch = {
@@ -448,7 +455,7 @@ export class Hydrator {
       at: start,
       gen: node.gen,
       etag: node.etag,
-      path: node.remotePath(),
+      path,
       file: node.file.retain(),
       controller: new AbortController(),
       sum: new RunningSum(),
@@ -616,7 +623,7 @@ export class Hydrator {
       this.cancel(state.node, error);
       return;
     }
-    const moved = error.code === 'not_found' && state.node.remotePath() !== fetch.path;
+    const moved = error.code === 'not_found' && isElsewhere(state.node, fetch.path);
     const retry = moved || isCloudError(error, 'network', 'busy_server', 'server', 'timeout');
     if (retry && fetch.at > fetch.start && fetch.etag !== null) return; // it got on: go on from there
     // Read-ahead does not wait for room; a program that counted on it asks for itself, and does.
@@ -722,4 +729,13 @@ function fetchable(node: Hydratable): number {
 
 function describe(node: Hydratable): string {
   return `fetching inode ${node.ino} (version ${node.etag ?? 'unknown'})`;
+}
+
+/** Has the server the node at another place than `path`? Not if it has it nowhere. */
+function isElsewhere(node: Hydratable, path: RemotePath): boolean {
+  try {
+    return node.remotePath() !== path;
+  } catch {
+    return false;
+  }
 }

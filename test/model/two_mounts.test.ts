@@ -128,7 +128,7 @@ class Run {
   async #append(drive: TestCache, file: string, note: (what: string) => void): Promise<void> {
     await this.#parents(drive, file);
     const line = this.#line();
-    const handle = await drive.open(file, (await drive.node(file)) === null ? 'w' : 'r+');
+    const handle = await drive.open(file, (await drive.node(file)) === null ? 'wx' : 'r+');
     try {
       const { size_bytes } = drive.cache.node(handle.ino);
       // Reading first is what an editor does: it must see what it keeps.

@@ -84,11 +84,15 @@ export class TestCache {
     }
   }
 
-  async open(path: string, mode: 'r' | 'w' | 'r+' = 'r'): Promise<OpenFile> {
-    const known = await this.node(path);
+  /** `wx`: a new file, `exists` if there is one. */
+  async open(path: string, mode: 'r' | 'w' | 'wx' | 'r+' = 'r'): Promise<OpenFile> {
+    const known = mode === 'wx' ? null : await this.node(path);
     const { parent, name } = split(path);
     const node =
-      known ?? (mode === 'w' ? await this.cache.create((await this.must(parent)).ino, name, NEW, CALLER) : null);
+      known ??
+      (mode === 'w' || mode === 'wx'
+        ? await this.cache.create((await this.must(parent)).ino, name, NEW, CALLER)
+        : null);
     if (node === null) throw new CloudError('not_found', `test: ${path} is not in the drive`);
     return this.cache.open(node.ino, { read: true, write: mode !== 'r', truncate: mode === 'w' }, CALLER);
   }

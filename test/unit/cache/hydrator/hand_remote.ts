@@ -131,7 +131,8 @@ export class TestNode implements Hydratable {
   extents = new ExtentSet();
   sums = new BlockSums();
   readonly file: ContentFile;
-  path: string;
+  /** Null: the server has it nowhere. */
+  path: string | null;
 
   constructor(ino: number, size: number, store: ContentStore) {
     this.ino = ino as Ino;
@@ -142,6 +143,7 @@ export class TestNode implements Hydratable {
   }
 
   remotePath(): RemotePath {
+    if (this.path === null) throw new CloudError('stale', `reading ${this.ino}: no longer on the server`);
     return this.path as RemotePath;
   }
 

@@ -373,6 +373,18 @@ describe('what goes wrong', () => {
     expect(node.content(0, 2 * BLOCK).every((byte) => byte === 0)).toBe(true);
   });
 
+  it('fails the reader, and nothing else, when the file is nowhere on the server by the next try', async () => {
+    const node = files.node(10 * MiB);
+    const reader = need(node, 0, 1);
+    await settled();
+    node.path = null;
+    remote.request(0).fail(network());
+    await clock.advance(500);
+    expect(reader.done).toBe('stale');
+    expect(hydrator.isBusy(node)).toBe(false);
+    expect(remote.requests).toHaveLength(1);
+  });
+
   it('tries again a few times, with pauses, then gives the error', async () => {
     const node = files.node(10 * MiB);
     const reader = need(node, 0, 1);

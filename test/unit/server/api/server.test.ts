@@ -340,7 +340,7 @@ describe('one server per folder', () => {
     const other = await TestServer.start();
     await other.stop();
     await expect(other.run({ listen: { host: '127.0.0.1', port } })).rejects.toMatchObject({
-      message: expect.stringContaining('EADDRINUSE'),
+      message: expect.stringContaining('another program listens there'),
     });
     await other.run();
     await other.end();
