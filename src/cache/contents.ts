@@ -113,6 +113,7 @@ export class Contents {
       this.#retire(content);
       node.cached_bytes = content.accounted_bytes;
       this.#dropFile(node, content.gen);
+      this.#nothingToSend(node);
       this.#o.tree().purgeIfGone(node);
       return;
     }
@@ -198,8 +199,12 @@ export class Contents {
   /** A node left the drive: its bytes go with its last user. */
   unlinked(node: NodeRecord): void {
     if (this.isOpen(node) || node.kind !== 'file') return;
-    // A removal on its way to the server may still be dropped (somebody changed the file): then it is fetched again.
     this.drop(node);
+    this.#nothingToSend(node);
+  }
+
+  /** A removal on its way to the server may still be dropped (somebody changed the file): then it is fetched again. */
+  #nothingToSend(node: NodeRecord): void {
     node.dirty = 0;
     if (node.base !== null) this.#o.store.save(node);
   }
