@@ -6,7 +6,7 @@
 import { expect, it } from 'vitest';
 import { CRASH_POINTS } from '../../src/cache/crash_points.js';
 import { GENERIC } from '../model/tree_model.js';
-import { Random, seeds } from '../support/random.js';
+import { gateSeeds, Random } from '../support/random.js';
 import { type CrashOptions, crash } from './crash_run.js';
 
 const LANES = 3;
@@ -40,7 +40,7 @@ function atPoints(powerCut: boolean, seed: number): CrashOptions[] {
   );
 }
 
-const [seed = 0] = seeds(1);
+const [seed = 0] = gateSeeds(1);
 
 const again = /^(?<point>[^:]*):(?<pass>\d+)(?<power>,power)?$/.exec(process.env['CRASH_AT'] ?? '')?.groups;
 if (again !== undefined) {

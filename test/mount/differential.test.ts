@@ -3,7 +3,7 @@
 
 import { expect, it } from 'vitest';
 import type { Answer, Call, FsProcess } from '../support/fs_process.js';
-import { Random, seeds } from '../support/random.js';
+import { gateSeeds, Random } from '../support/random.js';
 import { onServers, type World } from '../support/world.js';
 
 const STEPS = 1500;
@@ -176,7 +176,7 @@ async function contents(fs: FsProcess, root: string, modes: boolean): Promise<un
 }
 
 onServers(['cloudmount', 'apache'], {}, (world: World) => {
-  for (const seed of seeds(3)) {
+  for (const seed of gateSeeds(3)) {
     it(`random operations of three processes give what a local folder gives (SEED=${seed})`, async () => {
       const drive = await world.folder();
       const local = world.stage.folder('local');

@@ -60,3 +60,9 @@ export function seeds(runs: number): number[] {
   const first = Date.now() % 1_000_000_000;
   return Array.from({ length: runs }, (_, i) => first + i * 7919);
 }
+
+/** The same for what gates a change: always the same walks, but fresh ones in the soak. */
+export function gateSeeds(runs: number): number[] {
+  const fresh = process.env['SEED'] !== undefined || process.env['CLOUDMOUNT_SOAK'] === '1';
+  return fresh ? seeds(runs) : Array.from({ length: runs }, (_, i) => i + 1);
+}
