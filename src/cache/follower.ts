@@ -58,9 +58,12 @@ export class Follower {
   #pushTimer: NodeJS.Timeout | null = null;
   #caughtUp_ms = Number.NEGATIVE_INFINITY;
   #mirrored: boolean;
+  /** How far the feed has been read; what is stored may lag behind. */
+  #cursor: string | null;
 
   constructor(options: FollowerOptions) {
     this.#o = options;
+    this.#cursor = options.store.setting('cursor');
     this.#mirrored = options.store.setting('mirrored') === '1';
   }
 
@@ -317,7 +320,7 @@ export class Follower {
     /** Deferrals before a full listing that is not one that an earlier run began: what that one put off is not known. */
     let deferrals: number | null = null;
     for (;;) {
-      const cursor = store.setting('cursor');
+      const cursor = this.#cursor;
       const asked_ms = recent.now_ms();
       const page = await remote.changes(cursor, { signal: this.#stop.signal });
       if (page.full && !fullRunning) {
@@ -337,9 +340,11 @@ export class Follower {
             this.#sweep(epoch, asked_ms, deferrals === mirror.deferrals);
           mirror.endOfFeed();
         }
-        store.setSetting('cursor', page.next);
+        // What was put off is known only in memory: after a crash it must be told again.
+        if (!mirror.hasDeferred) store.setSetting('cursor', page.next);
         crashPoint('apply.before_commit');
       });
+      this.#cursor = page.next;
       crashPoint('apply.after_page');
       if (!page.more) {
         store.transaction(() => {

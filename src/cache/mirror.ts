@@ -76,6 +76,11 @@ export class Mirror {
     this.#deferrals += 1;
   }
 
+  /** Is anything to be asked about again? */
+  get hasDeferred(): boolean {
+    return this.#deferred.size > 0;
+  }
+
   /** How often something was put off so far. */
   get deferrals(): number {
     return this.#deferrals;

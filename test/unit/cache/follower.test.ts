@@ -1,0 +1,45 @@
+import { cp } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { dir as tmpDir } from 'tmp-promise';
+import { afterEach, expect, it } from 'vitest';
+import { CloudError } from '../../../src/errors.js';
+import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
+import { CALLER, TestCache } from '../../support/test_cache.js';
+
+const open: TestCache[] = [];
+afterEach(async () => {
+  for (const cache of open.splice(0)) await cache.close();
+});
+
+async function start(options: Parameters<typeof TestCache.open>[0]): Promise<TestCache> {
+  const cache = await TestCache.open({ quiet_ms: 5, ...options });
+  open.push(cache);
+  return cache;
+}
+
+it('what was put off when the daemon was killed is told again after the next start', async () => {
+  const server = new FakeServer();
+  server.mkdir('d');
+  const remote = new FakeRemote(server);
+  const drive = await start({ remote });
+  await drive.until('d is here', async () => (await drive.node('d')) !== null);
+  let cut = (): void => undefined;
+  const held = new Promise<void>((_, reject) => {
+    cut = () => reject(new CloudError('network', 'the connection is gone'));
+  });
+  remote.before('setMeta', () => held);
+  await drive.cache.setattr((await drive.must('d')).ino, { mode: 0o700 }, CALLER);
+  await drive.until('the change is on its way', () => remote.count('setMeta') === 1);
+  // Told while something about the directory is on its way.
+  const asked = remote.count('changes');
+  server.write('d/theirs', 'x');
+  await drive.until('the feed has been read', () => remote.count('changes') > asked);
+  await sleep(300); // and applied
+  const { path: copy } = await tmpDir({ unsafeCleanup: true, prefix: 'cloudmount-test-' });
+  await cp(drive.dir, copy, { recursive: true, filter: (path) => !path.endsWith('lock') });
+  cut();
+
+  const again = await start({ remote: new FakeRemote(server), dir: copy });
+  await again.until('what the others made is shown', async () => (await again.list('d')).includes('theirs'));
+  expect(await again.read('d/theirs')).toBe('x');
+});
