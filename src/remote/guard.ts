@@ -157,6 +157,18 @@ function isGhost(error: CloudError): boolean {
   return error.code === 'busy_server' && error.details.status === 423;
 }
 
+/** After a 423: gives back again what of these places is still shown as locked by a lock that we gave back. Was it that? */
+export async function dropGhosts(dav: Dav, paths: readonly RemotePath[], options: CallOptions): Promise<boolean> {
+  let found = false;
+  for (const path of paths) {
+    const shown = await lockShown(dav, path, options);
+    if (shown?.token == null || !dav.returnedLocks.has(shown.token)) continue;
+    await giveBack(dav, path, shown.token);
+    found = true;
+  }
+  return found;
+}
+
 async function lockShown(dav: Dav, path: RemotePath, options: CallOptions): Promise<LockInfo | null> {
   try {
     return (await dav.stat(path, options)).lock;
