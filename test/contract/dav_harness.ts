@@ -1,5 +1,6 @@
 // Real servers for the contract: "another client" is a plain HTTP client that shares no code with ours.
 
+import { setTimeout } from 'node:timers/promises';
 import type { RemotePath } from '../../src/ids.js';
 import { encodePath } from '../../src/names.js';
 import { createRemote } from '../../src/remote/connect.js';
@@ -12,6 +13,11 @@ export interface DavServer {
   readonly root: string;
   readonly user: string;
   readonly password: string;
+  /**
+   * Milliseconds in which two writes of the same size can get the same ETag, where the tag is made of size and time:
+   * the kernel's clock for files ticks every 1 to 10 ms.
+   */
+  readonly tagTick?: number;
   stop(): Promise<void>;
 }
 
@@ -30,6 +36,7 @@ export function openDav(server: DavServer): OpenHarness {
     remote,
     second,
     async write(path, content) {
+      if (server.tagTick !== undefined) await setTimeout(server.tagTick);
       const response = await call('PUT', path, content);
       if (!response.ok) throw new Error(`PUT ${path}: ${response.status} ${await response.text()}`);
     },

@@ -10,6 +10,6 @@ remoteContract({
   anyBytesInNames: true,
   open: async () => {
     const apache = await startApache(account);
-    return openDav({ ...account, url: apache.url, root: apache.url, stop: () => apache.stop() });
+    return openDav({ ...account, url: apache.url, root: apache.url, tagTick: 20, stop: () => apache.stop() });
   },
 });
