@@ -114,6 +114,7 @@ async function start(
       activity.note({
         ...done,
         actor: ctx.principal.userId,
+        ...(ctx.link === undefined ? {} : { target: `link:${ctx.link.label}` }),
         ...(ctx.client === undefined ? {} : { client: ctx.client }),
       });
     },
@@ -124,12 +125,14 @@ async function start(
     clock,
     onEvent: ({ kind, userId, seen: { share, node, path } }) => {
       activity.note({
-        kind,
+        kind: kind === 'changed' ? 'share_changed' : kind,
         actor: userId,
         ownerRootId: node.rootId,
         fileId: node.id,
         path: path ?? [node.name],
-        ...(share.kind === 'user' ? { affected: share.recipient } : {}),
+        ...(share.kind === 'user'
+          ? { affected: share.recipient }
+          : { target: `${share.kind}:${share.kind === 'group' ? share.recipient : share.label}` }),
       });
     },
   });

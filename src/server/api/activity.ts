@@ -8,6 +8,7 @@ import { Access } from '../sharing/access.js';
 import type { Activity, ActivityRecord } from '../sharing/activity.js';
 import { has, READ } from '../sharing/rights.js';
 import type { MetadataRead, MetadataStore, NodeId } from '../storage/metadata/metadata_store.js';
+import type { ShareId } from '../storage/metadata/share_records.js';
 import type { OcsAnswer } from './ocs.js';
 
 export const ACTIVITY_PATH = /^apps\/activity\/api\/v2\/activity(?:\/(?:all|filter|self|by))?$/;
@@ -65,6 +66,19 @@ async function readableFile(
   return has(access.of(node).node, READ) ? node.id : null;
 }
 
+const LINK = 'public link';
+
+/** What was done, before the path it was done with; the kind itself where it is not here. */
+const WORDS: Readonly<Record<string, string>> = {
+  share_changed: 'changed the share of',
+  withdrawn: 'withdrew the share of',
+  suspended: 'suspended the share of',
+  resumed: 'resumed the share of',
+  declined: 'declined the share of',
+  accepted: 'accepted the share of',
+  unmounted: 'did without the share of',
+};
+
 async function describe(
   tx: MetadataRead,
   record: ActivityRecord,
@@ -73,23 +87,36 @@ async function describe(
   api: ActivityApi,
 ): Promise<object> {
   const here = await tx.pathIn(rootId, record.fileId);
-  // How others call the folders a file is in is theirs to know.
+  // How others call the folders a file is in is theirs to know; whom else it is shared with, the owner's and the giver's.
   const known = record.actor === user.id ? record.path : (record.path.split('/').at(-1) ?? '');
   const path = here === null ? known : here.join('/');
-  const who = record.actor.startsWith('link:') ? 'A public link' : api.displayName(record.actor);
-  const to = record.affected === null ? '' : ` (${api.displayName(record.affected)})`;
+  const link = record.actor.startsWith('link:') ? Number(record.actor.slice('link:'.length)) : null;
+  const isTheirs = record.actor === user.id || record.owner === user.id;
+  const knowsTarget = isTheirs || (link !== null && (await tx.share(link as ShareId))?.sharerId === user.id);
+  const target = knowsTarget || record.affected === user.id ? targetOf(record, api.displayName) : '';
+  const who =
+    link === null ? api.displayName(record.actor) : target === '' || target === LINK ? `A ${LINK}` : `The ${target}`;
+  const subject = `${who}: ${WORDS[record.kind] ?? record.kind} ${path}${link !== null || target === '' ? '' : ` (${target})`}`;
   return {
     activity_id: record.id,
     app: 'files',
     type: `file_${record.kind}`,
     user: record.actor,
-    subject: `${who}: ${record.kind} ${path}${to}`,
+    subject,
     message: '',
     object_type: 'files',
     object_id: record.fileId,
     object_name: `/${path}`,
     datetime: new Date(record.at_ms).toISOString(),
-    client: record.actor === user.id || record.owner === user.id ? record.client : null,
+    client: isTheirs ? record.client : null,
     ...(record.actor === user.id && record.fromPath !== null ? { from: `/${record.fromPath}` } : {}),
   };
+}
+
+/** `with Ben Example`, `with @crew`, `public link "for the press"`; '' where nobody and nothing is named. */
+function targetOf({ actor, affected, target }: ActivityRecord, displayName: (userId: string) => string): string {
+  if (affected !== null) return affected === actor ? '' : `with ${displayName(affected)}`;
+  if (target?.startsWith('group:') === true) return `with @${target.slice('group:'.length)}`;
+  const label = target?.startsWith('link:') === true ? target.slice('link:'.length) : null;
+  return label === null ? '' : label === '' ? LINK : `${LINK} "${label}"`;
 }

@@ -94,6 +94,7 @@ export interface DavContext {
 
 export interface LinkAccess {
   readonly id: ShareId;
+  readonly label: string;
   readonly rights: number;
   readonly hideDownload: boolean;
   /** Takes one download from what the link allows; false = none are left. null = not limited. */

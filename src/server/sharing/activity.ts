@@ -29,6 +29,10 @@ export const ACTIVITY_SCHEMA: SchemaModule = {
     CREATE INDEX activity_by_affected ON activity (affected, id) WHERE affected IS NOT NULL;
     CREATE INDEX activity_by_file ON activity (file_id, id);
     `,
+    // `group:crew` or `link:LABEL`, when no single user is the recipient.
+    `
+    ALTER TABLE activity ADD COLUMN target TEXT;
+    `,
   ],
 };
 
@@ -38,7 +42,10 @@ export interface NewActivity {
   readonly actor: string;
   /** Root of the tree the file is in. */
   readonly ownerRootId: NodeId;
+  /** User id of a share's recipient. */
   readonly affected?: string;
+  /** `group:NAME` a share is with, or `link:LABEL` of the link that is made or used (the label may be ''). */
+  readonly target?: string;
   readonly fileId: NodeId;
   readonly path: readonly string[];
   readonly from?: readonly string[];
@@ -52,6 +59,7 @@ export interface ActivityRecord {
   readonly actor: string;
   readonly owner: string;
   readonly affected: string | null;
+  readonly target: string | null;
   readonly fileId: NodeId;
   readonly path: string;
   readonly fromPath: string | null;
@@ -75,6 +83,7 @@ interface Row {
   readonly actor: string;
   readonly owner: string;
   readonly affected: string | null;
+  readonly target: string | null;
   readonly file_id: number;
   readonly path: string;
   readonly from_path: string | null;
@@ -103,8 +112,8 @@ export class Activity {
     this.#log = log;
     this.#maxRows = options.maxRows ?? MAX_ROWS;
     this.#insert = database.writer.prepare(
-      `INSERT INTO activity (at_ms, kind, actor, owner, affected, file_id, path, from_path, client)
-       VALUES (?, ?, ?, coalesce((SELECT user_id FROM roots WHERE node_id = ?), ''), ?, ?, ?, ?, ?)`,
+      `INSERT INTO activity (at_ms, kind, actor, owner, affected, target, file_id, path, from_path, client)
+       VALUES (?, ?, ?, coalesce((SELECT user_id FROM roots WHERE node_id = ?), ''), ?, ?, ?, ?, ?, ?)`,
     );
   }
 
@@ -141,6 +150,7 @@ export class Activity {
       actor: row.actor,
       owner: row.owner,
       affected: row.affected,
+      target: row.target,
       fileId: row.file_id as NodeId,
       path: row.path,
       fromPath: row.from_path,
@@ -177,6 +187,7 @@ export class Activity {
       entry.actor,
       entry.ownerRootId,
       entry.affected ?? null,
+      entry.target?.toWellFormed() ?? null,
       entry.fileId,
       entry.path.join('/').toWellFormed(),
       entry.from?.join('/').toWellFormed() ?? null,

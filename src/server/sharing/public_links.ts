@@ -125,6 +125,7 @@ export class PublicLinks {
     const isLimited = share.link !== null && share.link.maxDownloads !== null;
     return {
       id: share.id,
+      label: share.label,
       rights: share.granted,
       hideDownload: share.link?.hideDownload ?? false,
       countDownload: isLimited ? () => this.#metadata.write((tx) => tx.countDownload(share.id)) : null,
