@@ -41,7 +41,7 @@ import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
 import type { SpaceBudget } from './space.js';
 import type { Tree } from './tree.js';
-import type { Writeback } from './writeback.js';
+import type { Writeback } from './writeback/writeback.js';
 import type { Xattrs } from './xattrs.js';
 
 /** What an account without a quota shows in df: large enough for anybody, small enough for 32-bit block counts. */

@@ -15,6 +15,7 @@ import { Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { RecentOperations } from './recent_operations.js';
 import type { Tree } from './tree.js';
+import { mayBeSentByUs } from './writeback/sent.js';
 
 export interface MirrorOptions {
   readonly store: NodeStore;
@@ -402,7 +403,7 @@ export class Mirror {
       }
     }
     const changed = node.kind === 'file' && !sameVersion(node.baseEtag, entry.etag, node, entry);
-    const sent = changed ? wasSent(node, entry) : 'no';
+    const sent = changed ? mayBeSentByUs(node, entry) : 'no';
     if (sent === 'maybe' && unlinkedHere) {
       this.#o.tree.changed(node, 0); // the deletion's precondition will find out whose version it is
       return;
@@ -600,17 +601,6 @@ function shownOf({ mode, uid, gid, mtime, rightsBits, lock }: NodeRecord): strin
 /** May `occupant` of a slot be the node that `entry` describes? */
 function sameIdentity(occupant: NodeRecord, entry: RemoteEntry): boolean {
   return occupant.fileid === null || entry.fileid === null || occupant.fileid === entry.fileid;
-}
-
-/** Is this version our own upload, the answer to which was lost? Only checksums prove it. */
-function wasSent(node: NodeRecord, entry: RemoteEntry): 'yes' | 'no' | 'maybe' {
-  const candidates = node.sending.filter(
-    ({ sha256, size_bytes }) => sha256 !== null && size_bytes === entry.size_bytes,
-  );
-  if (candidates.length === 0) return 'no';
-  if (entry.checksum?.toUpperCase().startsWith('SHA256:') !== true) return 'maybe';
-  const theirs = entry.checksum.slice(7).toLowerCase();
-  return candidates.some(({ sha256 }) => sha256 === theirs) ? 'yes' : 'no';
 }
 
 /** The same content? ETags compare without the weakness flag: Apache's become strong when the file is two seconds old. */

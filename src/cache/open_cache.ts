@@ -28,7 +28,7 @@ import { RecentOperations } from './recent_operations.js';
 import { recoveredFolders, setAside } from './recovered.js';
 import { diskFree, SpaceBudget } from './space.js';
 import { Tree } from './tree.js';
-import { Writeback } from './writeback.js';
+import { Writeback } from './writeback/writeback.js';
 import { Xattrs } from './xattrs.js';
 
 export interface OpenCacheOptions {

@@ -4,9 +4,10 @@
 // Order is not a log to replay but a set of dependencies: a parent exists before its members, a name is free before it is
 // taken, members leave a directory before it goes. Whatever is ready may run, in parallel.
 
-import type { Ino, Name } from '../ids.js';
-import { DIRTY_META, type NodeRecord } from './metadata/node.js';
-import type { NodeStore } from './metadata/node_store.js';
+import type { Ino, Name } from '../../ids.js';
+import { DIRTY_META, type NodeRecord } from '../metadata/node.js';
+import type { NodeStore } from '../metadata/node_store.js';
+import { firstOnWay } from './way.js';
 
 export type Step =
   | { readonly do: 'nothing' }
@@ -104,10 +105,9 @@ function planMove(node: NodeRecord, parent: NodeRecord, occupant: NodeRecord | n
     if (!replaceable || context.isBusy(occupant)) return { do: 'wait', on: occupant.ino };
     over = occupant;
   }
-  const inside = ancestorsOf(parent, context.store).find((at) => at === node);
-  if (inside !== undefined) {
+  if (firstOnWay(parent, context.store, (at) => at === node) !== null) {
     // The server still has the new parent below this very node: that one moves first.
-    const first = ancestorsOf(parent, context.store).find((at) => at !== node && !at.inPlace);
+    const first = firstOnWay(parent, context.store, (at) => at !== node && !at.inPlace);
     return { do: 'wait', on: first?.ino ?? null };
   }
   if (node.isDir && context.busyBelow(node)) return { do: 'wait', on: null };
@@ -153,16 +153,6 @@ function notDeleted(dir: NodeRecord, context: PlanContext): NodeRecord | null {
   return null;
 }
 
-/** `node` and the collections above it, as the server has the tree. */
-function ancestorsOf(node: NodeRecord, store: NodeStore): NodeRecord[] {
-  const list: NodeRecord[] = [];
-  for (let at: NodeRecord | null = node; at !== null && at.ino !== 1; ) {
-    list.push(at);
-    at = at.base === null ? null : store.get(at.base.parent);
-  }
-  return list;
-}
-
 /** A collection above (here or there) that is being moved, made or deleted right now, or of which it is not known where it
  * is: a path through it may lead elsewhere. */
 function busyAncestor(node: NodeRecord, context: PlanContext): NodeRecord | null {
@@ -175,10 +165,7 @@ export function uncertainFrom(
   node: NodeRecord | null,
   context: Pick<PlanContext, 'isUncertain' | 'store'>,
 ): NodeRecord | null {
-  for (let at = node; at !== null && at.ino !== 1; at = at.base === null ? null : context.store.get(at.base.parent)) {
-    if (context.isUncertain(at)) return at;
-  }
-  return null;
+  return firstOnWay(node, context.store, context.isUncertain);
 }
 
 const MEMBERS_LOOKED_AT = 10_000;

@@ -3,13 +3,13 @@
 // name. A deletion is dropped. Whoever has the file open is told at the next write or flush: what they write belongs to
 // the copy, and they believe to write the original.
 
-import { joinPath, type Name } from '../ids.js';
-import type { Log } from '../log.js';
-import type { RemoteEntry } from '../remote/remote.js';
-import type { Contents } from './contents.js';
-import type { NodeRecord } from './metadata/node.js';
-import type { NodeStore } from './metadata/node_store.js';
-import type { Mirror } from './mirror.js';
+import { joinPath, type Name } from '../../ids.js';
+import type { Log } from '../../log.js';
+import type { RemoteEntry } from '../../remote/remote.js';
+import type { Contents } from '../contents.js';
+import type { NodeRecord } from '../metadata/node.js';
+import type { NodeStore } from '../metadata/node_store.js';
+import type { Mirror } from '../mirror.js';
 import type { Step } from './plan.js';
 
 export interface RefusedServices {

@@ -1,8 +1,8 @@
 // A right is taken away while something done with it is not sent yet: nothing is lost, and the server stays as it is.
 
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
-import { CALLER, TestCache } from '../../support/test_cache.js';
+import { FakeRemote, FakeServer } from '../../../support/fake_remote.js';
+import { CALLER, TestCache } from '../../../support/test_cache.js';
 
 let server: FakeServer;
 let remote: FakeRemote;

@@ -1,0 +1,89 @@
+// What is here beside what the server has: the same bytes? And what becomes of a part without its whole.
+
+import { CloudError } from '../../errors.js';
+import type { RemoteEntry } from '../../remote/remote.js';
+import type { NodeRecord } from '../metadata/node.js';
+import { hashContent } from './outgoing.js';
+import { COMPARE_LIMIT_BYTES, sha256Of } from './sent.js';
+import type { UploadServices } from './upload.js';
+
+/** Are the server's bytes the ones we have? By checksum where the server knows one, else by reading them. */
+export async function sameContent(
+  node: NodeRecord,
+  entry: RemoteEntry,
+  services: UploadServices,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { contents, remote } = services;
+  if (entry.kind !== 'file' || entry.size_bytes !== node.size_bytes || !contents.isComplete(node)) return false;
+  const content = await contents.acquire(node);
+  try {
+    const seq = content.writeSeq;
+    const stillSame = () => content.writeSeq === seq;
+    const theirs = sha256Of(entry);
+    if (theirs !== null) return theirs === (await hashContent(content, entry.size_bytes, stillSame, signal));
+    if (entry.size_bytes > COMPARE_LIMIT_BYTES) return false;
+    let same = true;
+    await remote.read(
+      entry.path,
+      { start: 0, end: entry.size_bytes },
+      entry.etag,
+      async (chunk, offset) => {
+        if (!same) return;
+        const mine = await content.file.readAsync(offset, chunk.length).catch((error: unknown) => {
+          if (stillSame()) throw error;
+          return null;
+        });
+        same = mine !== null && chunk.equals(mine);
+      },
+      { signal },
+    );
+    return same && stillSame();
+  } finally {
+    contents.release(content);
+  }
+}
+
+/** A dirty file of which only parts are here, while the version it was based on is gone: the parts nobody changed here
+ * come from the server's new version (or are zeros, where it is shorter). */
+export async function completeFrom(
+  node: NodeRecord,
+  entry: RemoteEntry,
+  services: UploadServices,
+  signal: AbortSignal,
+): Promise<void> {
+  const { contents, remote } = services;
+  const content = await contents.acquire(node);
+  try {
+    for (const gap of content.extents.missing(0, node.size_bytes)) {
+      const end = Math.min(gap.end, entry.size_bytes);
+      if (end > gap.start) {
+        await remote.read(
+          entry.path,
+          { start: gap.start, end },
+          entry.etag,
+          (chunk, offset) => {
+            for (const free of content.extents.missing(offset, offset + chunk.length)) {
+              content.file.write(free.start, chunk.subarray(free.start - offset, free.end - offset));
+              content.extents.insertDirty(free.start, free.end);
+            }
+          },
+          { signal },
+        );
+      }
+      for (const rest of content.extents.missing(gap.start, gap.end)) content.extents.insertDirty(rest.start, rest.end);
+    }
+    await contents.save(content);
+  } finally {
+    contents.release(content);
+  }
+}
+
+/** A file that was changed here while only a part of it was here, and whose version on the server is gone. */
+export function lostParts(node: NodeRecord): CloudError {
+  return new CloudError(
+    'stale',
+    `sending "${node.name}": it was removed or replaced on the server while only a part of it was here; the changed parts are kept, ` +
+      'the others are lost unless somebody has a copy. Write the file anew, or "cloudmount discard" it',
+  );
+}

@@ -1,0 +1,79 @@
+// What an answer of the server means for our rows. Callers run these inside a transaction.
+
+import type { Remote, RemoteEntry } from '../../remote/remote.js';
+import { Dirty, type NodeRecord } from '../metadata/node.js';
+import type { NodeStore } from '../metadata/node_store.js';
+import type { Mirror } from '../mirror.js';
+import type { Tree } from '../tree.js';
+import type { UnderWay } from './under_way.js';
+
+export interface OutcomeServices {
+  readonly remote: Remote;
+  readonly store: NodeStore;
+  readonly tree: Tree;
+  readonly mirror: Mirror;
+}
+
+export class Outcomes {
+  readonly #o: OutcomeServices;
+  readonly #underWay: UnderWay;
+
+  constructor(services: OutcomeServices, underWay: UnderWay) {
+    this.#o = services;
+    this.#underWay = underWay;
+  }
+
+  /** A step is done. `wait_ms`: until what is left to do for the node is sent. */
+  done(node: NodeRecord, wait_ms?: number): void {
+    node.error = null;
+    node.errorCode = null;
+    this.#o.tree.changed(node, wait_ms);
+  }
+
+  /** Attributes that this server has no place for are ours alone and never pending. */
+  dropWhatCannotBeSent(node: NodeRecord): void {
+    const { capabilities } = this.#o.remote;
+    if (!capabilities.posix) node.dirty &= ~(Dirty.mode | Dirty.owner);
+    if (!capabilities.setMtime) node.dirty &= ~Dirty.mtime;
+    if (!capabilities.xattrs) {
+      node.dirty &= ~Dirty.xattrs;
+      node.xattrDirty = null;
+    }
+  }
+
+  /** The server no longer has this node. */
+  forget(node: NodeRecord): void {
+    node.base = null;
+    node.baseEtag = null;
+    node.fileid = null;
+    this.#underWay.noTree.delete(node.ino);
+    if (node.isDir) this.#o.tree.nothingWasSentInto(node);
+    this.#o.tree.changed(node);
+    this.#o.tree.purgeIfGone(node);
+  }
+
+  forgetTree(node: NodeRecord): void {
+    for (const member of this.#o.store.baseMembers(node.ino)) this.forgetTree(member);
+    this.forget(node);
+  }
+
+  /** The server has our own last upload, the answer to which was lost: that is the version the next step is about. */
+  adoptOwn(node: NodeRecord, entry: RemoteEntry): void {
+    this.#o.mirror.adoptVersion(node, entry);
+    this.#o.tree.changed(node, 0);
+  }
+
+  /** The server already has this very thing under the wanted name. */
+  take(node: NodeRecord, entry: RemoteEntry): void {
+    if (node.parent !== null && node.base === null) {
+      const occupant = this.#o.store.atBase(node.parent, node.name);
+      if (occupant !== null && occupant !== node) {
+        if (occupant.parent !== null) return; // that is what is there
+        this.forget(occupant);
+      }
+      node.base = { parent: node.parent, name: node.name };
+    }
+    this.#o.mirror.adoptVersion(node, entry);
+    this.done(node, 0);
+  }
+}

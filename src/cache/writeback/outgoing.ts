@@ -1,0 +1,59 @@
+// The bytes of a file as they are at one moment. Reading ends with `again` when the file changes meanwhile.
+
+import { createHash } from 'node:crypto';
+import { CloudError } from '../../errors.js';
+import type { ActiveContent } from '../active_content.js';
+
+const STEP_BYTES = 1024 * 1024;
+
+export async function hashContent(
+  content: ActiveContent,
+  size_bytes: number,
+  stillSame: () => boolean,
+  signal: AbortSignal,
+): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of readContent(content, 0, size_bytes, stillSame)) {
+    signal.throwIfAborted();
+    hash.update(chunk);
+  }
+  return hash.digest('hex');
+}
+
+export async function* readContent(
+  content: ActiveContent,
+  start: number,
+  end: number,
+  stillSame: () => boolean,
+): AsyncGenerator<Buffer> {
+  for (let at = start; at < end; at += STEP_BYTES) {
+    const chunk = await content.file.readAsync(at, Math.min(STEP_BYTES, end - at)).catch((error: unknown) => {
+      // Cut short under the read: a truncate, not damage.
+      if (stillSame()) throw error;
+      return null;
+    });
+    if (chunk === null || !stillSame())
+      throw new CloudError('again', `sending "${content.node.name}": it changed meanwhile`);
+    yield chunk;
+  }
+}
+
+/** All of a short file, read once for its hash and for the request. */
+export async function readSmall(content: ActiveContent, size_bytes: number, stillSame: () => boolean): Promise<Buffer> {
+  const warm = size_bytes === 0 ? Buffer.alloc(0) : content.file.readWarm(0, size_bytes);
+  if (warm !== null) return Buffer.from(warm); // the shared buffer is the next reader's
+  const parts: Buffer[] = [];
+  for await (const chunk of readContent(content, 0, size_bytes, stillSame)) parts.push(chunk);
+  return Buffer.concat(parts);
+}
+
+export async function* sendSmall(
+  content: ActiveContent,
+  bytes: Buffer,
+  start: number,
+  end: number,
+  stillSame: () => boolean,
+): AsyncGenerator<Buffer> {
+  if (!stillSame()) throw new CloudError('again', `sending "${content.node.name}": it changed meanwhile`);
+  if (end > start) yield bytes.subarray(start, end);
+}

@@ -1,0 +1,118 @@
+// Sends one file. The bytes that are sent are those of one moment: their hash is taken first and travels along, and an
+// upload during which the file changes is cut off and sent again later.
+
+import { createHash } from 'node:crypto';
+import type { Clock } from '../../clock.js';
+import { CloudError, isCloudError } from '../../errors.js';
+import type { RemotePath } from '../../ids.js';
+import type { PosixMeta, Precondition, PutResult, Remote, UploadSource } from '../../remote/remote.js';
+import type { Contents } from '../contents.js';
+import { crashPoint } from '../crash_points.js';
+import type { Hydrator } from '../hydrator.js';
+import { type BasePlace, Dirty, type NodeRecord, type Sending } from '../metadata/node.js';
+import type { NodeStore } from '../metadata/node_store.js';
+import { lostParts } from './merge.js';
+import { hashContent, readContent, readSmall, sendSmall } from './outgoing.js';
+import { asHolder, posixOf } from './request.js';
+import { noteSending } from './sent.js';
+
+const SMALL_BYTES = 256 * 1024;
+
+export interface UploadServices {
+  readonly remote: Remote;
+  readonly store: NodeStore;
+  readonly contents: Contents;
+  readonly hydrator: Hydrator;
+  readonly clock: Clock;
+}
+
+export interface UploadDone {
+  readonly result: PutResult;
+  readonly sha256: string;
+  readonly size_bytes: number;
+  /** Dirty bits that the server knows now; content only if the file did not change meanwhile. */
+  readonly sent: number;
+  readonly unchanged: boolean;
+}
+
+/** `place`: where a file without a base is to be made. Nothing is sent that is not durable here: neither the bytes nor the
+ * note of what was on its way, by which a later start knows its own upload whose answer was lost. */
+export async function upload(
+  node: NodeRecord,
+  path: RemotePath,
+  place: BasePlace | null,
+  services: UploadServices,
+  signal: AbortSignal,
+  onProgress: (sent_bytes: number) => void,
+): Promise<UploadDone> {
+  const { remote, contents, hydrator, store } = services;
+  const content = await contents.acquire(node);
+  try {
+    if (node.base === null && !content.complete) throw lostParts(node);
+    await hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal });
+    const seq = content.writeSeq;
+    const size_bytes = node.size_bytes;
+    const { mtime, mode, uid, gid } = node;
+    const stillSame = () => content.writeSeq === seq && node.size_bytes === size_bytes;
+    await unlessFull(contents.saveIfNeeded(content));
+    const bytes = size_bytes <= SMALL_BYTES ? await readSmall(content, size_bytes, stillSame) : null;
+    const sha256 =
+      bytes === null
+        ? await hashContent(content, size_bytes, stillSame, signal)
+        : createHash('sha256').update(bytes).digest('hex');
+    if (node.parent === null && node.base === null)
+      throw new CloudError('again', `sending "${node.name}": removed meanwhile`);
+    await unlessFull(note(node, { place, sha256, size_bytes }, store));
+    const precondition: Precondition =
+      node.base === null || node.baseEtag === null ? { kind: 'if_absent' } : { kind: 'if_match', etag: node.baseEtag };
+    const meta: PosixMeta = { mtime, ...posixOf({ mode, uid, gid }) };
+    const source: UploadSource = {
+      size_bytes,
+      sha256,
+      open: (start, end) =>
+        bytes === null ? readContent(content, start, end, stillSame) : sendSmall(content, bytes, start, end, stillSame),
+    };
+    crashPoint('writeback.before_put');
+    const result = await remote.put(
+      path,
+      source,
+      precondition,
+      meta,
+      {
+        state: node.uploadState,
+        save(state) {
+          node.uploadState = state;
+          store.save(node);
+        },
+        progress: onProgress,
+      },
+      asHolder(node, signal),
+    );
+    crashPoint('writeback.after_put');
+    const unchanged = stillSame();
+    let sent: number = Dirty.mtime;
+    if (remote.capabilities.posix) sent |= Dirty.mode | Dirty.owner;
+    if (node.mtime !== mtime && (node.mtime.s !== mtime.s || node.mtime.ns !== mtime.ns)) sent &= ~Dirty.mtime;
+    if (node.mode !== mode) sent &= ~Dirty.mode;
+    if (node.uid !== uid || node.gid !== gid) sent &= ~Dirty.owner;
+    if (unchanged) sent |= Dirty.content;
+    content.unsaved = true;
+    return { result, sha256, size_bytes, sent, unchanged };
+  } finally {
+    contents.release(content);
+  }
+}
+
+async function note(node: NodeRecord, sending: Sending, store: NodeStore): Promise<void> {
+  noteSending(node, sending, store);
+  await store.durable();
+}
+
+/** On a full disk sending goes on all the same: it is what makes room. */
+async function unlessFull(work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (!isCloudError(error, 'no_space')) throw error;
+  }
+}
