@@ -7,10 +7,11 @@
 // the place of the old one, and a later start knows what to give back.
 
 import { isCloudError } from '../errors.js';
-import type { Ino, Name } from '../ids.js';
+import type { Ino } from '../ids.js';
 import type { Log } from '../log.js';
 import type { MaybePromise } from '../maybe_promise.js';
 import type { Contents } from './contents.js';
+import { documentNameOf, isLockFile, lockFilesOf } from './lock_files.js';
 import { heldByOther, type Locks } from './locks.js';
 import type { NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
@@ -38,6 +39,8 @@ export class AutoLock {
   readonly #later = new Map<Ino, NodeJS.Timeout>();
   /** Lock files whose document could not be locked yet. */
   readonly #missed = new Set<Ino>();
+  /** Locks that the server is being asked for. */
+  readonly #asking = new Map<Ino, Promise<unknown>>();
   #timer: NodeJS.Timeout | null = null;
 
   constructor(options: AutoLockOptions) {
@@ -47,10 +50,7 @@ export class AutoLock {
   start(): void {
     this.settleAll();
     this.#timer = setInterval(() => {
-      for (const ino of this.#missed) {
-        const node = this.#o.store.get(ino);
-        if (node !== null) this.#lockFile(node);
-      }
+      this.#tryMissed();
       this.settleAll();
     }, AGAIN_MS);
   }
@@ -74,11 +74,21 @@ export class AutoLock {
   changed(node: NodeRecord): void {
     if (this.#o.mode !== 'off' && isLockFile(node.name)) this.#lockFile(node);
     else if (node.lockInfo?.auto === true) this.#settleLater(node);
+    else if (this.#missed.size > 0 && this.#canBeLocked(node)) this.#tryMissed(node.parent);
   }
 
   /** Gives back what is not needed any more, whoever took it: an earlier run, or one with another mode. */
   settleAll(): void {
     for (const node of this.#o.store.locked()) if (node.lockInfo?.auto === true) this.#settleLater(node);
+  }
+
+  /** Lock files (of one folder) again, whose document was not on the server yet, or the server out of reach. */
+  #tryMissed(folder?: Ino | null): void {
+    for (const ino of [...this.#missed]) {
+      const lockFile = this.#o.store.get(ino);
+      if (lockFile === null) this.#missed.delete(ino);
+      else if (folder === undefined || lockFile.parent === folder) this.#lockFile(lockFile);
+    }
   }
 
   #lockFile(lockFile: NodeRecord): void {
@@ -87,22 +97,28 @@ export class AutoLock {
       this.settleAll();
       return;
     }
-    const document = this.#documentOf(lockFile);
-    if (document === null || !this.#canBeLocked(document)) {
-      if (document?.lockInfo === null) this.#missed.add(lockFile.ino);
-      return;
+    const documents = this.#documentsOf(lockFile, lockFile.parent);
+    for (const document of documents) {
+      if (!this.#canBeLocked(document)) {
+        if (document.lockInfo === null) this.#missed.add(lockFile.ino);
+        continue;
+      }
+      this.#take(document, 'log').catch((error: unknown) =>
+        this.#o.log.warn({ err: error }, 'locking a document failed'),
+      );
     }
-    this.#take(document, 'log').catch((error: unknown) =>
-      this.#o.log.warn({ err: error }, 'locking a document failed'),
-    );
   }
 
-  #documentOf({ parent, name }: NodeRecord): NodeRecord | null {
-    if (parent === null) return null;
-    for (const child of this.#o.store.members(parent, 0, MEMBERS_ASKED)) {
-      if (child.kind === 'file' && lockFilesOf(child.name).includes(name)) return child;
-    }
-    return null;
+  /** Word's lock files may be of several documents: then of those that are open here, or of none. */
+  #documentsOf({ name }: NodeRecord, parent: Ino): readonly NodeRecord[] {
+    const { store, contents } = this.#o;
+    const wanted = documentNameOf(name);
+    const named = store.child(parent, wanted.name);
+    const longer = wanted.orEndsIn === null ? [] : store.membersEndingIn(parent, wanted.orEndsIn);
+    const found = [...(named === null ? [] : [named]), ...longer].filter(
+      (node) => node.kind === 'file' && !isLockFile(node.name) && lockFilesOf(node.name).includes(name),
+    );
+    return found.length > 1 ? found.filter((node) => contents.isOpen(node)) : found;
   }
 
   #canBeLocked({ kind, base, lockInfo, rights }: NodeRecord): boolean {
@@ -110,8 +126,11 @@ export class AutoLock {
   }
 
   async #take(node: NodeRecord, onOther: 'refuse' | 'log'): Promise<void> {
+    // Who asks twice at the same time would be told of its own lock as of a foreign one.
+    const asking = this.#asking.get(node.ino) ?? this.#o.locks.lock(node, { auto: true });
+    this.#asking.set(node.ino, asking);
     try {
-      await this.#o.locks.lock(node, { auto: true });
+      await asking;
       this.#settleLater(node);
     } catch (error) {
       const holder = node.lockInfo;
@@ -120,6 +139,8 @@ export class AutoLock {
         throw heldByOther(node, { ...NOBODY, owner: error.details.lockOwner ?? 'somebody else' }, 'no_access');
       }
       this.#o.log.info({ name: node.name, err: error }, 'no lock was taken');
+    } finally {
+      if (this.#asking.get(node.ino) === asking) this.#asking.delete(node.ino);
     }
   }
 
@@ -152,16 +173,4 @@ export class AutoLock {
   }
 }
 
-/** A folder of more files than this is searched no further for the document of a lock file. */
-const MEMBERS_ASKED = 10_000;
-
 const NOBODY = { owner: '', sinceEpoch_s: null, expiresEpoch_s: null, token: null, mine: false };
-
-function isLockFile(name: string): boolean {
-  return name.startsWith('.~lock.') ? name.endsWith('#') : name.startsWith('~$');
-}
-
-/** The names of lock files beside a document. Microsoft's programs leave out the first two letters of longer names. */
-export function lockFilesOf(name: string): readonly Name[] {
-  return [`.~lock.${name}#`, `~$${name}`, ...(name.length > 8 ? [`~$${name.slice(2)}`] : [])] as Name[];
-}

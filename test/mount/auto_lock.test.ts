@@ -59,6 +59,37 @@ it('a document that LibreOffice has open is locked on the server, also over a re
   );
 });
 
+it('so is one that Word has open, which takes two letters off a longer name, and one of Excel, which does not', async () => {
+  const cases = [
+    ['Yearly report.docx', '~$arly report.docx'],
+    ['Letters.docx', '~$etters.docx'],
+    ['Yearly budget.xlsx', '~$Yearly budget.xlsx'],
+  ] as const;
+  for (const [document, lockName] of cases) {
+    const seen = alice.path('Office', document);
+    await ben.fs.writeFile(ben.path('Office', document), 'first');
+    await reads(alice, seen, 'first');
+    await ben.fs.writeFile(ben.path('Office', lockName), '\u0003ben');
+    await eventually('alice to see a lock', async () => (await bits(alice, seen)) === 4);
+    expect((await alice.fs.getxattr(seen, 'user.cloudmount.lock.owner')).toString()).toBe('ben');
+    await ben.fs.unlink(ben.path('Office', lockName));
+    await eventually('alice to see no lock', async () => (await bits(alice, seen)) === 6);
+  }
+  // One lock file for two documents: it is the one that is open.
+  await ben.fs.writeFile(ben.path('Office', 'Pearly report.docx'), 'first');
+  const lockFile = ben.path('Office', '~$arly report.docx');
+  await reads(alice, alice.path('Office', 'Pearly report.docx'), 'first');
+  const fd = await ben.fs.open(ben.path('Office', 'Pearly report.docx'), 'O_RDONLY');
+  await ben.fs.writeFile(lockFile, '\u0003ben');
+  await eventually('alice to see a lock', async () => {
+    return (await bits(alice, alice.path('Office', 'Pearly report.docx'))) === 4;
+  });
+  expect(await bits(alice, alice.path('Office', 'Yearly report.docx'))).toBe(6);
+  await ben.fs.close(fd);
+  await ben.fs.unlink(lockFile);
+  await eventually('all to be free', async () => (await locks(alice)).length === 0);
+});
+
 it('a file that is open for writing is locked, and free when it is closed and sent', async () => {
   const fd = await ben.fs.open(ben.path('Office', 'report.odt'), 'O_WRONLY|O_APPEND');
   await isLocked(true);

@@ -270,6 +270,18 @@ export class NodeStore {
     return this.#load('SELECT * FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?', parent, after, limit);
   }
 
+  /** Members whose names end so and have more in front. Reads the names of the directory, no rows. */
+  membersEndingIn(parent: Ino, end: Name): NodeRecord[] {
+    return this.#load(
+      `SELECT * FROM node WHERE ino IN
+         (SELECT ino FROM node WHERE parent = ? AND substr(name, -length(?)) = ? AND name <> ?)`,
+      parent,
+      end,
+      end,
+      end,
+    );
+  }
+
   hasMembers(parent: Ino): boolean {
     return this.#one('SELECT 1 FROM node WHERE parent = ? LIMIT 1', parent) !== undefined;
   }
