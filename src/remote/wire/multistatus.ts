@@ -2,9 +2,12 @@
 // that a listing streams. Reading: fed with chunks, hands out each response when it is complete. A response keeps every
 // propstat with its status; a property counts as present only from a 2xx one, wherever in the response that stands.
 
+import { isAscii } from 'node:buffer';
 import { STATUS_CODES } from 'node:http';
+import { StringDecoder } from 'node:string_decoder';
 import { CloudError } from '../../errors.js';
 import { DAV, ROOT_PREFIXES, ROOT_XMLNS, type XmlName } from './ns.js';
+import { PlainXml, Surprise } from './plain_xml.js';
 import {
   childOf,
   childrenOf,
@@ -208,55 +211,122 @@ export function readResponse(response: XmlElement): MultistatusResponse {
 /** Fed with the body, gives back the responses each chunk completes. Throws `protocol` on anything that is no complete
  * multistatus document: a listing is whole or it is an error. */
 export class MultistatusReader {
+  readonly #limits: XmlLimits;
   readonly #xml: StreamingXml;
+  readonly #decoder = new StringDecoder('utf8');
+  /** How far the document is known: `bytes` = its encoding is the general parser's matter, `text` = UTF-8 that is not
+   * plain. */
+  #mode: 'plain' | 'text' | 'bytes' = 'plain';
+  readonly #plain: PlainXml;
+  /** The first chunks, until the document's head has told its encoding. */
+  #head: Uint8Array[] | null = [];
+  /** A chunk ended within a character. */
+  #isCut = false;
   #ready: MultistatusResponse[] = [];
   #syncToken: string | null = null;
 
   constructor(limits: XmlLimits = RESPONSE_LIMITS) {
+    this.#limits = limits;
+    this.#plain = new PlainXml(limits);
     this.#xml = new StreamingXml({
       depth: 2,
       limits,
       malformed: 'replace',
-      wanted: (name) => name.ns === DAV && (name.local === 'response' || name.local === 'sync-token'),
-      onRoot: (name) => {
-        if (name.ns !== DAV || name.local !== 'multistatus') {
-          throw protocol(`the root element must be {DAV:}multistatus, found {${name.ns}}${name.local}`);
-        }
-      },
-      onElement: (element) => {
-        if (isNamed(element, DAV, 'response')) this.#ready.push(readResponse(element));
-        else this.#syncToken = textOf(element).trim();
-      },
+      wanted: isWanted,
+      onRoot: demandMultistatus,
+      onElement: (element) => this.#onElement(element),
     });
   }
 
   write(chunk: Uint8Array): readonly MultistatusResponse[] {
-    try {
-      this.#xml.write(chunk);
-    } catch (error) {
-      throw this.#asProtocol(error);
-    }
-    return this.#take();
+    return this.#guarded(() => {
+      if (this.#mode === 'bytes') this.#xml.write(chunk);
+      else {
+        this.#head?.push(chunk);
+        this.#text(this.#decode(chunk), false);
+      }
+    });
   }
 
   /** What is left, and the sync token if the document had one. */
   end(): { readonly responses: readonly MultistatusResponse[]; readonly syncToken: string | null } {
-    try {
-      this.#xml.end();
-    } catch (error) {
-      throw this.#asProtocol(error);
-    }
-    return { responses: this.#take(), syncToken: this.#syncToken };
+    const responses = this.#guarded(() => {
+      if (this.#mode !== 'bytes') this.#text(this.#decoder.end(), true);
+      if (this.#mode === 'plain' && !this.#plain.isEnded) this.#general();
+      if (this.#mode !== 'plain') this.#xml.end();
+    });
+    return { responses, syncToken: this.#syncToken };
   }
 
-  #take(): readonly MultistatusResponse[] {
+  #decode(chunk: Uint8Array): string {
+    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+    if (!this.#isCut && isAscii(chunk)) return bytes.toString('latin1');
+    const text = this.#decoder.write(bytes);
+    this.#isCut = ((chunk.at(-1) ?? 0) & 0x80) !== 0;
+    return text;
+  }
+
+  #text(text: string, isLast: boolean): void {
+    if (this.#mode === 'text') {
+      this.#xml.write(text);
+      return;
+    }
+    try {
+      this.#plain.add(text);
+      for (;;) {
+        const element = this.#plain.next(isLast);
+        if (this.#head !== null && this.#plain.root !== null) {
+          demandMultistatus(this.#plain.root);
+          this.#head = null; // from here on nothing is read twice
+        }
+        if (element === null) break;
+        if (isWanted(element)) this.#onElement(element);
+      }
+    } catch (error) {
+      if (!(error instanceof Surprise)) throw error;
+      this.#general();
+      return;
+    }
+    if (this.#plain.waiting > this.#limits.maxBytes) this.#general();
+  }
+
+  /** From here on the general parser reads. */
+  #general(): void {
+    if (this.#head === null) {
+      this.#mode = 'text';
+      this.#xml.write(this.#plain.rest);
+    } else {
+      this.#mode = 'bytes';
+      for (const chunk of this.#head) this.#xml.write(chunk);
+      this.#head = null;
+    }
+  }
+
+  #onElement(element: XmlElement): void {
+    if (isNamed(element, DAV, 'response')) this.#ready.push(readResponse(element));
+    else this.#syncToken = textOf(element).trim();
+  }
+
+  /** Runs `read`; answers what it completed. */
+  #guarded(read: () => void): readonly MultistatusResponse[] {
+    try {
+      read();
+    } catch (error) {
+      throw error instanceof CloudError && error.code !== 'protocol' ? protocol(error.message, error) : error;
+    }
     if (this.#ready.length === 0) return [];
     const ready = this.#ready;
     this.#ready = [];
     return ready;
   }
+}
 
-  #asProtocol(error: unknown): unknown {
-    return error instanceof CloudError && error.code !== 'protocol' ? protocol(error.message, error) : error;
+function isWanted(name: XmlName): boolean {
+  return name.ns === DAV && (name.local === 'response' || name.local === 'sync-token');
+}
+
+function demandMultistatus(root: XmlName): void {
+  if (root.ns !== DAV || root.local !== 'multistatus') {
+    throw protocol(`the root element must be {DAV:}multistatus, found {${root.ns}}${root.local}`);
   }
 }
