@@ -24,6 +24,7 @@ const TOOLS = {
   cadaver: 'cadaver',
   litmus: 'litmus',
   nextcloudcmd: 'nextcloud-desktop-cmd',
+  chromium: 'chromium',
 };
 
 const PATH = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];

@@ -84,6 +84,8 @@ export interface DavContext {
   readonly rootId: NodeId;
   /** Set for visitors of a public link; `rootId` is then what it leads to. */
   readonly link?: LinkAccess;
+  /** Answers an error instead, where people look and no program; not called once the answer is under way. */
+  readonly showError?: (status: number) => void;
   /** Program that asks, as it names itself. */
   readonly client?: string;
   readonly requestId: string;

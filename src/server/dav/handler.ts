@@ -73,7 +73,7 @@ export function createDavHandler(given: DavHandlerOptions): DavHandler {
       try {
         await dispatch(services, req, res, ctx);
       } catch (error) {
-        sendError(res, error, ctx.log);
+        sendError(res, error, ctx.log, ctx.showError);
       }
     },
     commitUpload: (upload) => commitUpload(services, upload),

@@ -91,9 +91,9 @@ function conditionOf(error: CloudError): string | undefined {
   return undefined;
 }
 
-/** Answers with the error, or cuts the connection when the answer is under way already: half an answer must not look
- * like a whole one. */
-export function sendError(res: ServerResponse, thrown: unknown, log: Log): void {
+/** Answers with the error (`show` does, if given), or cuts the connection when the answer is under way already: half an
+ * answer must not look like a whole one. */
+export function sendError(res: ServerResponse, thrown: unknown, log: Log, show?: (status: number) => void): void {
   const error = toCloudError(thrown, 'answering the request');
   const status = statusOf(error);
   if (status >= 500 && status !== 507) {
@@ -103,6 +103,10 @@ export function sendError(res: ServerResponse, thrown: unknown, log: Log): void 
   }
   if (res.headersSent) {
     res.destroy();
+    return;
+  }
+  if (show !== undefined) {
+    show(status);
     return;
   }
   // What went wrong inside is for the log; a client learns what it can act on.

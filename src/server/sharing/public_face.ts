@@ -18,6 +18,11 @@ import { uploadForm } from './upload_form.js';
 
 const FORM_MAX_BYTES = 8 * 1024;
 const PAGE_MEMBERS = 5000;
+/** To who wanted to download a file. */
+const REFUSED: Readonly<Record<number, string>> = {
+  403: 'This link does not let files be downloaded, or has been used as often as it may be.',
+  404: 'There is nothing of this name here.',
+};
 const COOKIE = 'cloudmount-link';
 
 export class PublicFace {
@@ -77,13 +82,19 @@ export class PublicFace {
     }
   }
 
-  async #serve(context: RequestContext, { share, node, access }: OpenLink, base: string): Promise<void> {
+  async #serve(
+    context: RequestContext,
+    { share, node, access }: OpenLink,
+    base: string,
+    showError?: (status: number) => void,
+  ): Promise<void> {
     const { request, response, id, log, signal } = context;
     await this.#dav.handle(request, response, {
       principal: { userId: `link:${share.id}`, displayName: share.label === '' ? 'A public link' : share.label },
       basePath: base,
       rootId: node.id,
       link: access,
+      ...(showError === undefined ? {} : { showError }),
       requestId: id,
       log,
       signal,
@@ -142,7 +153,16 @@ export class PublicFace {
     const isDownload = context.query.has('download');
     if (node.kind !== 'dir' && (path.length > 0 || isDownload)) {
       context.response.setHeader('Content-Disposition', `attachment; filename*=UTF-8''${encodeSegment(node.name)}`);
-      await this.#serve(context, open, `${base}/`);
+      // Or the browser would save the refusal under the file's name.
+      await this.#serve(context, open, `${base}/`, (status) => {
+        context.response.removeHeader('Content-Disposition');
+        sendPage(
+          context,
+          status,
+          'Not to be had',
+          `<p>${REFUSED[status] ?? 'It cannot be read now. Try again later.'}</p>`,
+        );
+      });
       return;
     }
     const title = share.label === '' ? node.name : share.label;
