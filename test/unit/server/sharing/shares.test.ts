@@ -120,6 +120,20 @@ test('changes in a share reach the feeds and the ETags of all who see it', async
   expect((await world.sync('bert', inside.token, `${f}/`)).lines).toContain(`-${f}/a.txt`);
 });
 
+test('who sees only something inside of a folder learns what its move changes: locks end, rights from above too', async () => {
+  const f = await folder();
+  await world.dav('anna', 'MKCOL', `${f}/in`);
+  await world.dav('anna', 'PUT', `${f}/in/file`, { body: 'x' });
+  await world.share('anna', `${f}/in`, { shareType: '0', shareWith: 'bert', permissions: '15' });
+  await world.dav('anna', 'LOCK', `${f}/in/file`, { headers: { 'x-user-lock': '1' } });
+  const start = await world.sync('bert', '');
+  const etag = await world.prop('bert', '', 'd:getetag');
+  const moved = { headers: { destination: world.urlOf('anna', `moved${f}`) } };
+  expect((await world.dav('anna', 'MOVE', f, moved)).status).toBe(201);
+  expect(await world.prop('bert', '', 'd:getetag')).not.toBe(etag);
+  expect((await world.sync('bert', start.token)).lines).toEqual(['+in/', '+in/file']);
+});
+
 test('rights of nested shares are united, and follow when a share is changed', async () => {
   const f = await folder();
   await world.dav('anna', 'MKCOL', `${f}/in`);

@@ -154,6 +154,7 @@ function writeStatements(db: Connection) {
     deleteLock: db.prepare<[string]>('DELETE FROM locks WHERE token = ?'),
     deleteLocksOf: db.prepare<[number]>('DELETE FROM locks WHERE node_id = ?'),
     anyLockRow: db.prepare<[number], number>('SELECT 1 FROM locks WHERE root_id = ? LIMIT 1').pluck(),
+    sharedIn: db.prepare<[number], number>('SELECT DISTINCT node_id FROM shares WHERE root_id = ?').pluck(),
     lockRowsOfRoot: db.prepare<[number], [string, number]>('SELECT token, node_id FROM locks WHERE root_id = ?').raw(),
   };
 }
@@ -391,6 +392,10 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#carryUp(parent.id, last, node.size_bytes);
     this.#touch(node.rootId, node.id, node.parentId);
     this.#touch(parent.rootId, node.id, parent.id);
+    // Who sees only something below is told as well: its locks are gone, and what is granted from above is other now.
+    for (const id of this.#sql.sharedIn.all(parent.rootId)) {
+      if (this.sql.isBelow.get(id, node.id) !== undefined) this.#changedAt.add(id as NodeId);
+    }
   }
 
   async copy(from: NodeRecord, to: NodeRecord, name: Name, deep: boolean): Promise<NodeRecord> {
