@@ -5,7 +5,7 @@
 import yargs, { type Argv, type CommandModule } from 'yargs';
 import { CloudError } from '../src/errors.js';
 import { type Command, type Runner, toModule } from './cli/command.js';
-import { knownValues } from './cli/complete.js';
+import { knownValues, NOTHING_KNOWN } from './cli/complete.js';
 import { CommandError, codeOf, EXIT, type ExitCode, exitCodeOf } from './cli/exit_codes.js';
 import { nearest } from './cli/nearest.js';
 import { note, printable, printJson, printLine } from './cli/output.js';
@@ -70,7 +70,7 @@ const COMPLETE = '--get-yargs-completions';
 async function build(args: readonly string[], runner: Runner): Promise<Argv> {
   const { completing } = runner;
   // yargs answers from inside its parsing and cannot wait there.
-  const values = completing ? await knownValues(args.slice(2)).catch(() => []) : [];
+  const known = completing ? await knownValues(args.slice(2)).catch(() => NOTHING_KNOWN) : NOTHING_KNOWN;
   const program = yargs([...args])
     .scriptName('cloudmount')
     .usage(
@@ -83,9 +83,10 @@ async function build(args: readonly string[], runner: Runner): Promise<Argv> {
     .demandCommand(1, 'Say what to do; all commands: cloudmount --help')
     .completion('complete-values', false, (word: string, _line: unknown, defaults: Defaults, done: Done) =>
       // Options are offered to who has typed a dash: to everybody else the shell's file names are worth more.
-      defaults((_error, completions = []) =>
-        done([...completions.filter((one) => word.startsWith('-') || !one.startsWith('-')), ...values]),
-      ),
+      defaults((_error, completions = []) => {
+        const fits = (one: string) => !one.startsWith('$0') && (word.startsWith('-') || !one.startsWith('-'));
+        done([...(known.isValue ? [] : completions.filter(fits)), ...known.values]);
+      }),
     )
     .wrap(Math.min(110, process.stdout.columns ?? 110))
     .exitProcess(completing)

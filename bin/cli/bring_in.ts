@@ -16,8 +16,14 @@ import { plural } from './sizes.js';
 
 export const MY_SHARES = 'My shares';
 
-/** Null when `path` lies in a drive already (or is nowhere at all); else where it is in a drive now. */
-export async function bringIn(context: Context, path: string, account: string | undefined): Promise<string | null> {
+/** Null when `path` lies in a drive already (or is nowhere at all); else where it is in a drive now. `check` rejects when
+ * the drive's account could not share it anyhow, before anything is copied. */
+export async function bringIn(
+  context: Context,
+  path: string,
+  account: string | undefined,
+  check: (account: string) => Promise<void>,
+): Promise<string | null> {
   const absolute = await followParents(resolve(path));
   const table = readMountTable();
   const real = (await boundedRealpath(absolute)) ?? absolute;
@@ -31,6 +37,7 @@ export async function bringIn(context: Context, path: string, account: string | 
   if (isWithin(mount.mountPoint, real)) {
     throw new CommandError(EXIT.failed, `${printable(path)}: the drive ${printable(mount.mountPoint)} is in it.`);
   }
+  await check(mount.account);
   const target = await freeName(join(mount.mountPoint, MY_SHARES), basename(real));
   const progress = startProgress(`Copying ${printable(basename(real))}`);
   try {

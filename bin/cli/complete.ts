@@ -4,43 +4,57 @@
 import { runningMounts } from '../../src/daemon/mount_registry.js';
 import { commandContext } from './context.js';
 import { ocsAccount, ocsPlace, withOcs } from './ocs_client.js';
+import { type Recipient, recipientOf, searchSharees } from './sharees.js';
 
 const WANTS_ACCOUNT = new Set(['mount', 'logout', 'pins', 'conflicts', 'check', 'locks', 'unmount', 'umount']);
 const WANTS_DRIVE = new Set(['unmount', 'umount', 'status', 'pins', 'conflicts', 'check', 'locks']);
 
+export interface Known {
+  readonly values: readonly string[];
+  /** The value of an option is wanted: commands and other options are none. */
+  readonly isValue: boolean;
+}
+
+export const NOTHING_KNOWN: Known = { values: [], isValue: false };
+
 /** `words`: the command and what follows it, the last one half typed. */
-export async function knownValues(words: readonly string[]): Promise<readonly string[]> {
+export async function knownValues(words: readonly string[]): Promise<Known> {
   const [command = '', ...rest] = words;
-  if (command === 'share') return sharees(rest);
+  if (command === 'share') {
+    const typed = typedRecipient(rest);
+    return typed === null ? NOTHING_KNOWN : { values: await sharees(rest, typed).catch(() => []), isValue: true };
+  }
   // Only the first argument of these commands is one.
-  if (rest.length !== 1) return [];
+  if (rest.length !== 1) return NOTHING_KNOWN;
   const { dirs, accounts } = commandContext();
   const found: string[] = [];
   if (WANTS_ACCOUNT.has(command)) found.push(...(await accounts.list()).map((account) => account.name));
   if (WANTS_DRIVE.has(command)) found.push(...(await runningMounts(dirs)).map((mount) => mount.mountPoint));
-  return found.filter((value) => value.startsWith(rest[0] ?? ''));
-}
-
-interface Sharee {
-  readonly value: { readonly shareType: number; readonly shareWith: string };
-}
-
-interface Found {
-  readonly users?: readonly Sharee[];
-  readonly groups?: readonly Sharee[];
-  readonly exact?: { readonly users?: readonly Sharee[]; readonly groups?: readonly Sharee[] };
+  return { values: found.filter((value) => value.startsWith(rest[0] ?? '')), isValue: false };
 }
 
 const MAY_TAKE_MS = 2_000;
 
-/** `… --with an`: users; `… --with @cr`: groups. Bash makes a word of its own of the `@`. */
-async function sharees(words: readonly string[]): Promise<readonly string[]> {
+interface Typed {
+  readonly recipient: Recipient;
+  /** What the answers begin with: bash makes a word of its own of the `@` and completes what is behind it. */
+  readonly prefix: '' | '@';
+}
+
+/** `… --with an`: users; `… --with @cr`: groups; null where something else is typed. */
+function typedRecipient(words: readonly string[]): Typed | null {
   const typed = words.at(-1) ?? '';
-  const split = words.at(-2) === '@' && words.at(-3) === '--with';
-  if (!split && words.at(-2) !== '--with') return [];
-  const isGroup = split || typed.startsWith('@');
-  const part = typed.replace(/^@/, '');
-  if (part === '') return [];
+  if (words.at(-2) === '@' && words.at(-3) === '--with') {
+    return { recipient: { kind: 'group', name: typed }, prefix: '' };
+  }
+  if (words.at(-2) !== '--with') return null;
+  const recipient = recipientOf(typed);
+  return { recipient, prefix: recipient.kind === 'group' ? '@' : '' };
+}
+
+async function sharees(words: readonly string[], { recipient, prefix }: Typed): Promise<readonly string[]> {
+  // Everybody contains nothing: that would be the list of all.
+  if (recipient.name === '') return [];
   const context = commandContext();
   const path = words.find((word, at) => !word.startsWith('-') && at < words.indexOf('--with'));
   const place = path === undefined ? null : await ocsPlace(context, path).catch(() => null);
@@ -48,13 +62,7 @@ async function sharees(words: readonly string[]): Promise<readonly string[]> {
   const late = new Promise<null>((resolve) => {
     setTimeout(() => resolve(null), MAY_TAKE_MS).unref();
   });
-  const asked = withOcs(context, account, (client) =>
-    client.call('GET', 'files_sharing/api/v1/sharees', { search: part, itemType: 'file', perPage: '50' }),
-  );
-  const found = (await Promise.race([asked, late])) as Found | null;
-  if (found === null) return [];
-  const all = isGroup
-    ? [...(found.exact?.groups ?? []), ...(found.groups ?? [])]
-    : [...(found.exact?.users ?? []), ...(found.users ?? [])];
-  return all.map(({ value }) => (isGroup && !split ? `@${value.shareWith}` : value.shareWith));
+  const asked = withOcs(context, account, (client) => searchSharees(client, recipient));
+  const found = (await Promise.race([asked, late])) ?? [];
+  return found.map((name) => prefix + name);
 }

@@ -8,6 +8,7 @@ import type { Context } from './context.js';
 import { CommandError, EXIT } from './exit_codes.js';
 import { placeInDrive } from './find_drive.js';
 import { printable } from './output.js';
+import { userAgent } from './version.js';
 
 const TIMEOUT_MS = 30_000;
 const ANSWER_MAX_BYTES = 16 * 1024 * 1024;
@@ -101,6 +102,7 @@ export class OcsClient {
       headers: {
         authorization: this.#authorization,
         accept: 'application/json',
+        'user-agent': userAgent(),
         'ocs-apirequest': 'true',
         ...(isRead ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
       },

@@ -32,7 +32,7 @@ export function startProgress(
       const now_ms = performance.now();
       if (now_ms - last_ms < MIN_INTERVAL_MS) return;
       last_ms = now_ms;
-      stream.write(`\r\x1b[K${shorten(formatProgress(label, state), stream.columns ?? 80)}`);
+      stream.write(`\r\x1b[K${shorten(formatProgress(label, state), stream.columns || 80)}`);
     },
     end() {
       stream.write('\r\x1b[K');

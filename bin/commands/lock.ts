@@ -6,6 +6,7 @@ import { commandContext } from '../cli/context.js';
 import { describeLock } from '../cli/describe.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
+import { formatTime } from '../cli/sizes.js';
 
 interface Lock {
   readonly mine: boolean;
@@ -71,7 +72,7 @@ export const locks: Command<{ readonly drive?: string | undefined; readonly json
 };
 
 function timeOf(epoch_s: number | null): string {
-  return epoch_s === null ? '-' : new Date(epoch_s * 1000).toLocaleString();
+  return epoch_s === null ? '-' : formatTime(epoch_s * 1000);
 }
 
 export const unlock: Command<{ readonly path: string; readonly break: boolean }> = {

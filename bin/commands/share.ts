@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import type { Account } from '../../src/daemon/accounts/account_book.js';
 import { LINK_ROLES, type LinkRoleName, ROLES, rightsOfRole, roleOf } from '../../src/server/sharing/rights.js';
 import { bringIn, MY_SHARES } from '../cli/bring_in.js';
 import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
@@ -7,6 +8,8 @@ import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { type OcsPlace, ocsAccount, ocsPlace, withOcs } from '../cli/ocs_client.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
 import { secretFromStdin } from '../cli/prompt.js';
+import { type Recipient, recipientOf, searchSharees } from '../cli/sharees.js';
+import { formatTime } from '../cli/sizes.js';
 
 const SHARES = 'files_sharing/api/v1/shares';
 
@@ -27,7 +30,6 @@ interface ShareItem {
   readonly suspended?: boolean;
 }
 
-const pathArgument = { type: 'string', demandOption: true, describe: 'A file or folder in a mounted drive' } as const;
 const sharedArgument = {
   type: 'string',
   demandOption: true,
@@ -67,11 +69,25 @@ function commonParams({ expires, note }: CommonOptions): Record<string, string> 
 }
 
 /** The place to share, inside a drive; brings in what is outside. */
-async function placeToShare(context: Context, path: string, account: string | undefined): Promise<OcsPlace> {
-  const brought = await bringIn(context, path, account);
+async function placeToShare(
+  context: Context,
+  path: string,
+  account: string | undefined,
+  recipient: Recipient | null = null,
+): Promise<OcsPlace> {
+  const brought = await bringIn(context, path, account, async (name) => {
+    if (recipient !== null) await mustBeThere(context, await ocsAccount(context, name), recipient);
+  });
   if (brought === null) return ocsPlace(context, path);
   note(`Copied to ${printable(brought)}.`);
   return ocsPlace(context, brought);
+}
+
+async function mustBeThere(context: Context, account: Account, recipient: Recipient): Promise<void> {
+  const { kind, name } = recipient;
+  const found = await withOcs(context, account, (client) => searchSharees(client, recipient));
+  if (found.some((one) => one.toLowerCase() === name.toLowerCase())) return;
+  throw new CommandError(EXIT.failed, `There is no ${kind} ${printable(name)} to share with; nothing was copied.`);
 }
 
 interface ShareOptions extends CommonOptions {
@@ -99,13 +115,13 @@ const give: Command<ShareOptions> = {
       .example('$0 share ~/Cloud/Plans --with @crew --role organiser --expires 2030-12-31', ''),
   handler: async (options) => {
     const context = commandContext();
-    const { account, path } = await placeToShare(context, options.path, options.account);
-    const isGroup = options.with.startsWith('@');
+    const recipient = recipientOf(options.with);
+    const { account, path } = await placeToShare(context, options.path, options.account, recipient);
     const item = (await withOcs(context, account, (client) =>
       client.call('POST', SHARES, {
         path,
-        shareType: isGroup ? '1' : '0',
-        shareWith: isGroup ? options.with.slice(1) : options.with,
+        shareType: recipient.kind === 'group' ? '1' : '0',
+        shareWith: recipient.name,
         permissions: String(rightsOfRole(options.role)),
         ...commonParams(options),
       }),
@@ -290,7 +306,7 @@ export const shares: Command<{ readonly path?: string; readonly account?: string
     else {
       printLine(
         formatTable(
-          ['ID', 'PATH', 'WITH', 'ROLE', 'UNTIL', 'STATE'],
+          ['ID', 'PATH', 'WITH', 'ROLE', 'UNTIL', 'STATE', 'NOTE'],
           [
             ...given.map((item) => row(item, toWhom(item))),
             ...received.map((item) => row(item, `from ${item.displayname_owner ?? item.uid_owner}`)),
@@ -302,6 +318,12 @@ export const shares: Command<{ readonly path?: string; readonly account?: string
   },
 };
 
+function roleName({ share_type, permissions }: ShareItem): string {
+  if (share_type !== 3) return roleOf(permissions) ?? String(permissions);
+  for (const [name, rights] of LINK_ROLES) if (rights === permissions) return name;
+  return String(permissions);
+}
+
 function toWhom(item: ShareItem): string {
   if (item.share_type === 3) return item.url ?? 'link';
   return `${item.share_type === 1 ? '@' : ''}${item.share_with ?? ''}`;
@@ -312,9 +334,10 @@ function row(item: ShareItem, whom: string, state = '-'): readonly string[] {
     String(item.id),
     printable(item.path),
     printable(whom),
-    roleOf(item.permissions) ?? String(item.permissions),
+    roleName(item),
     item.expiration?.slice(0, 10) ?? '-',
     item.suspended === true ? 'suspended' : state,
+    printable([item.label, item.note].filter(Boolean).join(': ')) || '-',
   ];
 }
 
@@ -325,21 +348,29 @@ interface ActivityItem {
   readonly client?: string | null;
 }
 
-export const log: Command<{ readonly path: string; readonly json: boolean }> = {
-  command: 'log <path>',
-  describe: 'Who did what with a file, newest first',
+export const log: Command<{ readonly path?: string; readonly account?: string; readonly json: boolean }> = {
+  command: 'log [path]',
+  describe: 'Who did what with a file, or with all that is yours, newest first',
   builder: (yargs) =>
-    yargs.positional('path', pathArgument).options(jsonOption).example('$0 log ~/Cloud/budget.ods', ''),
+    yargs
+      .positional('path', { type: 'string', describe: 'A file or folder in a mounted drive' })
+      .options({ ...accountOption, ...jsonOption })
+      .example('$0 log ~/Cloud/budget.ods', ''),
   handler: async (options) => {
     const context = commandContext();
-    const { account, path } = await ocsPlace(context, options.path);
+    const place = options.path === undefined ? null : await ocsPlace(context, options.path);
+    const account = place?.account ?? (await ocsAccount(context, options.account));
+    const of = place === null ? {} : { path: place.path, object_type: 'files' };
     const items = (await withOcs(context, account, (client) =>
-      client.call('GET', 'activity/api/v2/activity', { path, object_type: 'files', limit: '200' }),
+      client.call('GET', 'activity/api/v2/activity', { ...of, limit: '200' }),
     )) as ActivityItem[];
     if (options.json) printJson(items);
     else if (items.length === 0) printLine('Nothing is noted.');
-    else
-      for (const item of items)
-        printLine(`${item.datetime.slice(0, 19).replace('T', ' ')}  ${printable(item.subject)}`);
+    else for (const item of items) printLine(entry(item));
   },
 };
+
+function entry({ datetime, subject, client }: ActivityItem): string {
+  const by = client == null || client === '' ? '' : `  [${printable(client)}]`;
+  return `${formatTime(Date.parse(datetime))}  ${printable(subject)}${by}`;
+}

@@ -123,13 +123,14 @@ async function start(
     metadata,
     accounts,
     clock,
-    onEvent: ({ kind, userId, seen: { share, node, path } }) => {
+    onEvent: ({ kind, userId, seen: { share, node, path }, client }) => {
       activity.note({
         kind: kind === 'changed' ? 'share_changed' : kind,
         actor: userId,
         ownerRootId: node.rootId,
         fileId: node.id,
         path: path ?? [node.name],
+        ...(client === undefined ? {} : { client }),
         ...(share.kind === 'user'
           ? { affected: share.recipient }
           : { target: `${share.kind}:${share.kind === 'group' ? share.recipient : share.label}` }),

@@ -28,7 +28,13 @@ const KINDS: ReadonlyMap<string, 'user' | 'group' | 'link'> = new Map([
 ]);
 
 /** Answers; errors of the domain become the statuses of OCS. */
-export async function sharesApi(context: RequestContext, user: User, path: string, api: ShareApi): Promise<OcsAnswer> {
+export async function sharesApi(
+  context: RequestContext,
+  user: User,
+  path: string,
+  given: ShareApi,
+): Promise<OcsAnswer> {
+  const api = { ...given, sharing: given.sharing.from(context.request.headers['user-agent']) };
   const id = SHARES_PATH.exec(path)?.[1];
   const { method } = context.request;
   try {

@@ -63,28 +63,41 @@ export interface ShareEvent {
   readonly kind: 'shared' | 'changed' | 'withdrawn' | 'suspended' | 'resumed' | 'declined' | 'accepted';
   readonly userId: string;
   readonly seen: SeenShare;
+  /** Program that asked, as it names itself. */
+  readonly client?: string;
 }
 
 const TEXT_MAX_CHARS = 1000;
 const LABEL_MAX_CHARS = 255;
 const MAX_LISTED = 10_000;
 
+export interface SharingOptions {
+  readonly metadata: MetadataStore;
+  readonly accounts: AccountStore;
+  readonly clock: Clock;
+  readonly onEvent?: (event: ShareEvent) => void;
+}
+
 export class SharingService {
+  readonly #options: SharingOptions;
   readonly #metadata: MetadataStore;
   readonly #accounts: AccountStore;
   readonly #clock: Clock;
   readonly #onEvent: (event: ShareEvent) => void;
 
-  constructor(options: {
-    readonly metadata: MetadataStore;
-    readonly accounts: AccountStore;
-    readonly clock: Clock;
-    readonly onEvent?: (event: ShareEvent) => void;
-  }) {
+  constructor(options: SharingOptions) {
+    this.#options = options;
     this.#metadata = options.metadata;
     this.#accounts = options.accounts;
     this.#clock = options.clock;
     this.#onEvent = options.onEvent ?? (() => {});
+  }
+
+  /** The same, whose events name the program that asks. */
+  from(client: string | undefined): SharingService {
+    const { onEvent } = this.#options;
+    if (client === undefined || onEvent === undefined) return this;
+    return new SharingService({ ...this.#options, onEvent: (event) => onEvent({ ...event, client }) });
   }
 
   /** Rejects with `not_found` (path, recipient), `no_access` (rights), `invalid`, `exists`. */

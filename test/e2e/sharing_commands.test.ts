@@ -1,0 +1,138 @@
+// What people type to share, as they type it, with drives that show what comes of it.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join as joinPath } from 'node:path';
+import { beforeAll, expect, it } from 'vitest';
+import { PROGRAM } from '../support/cli.js';
+import { bits, groupOf, join, type Person, reads, share, shows } from '../support/people.js';
+import { eventually, must } from '../support/processes.js';
+import type { OwnServer } from '../support/servers.js';
+import { useStage } from '../support/world.js';
+
+const stage = useStage();
+let server: OwnServer;
+let alice: Person;
+let ben: Person;
+
+beforeAll(async () => {
+  server = await stage().ownServer();
+  await server.addUser('cara');
+  alice = await join(stage(), server, 'alice');
+  ben = await join(stage(), server, 'ben');
+  await groupOf(server, 'crew', 'ben', 'cara');
+}, 120_000);
+
+async function folder(name: string): Promise<void> {
+  await alice.fs.mkdir(alice.path(name));
+  await alice.fs.writeFile(alice.path(name, 'note.txt'), 'first');
+  await alice.drive.flush();
+}
+
+it('a local folder is copied to "My shares" with progress, sent, and shared from there', async () => {
+  const local = joinPath(stage().folder('local'), 'Garden');
+  mkdirSync(joinPath(local, 'deep'), { recursive: true });
+  writeFileSync(joinPath(local, 'deep', 'rose.txt'), 'red');
+  writeFileSync(joinPath(local, 'big.bin'), Buffer.alloc(8_000_000, 7));
+  // On a terminal, which gets the progress.
+  const said = await must(
+    'script',
+    [
+      '-qec',
+      `stty cols 100; '${process.execPath}' '${PROGRAM}' share '${local}' --with ben --role editor`,
+      '/dev/null',
+    ],
+    { env: alice.drive.env },
+  );
+  expect(said).toMatch(/Copying Garden .*(KiB|MiB|B) of 7\.6 MiB/);
+  expect(said).toContain(`Copied to ${alice.path('My shares', 'Garden')}.`);
+  expect(said).toMatch(/Shared with ben as editor: share \d+\./);
+  expect(await server.dav.text('My shares/Garden/deep/rose.txt')).toBe('red');
+  await reads(ben, ben.path('Garden', 'deep', 'rose.txt'), 'red');
+  await ben.fs.writeFile(ben.path('Garden', 'deep', 'rose.txt'), 'white');
+  await reads(alice, alice.path('My shares', 'Garden', 'deep', 'rose.txt'), 'white');
+  // A second one of the name does not touch the first.
+  await alice.run('share', joinPath(local, 'deep'), '--with', '@crew');
+  await alice.run('share', joinPath(local, 'deep'), '--with', 'ben');
+  expect((await alice.fs.list(alice.path('My shares'))).sort()).toEqual(['Garden', 'deep', 'deep (2)']);
+  await reads(ben, ben.path('deep (2)', 'rose.txt'), 'red');
+});
+
+it('nothing is copied for who is not there', async () => {
+  const local = joinPath(stage().folder('local'), 'Secret');
+  mkdirSync(local);
+  for (const [recipient, words] of [
+    ['nobody', 'There is no user nobody to share with; nothing was copied.'],
+    ['@nobody', 'There is no group nobody to share with; nothing was copied.'],
+  ] as const) {
+    const answer = await alice.drive.cli(['share', local, '--with', recipient]);
+    expect([answer.code, answer.stderr.includes(words)]).toEqual([1, true]);
+  }
+  expect(await alice.fs.exists(alice.path('My shares', 'Secret'))).toBe(false);
+});
+
+it('who asks to be asked accepts or declines by command, and what was noted to them is shown', async () => {
+  await folder('Asked');
+  await folder('Declined');
+  await ben.run('share', 'ask-first', 'on');
+  const asked = await share(alice, alice.path('Asked'), '--with', 'ben', '--role', 'editor', '--note', 'please look');
+  const declined = await share(alice, alice.path('Declined'), '--with', '@crew');
+  const waiting = await ben.run('shares');
+  expect(waiting).toMatch(/\/Asked .*from alice .*editor .*waits for you +please look/);
+  expect(waiting).toMatch(/\/Declined .*waits for you/);
+  expect(await ben.fs.exists(ben.path('Asked'))).toBe(false);
+  expect((await ben.dav.send('PROPFIND', 'Asked', { headers: { depth: '0' } })).status).toBe(404);
+  expect(await ben.run('share', 'accept', asked)).toContain(`Share ${asked} accepted.`);
+  await reads(ben, ben.path('Asked', 'note.txt'), 'first');
+  expect(await bits(ben, ben.path('Asked', 'note.txt'))).toBe(6);
+  await ben.run('share', 'accept', declined, '--decline');
+  expect(await ben.run('shares')).not.toContain('waits for you');
+  expect((await ben.drive.cli(['share', 'accept', declined])).code).toBe(1);
+  await ben.run('share', 'ask-first', 'off');
+  await folder('At once');
+  await share(alice, alice.path('At once'), '--with', 'ben');
+  await shows(ben, ben.path('At once'));
+  expect(await ben.fs.exists(ben.path('Declined'))).toBe(false);
+});
+
+it('the log tells who did what with whom and with which program', async () => {
+  await folder('Told');
+  const id = await share(alice, alice.path('Told'), '--with', 'ben', '--role', 'editor');
+  const url = (
+    await alice.run('share', 'link', alice.path('Told'), '--label', 'for the press', '--role', 'edit')
+  ).trim();
+  await alice.run('share', 'remove', id);
+  expect((await fetch(`${url}/note.txt`)).status).toBe(200);
+  const told = await alice.run('log', alice.path('Told'));
+  expect(told).toMatch(/alice: shared Told \(with ben\) {2}\[cloudmount\//);
+  expect(told).toMatch(/alice: withdrew the share of Told \(with ben\) {2}\[cloudmount\//);
+  expect(told).toMatch(/alice: shared Told \(public link "for the press"\)/);
+  const used = await eventually('the use of the link', async () => {
+    const file = await alice.run('log', alice.path('Told', 'note.txt'));
+    return file.includes('read') ? file : null;
+  });
+  expect(used).toMatch(/The public link "for the press": read Told\/note\.txt/);
+  expect(await alice.run('log')).toContain('shared Told (with ben)');
+  const shown = await alice.run('shares', alice.path('Told'));
+  expect(shown).toMatch(/\/s\/\S+ +edit .*for the press/);
+});
+
+it('typing completes the names of users and groups', async () => {
+  const complete = async (...words: readonly string[]) =>
+    (await alice.run('--get-yargs-completions', 'cloudmount', ...words)).split('\n').filter(Boolean);
+  const path = alice.path('Told');
+  expect(await complete('share', path, '--with', 'b')).toEqual(['ben']);
+  expect(await complete('share', path, '--with', 'car')).toEqual(['cara']);
+  expect(await complete('share', path, '--with', '@cr')).toEqual(['@crew']);
+  expect(await complete('share', path, '--with', 'nobody')).toEqual([]);
+  expect(await complete('share', path, '--with', '')).toEqual([]);
+  expect(await complete('share', '')).toEqual(expect.arrayContaining(['link', 'suspend', 'resume', 'ask-first']));
+  // As bash asks: it splits at the `@`.
+  const bash = [
+    `cloudmount() { '${process.execPath}' '${PROGRAM}' "$@"; }`,
+    'source <(cloudmount completion bash)',
+    `ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _cloudmount; echo "\${COMPREPLY[*]}"; }`,
+    'ask cloudmount share x --with be',
+    'ask cloudmount share x --with @ cre',
+  ].join('\n');
+  expect(await must('bash', ['-c', bash], { env: alice.drive.env })).toBe('ben\ncrew\n');
+});
