@@ -8,7 +8,7 @@ import { encodeSegment } from '../names.js';
 import { Dav, type Log } from './dav.js';
 import { dialectOf } from './dialects/index.js';
 import type { Self } from './entry.js';
-import { codeOfStatus, type HttpClient, type HttpResponse, readFailure } from './http.js';
+import { captivePortal, codeOfStatus, type HttpClient, type HttpResponse, isWebPage, readFailure } from './http.js';
 import type { CallOptions, RemoteCapabilities } from './remote.js';
 import { retry } from './retry.js';
 import type { ConditionalWrites, ServerInfo } from './server_info.js';
@@ -95,6 +95,9 @@ async function serverStatus(http: HttpClient, address: Address, options: CallOpt
   }
   if (response.status === 200) {
     const value = await json(response);
+    if (value === null && /json/i.test(response.headers['content-type'] ?? '')) {
+      throw new CloudError('protocol', `GET ${address.prefix}/status.php: JSON is required, found something else`);
+    }
     if (typeof value?.['installed'] !== 'boolean') return null;
     return {
       version: String(value['version'] ?? ''),
@@ -102,7 +105,8 @@ async function serverStatus(http: HttpClient, address: Address, options: CallOpt
       maintenance: value['maintenance'] === true,
     };
   }
-  if (['unauthorized', 'busy_server'].includes(codeOfStatus(response.status))) {
+  // Only an answer that is about this path says that there is no such thing.
+  if (['unauthorized', 'busy_server', 'server', 'network', 'quota'].includes(codeOfStatus(response.status))) {
     throw (await readFailure(response, `signing in at ${http.origin}${address.prefix}/`)).error;
   }
   await response.discard();
@@ -226,6 +230,7 @@ async function genericServer(http: HttpClient, address: Address, options: CallOp
   if (response.status >= 400 && ['unauthorized', 'busy_server', 'server', 'network'].includes(code)) {
     throw (await readFailure(response, doing)).error;
   }
+  if (response.headers['dav'] === undefined && isWebPage(response)) throw captivePortal(doing, response);
   const classes = (response.headers['dav'] ?? '').split(',').map((one) => one.trim());
   const product = response.headers['server'] ?? 'WebDAV';
   const conditional = conditionalWritesOf(response);

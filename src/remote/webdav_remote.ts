@@ -86,9 +86,19 @@ export class WebdavRemote implements Remote {
     return this.#known.info;
   }
 
+  /** Rejects as `detect` does, and with `protocol` when another kind of server answers than the one that is known: then
+   * something stands in between, or all that is known of the account is about another server. */
   async connect(options: CallOptions = {}): Promise<RemoteCapabilities> {
     const { address, lockOwner, log } = this.#options;
     const info = await detect(this.#http, address, { lockOwner }, log, options);
+    const known = this.#dav?.info;
+    if (known !== undefined && (known.dialect !== info.dialect || known.user !== info.user)) {
+      throw new CloudError(
+        'protocol',
+        `connecting to ${this.displayUrl}: the server of this account is required (${described(known)}), found ${described(info)}. ` +
+          'If it has really become another one, unmount, log out and log in again',
+      );
+    }
     this.#dav = this.#davFor(info);
     return info.capabilities;
   }
@@ -295,6 +305,10 @@ export class WebdavRemote implements Remote {
       throw new CloudError('unauthorized', `opening the push channel: status ${response.status}`);
     return token.trim();
   }
+}
+
+function described({ dialect, user, product }: ServerInfo): string {
+  return `${product}, ${dialect === 'generic' ? 'plain WebDAV' : `user ${user ?? 'unknown'}`}`;
 }
 
 /** A count of bytes; null for what is none, or negative. */

@@ -236,6 +236,38 @@ describe('finding out what the server is', () => {
     await remote.close();
   });
 
+  it('never takes a server that it knows for another one, whatever is answered in between', async () => {
+    const honest = nextcloud('', {});
+    let between: ((request: IncomingMessage, response: ServerResponse) => boolean) | null = null;
+    const origin = await serve(
+      (request, response) => between?.(request, response) === true || honest(request, response),
+    );
+    const remote = createRemote({ url: origin, auth: AUTH });
+    const known = await remote.connect();
+    const at = (status: number, type: string, body: string) => {
+      between = (request, response) => {
+        if (request.url?.endsWith('status.php')) response.writeHead(status, { 'content-type': type }).end(body);
+        else if (request.method === 'OPTIONS') response.writeHead(200, { dav: '1' }).end();
+        else if (request.method === 'PROPFIND' && request.url === '/') {
+          return multistatus(response, node('/', '<d:resourcetype><d:collection/></d:resourcetype>'));
+        } else return false;
+        return true;
+      };
+    };
+    at(200, 'text/html', '<html></html>'); // a network's sign-in page, gone by the next request
+    expect(await codeOf(remote.connect())).toBe('protocol');
+    at(404, 'text/plain', '');
+    await expect(remote.connect()).rejects.toThrow('log in again');
+    at(200, 'application/json', '{"installed":tr'); // cut short
+    expect(await codeOf(remote.connect())).toBe('protocol');
+    at(500, 'text/plain', '');
+    expect(await codeOf(remote.connect({ signal: AbortSignal.timeout(3000) }))).not.toBe('no error');
+    expect(remote.capabilities).toEqual(known);
+    between = null;
+    expect(await remote.connect()).toEqual(known);
+    await remote.close();
+  });
+
   it('is not taken in by a web site', async () => {
     const origin = await serve((_, response) => {
       response.writeHead(200, { 'content-type': 'text/html' }).end('<html></html>');
