@@ -45,7 +45,7 @@ export class DirectClient {
       before.status === 404 ? { 'if-none-match': '*' } : { 'if-match': String(before.headers['etag']) };
     const body = before.status === 404 ? line : before.body.toString('latin1') + line;
     const { status } = await dav.send('PUT', path, { headers: condition, body });
-    if (status < 300) this.#ledger.acknowledge(line);
+    if (status < 300) this.#ledger.acknowledge(`appended to ${path} on the server`, line);
     else this.#ledger.refused += 1;
   }
 
@@ -54,7 +54,7 @@ export class DirectClient {
     const path = `${this.#dir}/direct-${this.#count}`;
     const line = this.#ledger.line('direct');
     await this.#server.dav.put(path, line, { 'if-none-match': '*' });
-    this.#ledger.acknowledge(line);
+    this.#ledger.acknowledge(`written into the new ${path} on the server`, line);
     if (this.#random.chance(0.3)) await this.#server.dav.move(path, `${path}-moved`);
   }
 }

@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 const CONFLICT = /\(conflict/i;
 
 export class Ledger {
-  readonly #lines = new Set<string>();
+  /** Line -> how it was written. */
+  readonly #lines = new Map<string, string>();
   /** Path -> hashes it may have: several while it is not known whether the last write arrived. */
   readonly #blobs = new Map<string, Set<string>>();
   readonly damaged: string[] = [];
@@ -22,8 +23,9 @@ export class Ledger {
     return `${id} ${checksum(id)}\n`;
   }
 
-  acknowledge(...lines: readonly string[]): void {
-    for (const line of lines) this.#lines.add(line);
+  /** `how` is for the report of a loss. */
+  acknowledge(how: string, ...lines: readonly string[]): void {
+    for (const line of lines) this.#lines.set(line, `${how}, ${new Date().toISOString()}`);
   }
 
   /** Its author removes it, or is about to. */
@@ -61,7 +63,7 @@ export class Ledger {
         for (const line of text.split('\n')) present.add(`${line}\n`);
       }
     }
-    const lost = [...this.#lines].filter((line) => !present.has(line)).map((line) => line.trim());
+    const lost = [...this.#lines].flatMap(([line, how]) => (present.has(line) ? [] : [`${line.trim()}: ${how}`]));
     for (const [path, allowed] of this.#blobs) {
       const [stem = path] = path.split('.bin');
       // Only one hash is acknowledged; that of a write whose end nobody saw may be there instead.

@@ -68,7 +68,7 @@ export class MountWriter {
     const line = this.#ledger.line(this.#name);
     const path = `${this.#dir}/shared-${this.#random.below(SHARED_FILES)}`;
     await this.#write(path, 'O_WRONLY|O_APPEND|O_CREAT', line);
-    this.#ledger.acknowledge(line);
+    this.#ledger.acknowledge(`appended to ${path}`, line);
   }
 
   async #make(): Promise<void> {
@@ -76,7 +76,7 @@ export class MountWriter {
     this.#count += 1;
     const path = `${this.#folder ?? this.#dir}/${this.#name}-${this.#count}`;
     await this.#write(path, 'O_WRONLY|O_CREAT|O_EXCL', lines.join(''));
-    this.#ledger.acknowledge(...lines);
+    this.#ledger.acknowledge(`written into the new ${path}`, ...lines);
     if (this.#folder === null) this.#made.push({ path, lines });
   }
 
@@ -87,7 +87,7 @@ export class MountWriter {
     const path = `${this.#dir}/document-${this.#name}`;
     await this.#write(`${path}.tmp`, 'O_WRONLY|O_CREAT|O_TRUNC', this.#document.join(''));
     await this.#fs.rename(`${path}.tmp`, path);
-    this.#ledger.acknowledge(line);
+    this.#ledger.acknowledge(`saved in ${path}`, line);
   }
 
   async #blob(): Promise<void> {
