@@ -118,7 +118,7 @@ export class DriveSide implements DriveCache {
   }
 
   listDir(dir: Ino, after: Ino | 0, limit: number): readonly NodeView[] {
-    return this.o.store.members(dir, after, limit);
+    return this.o.store.memberViews(dir, after, limit);
   }
 
   setattr(ino: Ino, change: AttrChange, caller: Caller): MaybePromise<NodeView> {

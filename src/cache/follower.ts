@@ -11,6 +11,7 @@ import type { Remote, RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import type { Connection } from './connection.js';
 import { crashPoint } from './crash_points.js';
+import { FirstListing } from './first_listing.js';
 import type { NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
@@ -25,6 +26,7 @@ const PUSH_GAP_MS = 150;
 /** Rows applied in one go, and for how long: the kernel's requests must not be kept waiting. */
 const APPLY_BATCH = 500;
 const APPLY_MS = 4;
+const LOOK_EVERY = 16;
 /** A walk: a directory is asked for this soon after the one above it was listed. */
 const WALK_MS = 60_000;
 /** Listings at a time, and how far ahead to look for directories. */
@@ -50,6 +52,7 @@ export class Follower {
   readonly #o: FollowerOptions;
   readonly #stop = new AbortController();
   readonly #listing = new Map<number, Promise<void>>();
+  readonly #first: FirstListing;
   #watching: AbortController | null = null;
   #pushed = false;
   #wanted = false;
@@ -63,6 +66,7 @@ export class Follower {
 
   constructor(options: FollowerOptions) {
     this.#o = options;
+    this.#first = new FirstListing(options.clock, this.#stop.signal);
     this.#cursor = options.store.setting('cursor');
     this.#mirrored = options.store.setting('mirrored') === '1';
   }
@@ -135,8 +139,7 @@ export class Follower {
       if (dir.listed_ms > 0 || this.#mirrored) return;
       this.#o.connection.require(`listing "${dir.name}"`);
     }
-    this.#foresee(dir);
-    const work = this.#refresh(dir).catch((error: unknown) => {
+    const work = this.#listed(dir).catch((error: unknown) => {
       // What we had is better than nothing when the network goes away; a listing that was never had is an error.
       this.#o.connection.suspect(error);
       if (
@@ -148,6 +151,17 @@ export class Follower {
       throw error;
     });
     return raceAbort(work, signal());
+  }
+
+  /** By itself, or with the whole tree if that is on its way and soon here. */
+  async #listed(dir: NodeRecord): Promise<void> {
+    const tree = this.#first.tree();
+    if (tree !== null) {
+      await tree;
+      if (this.#isFresh(dir)) return;
+    }
+    this.#foresee(dir);
+    await this.#refresh(dir);
   }
 
   /** As `ensureListed`, but content with a listing of any age. What replaces or removes a name must act on the version
@@ -210,18 +224,24 @@ export class Follower {
     const path = mirror.remotePath(dir);
     if (path === null) return;
     const asked_ms = recent.now_ms();
-    const seen = new Set<string>();
-    const entries: RemoteEntry[] = [];
+    const seen = new Set<Name>();
+    let entries: RemoteEntry[] = [];
     let own: RemoteEntry | null = null;
+    const present = (entry: RemoteEntry) => mirror.presentIn(dir, splitPath(entry.path).name, entry, asked_ms, 0);
     try {
       for await (const batch of remote.list(path, { signal: this.#stop.signal })) {
         for (const entry of batch) {
           if (entry.path === path) own = entry;
           else {
-            seen.add(entry.path);
+            seen.add(splitPath(entry.path).name);
             entries.push(entry);
           }
         }
+        if (entries.length < APPLY_BATCH) continue;
+        // What is there is true already; the rest of the answer comes meanwhile.
+        const arrived = entries;
+        entries = [];
+        await this.#applyAll(arrived, present);
       }
     } catch (error) {
       if (isCloudError(error, 'not_found') && dir.ino !== 1) {
@@ -230,42 +250,48 @@ export class Follower {
       }
       throw error;
     }
-    // Only a listing that arrived whole says what is not there.
+    await this.#applyAll(entries, present, () => {
+      // Only a listing that arrived whole says what is not there.
+      for (const name of store.baseNames(dir.ino)) {
+        if (!seen.has(name)) mirror.gonePath((path === '' ? name : `${path}/${name}`) as typeof path, asked_ms);
+      }
+      mirror.endOfFeed();
+      if (own !== null) {
+        dir.baseEtag = own.etag;
+        dir.listedEtag = own.etag;
+        const { rightsBits } = dir;
+        dir.rights = own.rights;
+        if (dir.rightsBits !== rightsBits) this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
+      }
+      dir.listed_ms = this.#o.clock.now_ms();
+      store.save(dir);
+      crashPoint('apply.before_commit');
+    });
+    this.#o.onApplied();
+  }
+
+  /** All of `list`, in pieces between which others run; `last` within the last piece. */
+  async #applyAll<T>(list: readonly T[], apply: (one: T) => void, last?: () => void): Promise<void> {
     let at = 0;
     do {
-      store.transaction(() => {
-        at = this.#some(entries, at, (entry) => mirror.presentIn(dir, splitPath(entry.path).name, entry, asked_ms, 0));
-        if (at < entries.length) return;
-        for (const member of store.baseMembers(dir.ino)) {
-          if (member.base === null) continue;
-          const memberPath = path === '' ? member.base.name : `${path}/${member.base.name}`;
-          if (!seen.has(memberPath)) mirror.gonePath(memberPath as typeof path, asked_ms);
-        }
-        mirror.endOfFeed();
-        if (own !== null) {
-          dir.baseEtag = own.etag;
-          dir.listedEtag = own.etag;
-          const { rightsBits } = dir;
-          dir.rights = own.rights;
-          if (dir.rightsBits !== rightsBits) this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
-        }
-        dir.listed_ms = this.#o.clock.now_ms();
-        store.save(dir);
-        crashPoint('apply.before_commit');
+      this.#o.store.transaction(() => {
+        at = this.#some(list, at, apply);
+        if (at >= list.length) last?.();
       });
       await breathe();
-    } while (at < entries.length);
-    this.#o.onApplied();
+    } while (at < list.length);
   }
 
   /** Applies from `list[from]` on as many as go at once; returns how far it came. */
   #some<T>(list: readonly T[], from: number, apply: (one: T) => void): number {
     const until_ms = this.#o.clock.monotonic_ms() + APPLY_MS;
+    const end = Math.min(from + APPLY_BATCH, list.length);
     let at = from;
-    for (const one of list.slice(from, from + APPLY_BATCH)) {
-      apply(one);
+    while (at < end) {
+      const one = list[at];
       at += 1;
-      if (this.#o.clock.monotonic_ms() >= until_ms) break;
+      if (one !== undefined) apply(one);
+      if (at % LOOK_EVERY === 0 && this.#o.clock.monotonic_ms() >= until_ms) break;
     }
     return at;
   }
@@ -302,6 +328,7 @@ export class Follower {
   async #catchUpLoop(): Promise<void> {
     while (this.#wanted && !this.#stop.signal.aborted && this.#o.connection.online) {
       this.#wanted = false;
+      if (!this.#mirrored) this.#first.begin();
       try {
         await this.#catchUpOnce();
       } catch (error) {
@@ -309,6 +336,8 @@ export class Follower {
         this.#o.connection.suspect(error);
         this.#o.log.warn({ err: error }, 'following the server failed; it is tried again');
         return;
+      } finally {
+        this.#first.end();
       }
     }
   }
@@ -321,8 +350,13 @@ export class Follower {
     let deferrals: number | null = null;
     for (;;) {
       const cursor = this.#cursor;
+      await this.#first.hold(this.#listing);
       const asked_ms = recent.now_ms();
-      const page = await remote.changes(cursor, { signal: this.#stop.signal });
+      const limit = this.#first.nextEntries();
+      const page = await remote.changes(cursor, {
+        signal: this.#stop.signal,
+        ...(limit === undefined ? {} : { limit }),
+      });
       if (page.full && !fullRunning) {
         fullRunning = true;
         // A listing that was interrupted goes on under its own epoch; a new one gets a new epoch.
@@ -390,6 +424,7 @@ export class Follower {
         });
       });
       await breathe();
+      await this.#first.hold(this.#listing);
       parentPath = null; // others ran in between
     }
   }

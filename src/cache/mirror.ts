@@ -11,7 +11,7 @@ import type { Log } from '../log.js';
 import { ALL_RIGHTS_BITS, isStrongEtag, packRights, type RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import { type Author, conflictName } from './conflict_name.js';
-import { Dirty, type NodeRecord } from './metadata/node.js';
+import { Dirty, NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { RecentOperations } from './recent_operations.js';
 import type { Tree } from './tree.js';
@@ -46,6 +46,8 @@ export class Mirror {
   /** With what the server said, if it said it once and something definite. */
   readonly #deferred = new Map<RemotePath, RemoteEntry | null>();
   #deferrals = 0;
+  /** Was the last entry one of which nothing was known? */
+  #expectsNew = false;
 
   constructor(options: MirrorOptions) {
     this.#o = options;
@@ -163,6 +165,7 @@ export class Mirror {
 
   /** As `present`, for a caller that knows the collection. */
   presentIn(parent: NodeRecord, name: Name, entry: RemoteEntry, asked_ms: number, epoch: number): void {
+    if (this.#presentQuickly(parent, name, entry, asked_ms, epoch)) return;
     const occupant = this.#store.atBase(parent.ino, name);
     let node = entry.fileid === null ? null : this.#store.byFileid(entry.fileid);
     if (node === null && occupant !== null && sameIdentity(occupant, entry)) node = occupant;
@@ -181,6 +184,56 @@ export class Mirror {
     if (occupant !== null && occupant !== node) this.#pushOut(occupant);
     if (node === null) this.#insert(parent, name, entry, epoch);
     else this.#update(node, parent, name, entry, epoch);
+  }
+
+  /** What nearly all entries of a listing are, with the fewest questions to the database: nothing new, or something of
+   * which nothing was known. False, and nothing done, for what the rules must judge. */
+  #presentQuickly(parent: NodeRecord, name: Name, entry: RemoteEntry, asked_ms: number, epoch: number): boolean {
+    if (parent.parent === null && parent.ino !== 1) return false;
+    if (this.#deferred.has(entry.path) || this.#o.recent.touchedSince(entry.path, asked_ms)) return false;
+    if (this.#o.isBusy(parent)) return false;
+    const draft = this.#draft(parent, name, entry, epoch);
+    const known = this.#expectsNew ? null : this.#store.asListed(draft);
+    if (known !== null) {
+      const node = this.#store.inMemory(known.ino);
+      if (node !== null && this.#o.isBusy(node)) return false;
+      if (epoch !== 0 && known.seen !== epoch) this.#store.markSeen(known.ino, epoch);
+      return true;
+    }
+    // What was so with the last entry is likely so with this one: then the insertion finds out.
+    this.#expectsNew = this.#insertNew(parent, name, entry, draft);
+    return this.#expectsNew;
+  }
+
+  #insertNew(parent: NodeRecord, name: Name, entry: RemoteEntry, draft: NodeRecord): boolean {
+    if (entry.fileid !== null && this.#store.knowsFileid(entry.fileid)) return false;
+    if (this.#o.isBeingMade(parent.ino, name) || !this.#store.insertListed(draft)) return false;
+    this.#told(parent, name);
+    return true;
+  }
+
+  /** The node that `entry` alone makes. */
+  #draft(parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): NodeRecord {
+    const draft = new NodeRecord(0 as Ino, entry.kind, parent.ino, name, this.#o.clock.timestamp());
+    this.#fill(draft, parent, name, entry, epoch);
+    return draft;
+  }
+
+  #fill(draft: NodeRecord, parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
+    draft.base = { parent: parent.ino, name };
+    draft.seen = epoch;
+    this.#applyIdentity(draft, entry);
+    draft.size_bytes = entry.size_bytes;
+    this.#applyMeta(draft, entry);
+    draft.ctime = draft.mtime;
+    draft.atime = draft.mtime;
+  }
+
+  /** A new name in `parent`. */
+  #told(parent: NodeRecord, name: Name): void {
+    this.#membersChanged(parent);
+    this.#o.invalidate({ kind: 'entry', parent: parent.ino, name });
+    this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
   }
 
   /** The server no longer has what it had at `path`. */
@@ -348,19 +401,10 @@ export class Mirror {
       }
     }
     this.#makeRoom(parent, name, null);
-    const now = this.#o.clock.timestamp();
-    const node = this.#store.insert(entry.kind, parent.ino, name, now, (draft) => {
-      draft.base = { parent: parent.ino, name };
-      draft.seen = epoch;
-      this.#applyIdentity(draft, entry);
-      draft.size_bytes = entry.size_bytes;
-      this.#applyMeta(draft, entry);
-      draft.ctime = draft.mtime;
-      draft.atime = draft.mtime;
-    });
-    this.#membersChanged(parent);
-    this.#o.invalidate({ kind: 'entry', parent: parent.ino, name: node.name });
-    this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
+    this.#store.insert(entry.kind, parent.ino, name, this.#o.clock.timestamp(), (draft) =>
+      this.#fill(draft, parent, name, entry, epoch),
+    );
+    this.#told(parent, name);
   }
 
   /** Where directories' times are this machine's own, a change made elsewhere moves them too. */

@@ -113,14 +113,15 @@ export class Filesystem {
 
   lookup(parent: Ino, op: LookupOp, caller: Caller): MaybePromise<Answer> {
     const found = this.#cache.lookup(parent, op.name, caller);
-    if (!isPromise(found)) return this.#lookedUp(found);
-    if (!isDesktopProbe(parent, op.name)) return found.then((node) => this.#lookedUp(node));
+    if (!isPromise(found)) return this.#lookedUp(parent, found);
+    if (!isDesktopProbe(parent, op.name)) return found.then((node) => this.#lookedUp(parent, node));
     found.catch(() => undefined); // goes on in the background; what it finds is there the next time
     const known = findLocally(this.#cache, parent, op.name);
-    return known === null ? NO_ENTRY : this.#lookedUp(known);
+    return known === null ? NO_ENTRY : this.#lookedUp(parent, known);
   }
 
-  #lookedUp(node: NodeView | null): Answer {
+  #lookedUp(parent: Ino, node: NodeView | null): Answer {
+    this.#inodes.named(parent);
     if (node === null) return { kind: 'negative', timeout_ms: this.#timeouts.negative_ms };
     return { kind: 'entry', entry: this.#entry(node) };
   }
@@ -174,7 +175,9 @@ export class Filesystem {
     const dir = this.#cache.node(parent);
     checkCreateFile(dir);
     const node = this.#newNode(dir, 0o777, 'file', caller);
-    return andThen(this.#cache.symlink(parent, op.name, op.target, node, caller), (made) => this.#lookedUp(made));
+    return andThen(this.#cache.symlink(parent, op.name, op.target, node, caller), (made) =>
+      this.#lookedUp(parent, made),
+    );
   }
 
   mknod(parent: Ino, op: MknodOp, caller: Caller): MaybePromise<Answer> {
@@ -185,7 +188,7 @@ export class Filesystem {
         `mknod "${op.name}": the drive holds files, directories and symbolic links only`,
       );
     }
-    return andThen(this.#makeFile(parent, op.name, op.mode, caller), (made) => this.#lookedUp(made));
+    return andThen(this.#makeFile(parent, op.name, op.mode, caller), (made) => this.#lookedUp(parent, made));
   }
 
   mkdir(parent: Ino, op: MkdirOp, caller: Caller): MaybePromise<Answer> {
@@ -193,7 +196,7 @@ export class Filesystem {
     const dir = this.#cache.node(parent);
     checkCreateDir(dir);
     const node = this.#newNode(dir, op.mode, 'dir', caller);
-    return andThen(this.#cache.mkdir(parent, op.name, node, caller), (made) => this.#lookedUp(made));
+    return andThen(this.#cache.mkdir(parent, op.name, node, caller), (made) => this.#lookedUp(parent, made));
   }
 
   #makeFile(parent: Ino, name: Name, mode: number, caller: Caller): MaybePromise<NodeView> {
@@ -377,6 +380,7 @@ export class Filesystem {
       const ino = node.ino;
       return andThen(this.#open(ino, op.flags, caller), (open) => {
         try {
+          this.#inodes.named(parent);
           return { kind: 'create', entry: this.#entry(this.#cache.node(ino)), open };
         } catch (error) {
           this.#handles.release(open.handle);
@@ -488,12 +492,13 @@ export class Filesystem {
   readdir(op: ReaddirOp, caller: Caller): MaybePromise<Answer> {
     const { ino, stream } = this.#handles.dir(op.handle);
     const listed = op.offset === 0 ? this.#cache.ensureListed(ino, caller) : undefined;
-    if (!isPromise(listed)) return this.#dirents(stream, op, false);
+    if (!isPromise(listed)) return this.#dirents(ino, stream, op, false);
     // Between a promise's value and its answer others use the reply buffer: the page is copied out of it.
-    return listed.then(() => this.#dirents(stream, op, true));
+    return listed.then(() => this.#dirents(ino, stream, op, true));
   }
 
-  #dirents(stream: DirStream, op: ReaddirOp, copied: boolean): Answer {
+  #dirents(ino: Ino, stream: DirStream, op: ReaddirOp, copied: boolean): Answer {
+    this.#inodes.named(ino);
     const out = this.#replies.dirents(op.size);
     let counted: readonly Ino[] = [];
     if (op.plus) {

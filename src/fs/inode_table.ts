@@ -1,10 +1,12 @@
-// How many references the kernel holds on each inode (its lookup count). Nothing else: what a node is, the cache knows.
-// An inode that is not in here is unknown to the kernel, and needs no invalidation.
+// How many references the kernel holds on each inode (its lookup count), and of which directories it may know names. What
+// a node is, the cache knows. An inode that is not in here is unknown to the kernel, and needs no invalidation; nor does
+// a name in a directory of which the kernel was never told one.
 
 import { type Ino, ROOT_INO } from '../ids.js';
 
 export class InodeTable {
   readonly #lookups = new Map<Ino, number>();
+  readonly #named = new Set<Ino>();
 
   /** An answer that names `ino` is on its way (LOOKUP, CREATE, MKDIR, MKNOD, SYMLINK, READDIRPLUS). */
   remember(ino: Ino): void {
@@ -20,7 +22,18 @@ export class InodeTable {
       return false;
     }
     this.#lookups.delete(ino);
+    this.#named.delete(ino);
     return true;
+  }
+
+  /** An answer that says what is, or what is not, in directory `ino` is on its way. */
+  named(ino: Ino): void {
+    this.#named.add(ino);
+  }
+
+  /** May the kernel know of a name in directory `ino`, that it is there or that it is not? */
+  knowsNamesIn(ino: Ino): boolean {
+    return this.#named.has(ino);
   }
 
   /** Does the kernel know `ino`? The root always. */

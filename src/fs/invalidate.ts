@@ -19,14 +19,14 @@ export interface NotificationSink {
 const FLOOD = 2_000;
 
 export class Invalidator {
-  readonly #inodes: Pick<InodeTable, 'has'>;
+  readonly #inodes: Pick<InodeTable, 'has' | 'knowsNamesIn'>;
   readonly #sink: NotificationSink;
   #pending = new Map<string, Notification>();
   #kernelMinor = 0;
   #sent = 0;
   #open = true;
 
-  constructor(inodes: Pick<InodeTable, 'has'>, sink: NotificationSink) {
+  constructor(inodes: Pick<InodeTable, 'has' | 'knowsNamesIn'>, sink: NotificationSink) {
     this.#inodes = inodes;
     this.#sink = sink;
   }
@@ -61,6 +61,7 @@ export class Invalidator {
   #entry(parent: Ino, notification: Notification & { readonly name: Name }): void {
     if (!this.#inodes.has(parent)) return;
     this.inode(parent, true);
+    if (!this.#inodes.knowsNamesIn(parent)) return;
     const key = `${parent}/${notification.name}`;
     // "Gone" says more than "changed", but what came last is true: a name that was deleted and made again is not gone.
     this.#pending.delete(key);

@@ -15,6 +15,8 @@ import { escapeText, XML_DECLARATION } from './wire/xml.js';
 /** Changes asked for at once: some megabytes of XML, some milliseconds to read. */
 const PAGE_entries = 5000;
 
+type FeedOptions = CallOptions & { readonly limit?: number };
+
 interface Cursor {
   readonly token: string;
   /** Belongs to a listing from nothing that is not complete yet. */
@@ -34,7 +36,7 @@ function parseCursor(text: string | null): Cursor | null {
 }
 
 /** See `Remote.changes`. */
-export async function changePage(dav: Dav, cursorText: string | null, options: CallOptions): Promise<ChangePage> {
+export async function changePage(dav: Dav, cursorText: string | null, options: FeedOptions): Promise<ChangePage> {
   const cursor = parseCursor(cursorText);
   try {
     return await retry(() => readPage(dav, cursor, options), dav.retrying(options));
@@ -50,7 +52,7 @@ function isUnknownToken(error: unknown): boolean {
   return namesCondition(error, 'valid-sync-token') || (isCloudError(error) && error.details.status === 410);
 }
 
-async function readPage(dav: Dav, cursor: Cursor | null, options: CallOptions): Promise<ChangePage> {
+async function readPage(dav: Dav, cursor: Cursor | null, options: FeedOptions): Promise<ChangePage> {
   const doing = 'asking for changes';
   const prop = propElement(dav.dialect.properties);
   const request = {
@@ -59,7 +61,7 @@ async function readPage(dav: Dav, cursor: Cursor | null, options: CallOptions): 
     headers: { depth: '0', 'content-type': 'application/xml; charset=utf-8', prefer: 'return=minimal' },
     body:
       `${XML_DECLARATION}<d:sync-collection${ROOT_XMLNS}><d:sync-token>${escapeText(cursor?.token ?? '')}</d:sync-token>` +
-      `<d:sync-level>infinite</d:sync-level><d:limit><d:nresults>${PAGE_entries}</d:nresults></d:limit>${prop}</d:sync-collection>`,
+      `<d:sync-level>infinite</d:sync-level><d:limit><d:nresults>${Math.min(options.limit ?? PAGE_entries, PAGE_entries)}</d:nresults></d:limit>${prop}</d:sync-collection>`,
     signal: options.signal,
   };
   const present: RemoteChange[] = [];

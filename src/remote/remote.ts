@@ -216,8 +216,9 @@ export interface Remote {
 
   quota(options?: CallOptions): Promise<Quota | null>;
 
-  /** One page of changes since `cursor` (null = everything there is). Only with `capabilities.changeFeed`. */
-  changes(cursor: string | null, options?: CallOptions): Promise<ChangePage>;
+  /** One page of changes since `cursor` (null = everything there is), of `limit` entries at most if the server heeds it.
+   * Only with `capabilities.changeFeed`. */
+  changes(cursor: string | null, options?: CallOptions & { readonly limit?: number }): Promise<ChangePage>;
 
   /** Keeps a push channel open until the signal aborts, reconnecting by itself with backoff. Without push: returns at
    * once, the caller polls. */

@@ -46,7 +46,11 @@ export interface BasePlace {
   readonly name: Name;
 }
 
-const rightsOf: (Rights | undefined)[] = [];
+const knownRights: (Rights | undefined)[] = [];
+
+export function rightsOfBits(bits: number): Rights {
+  return (knownRights[bits] ??= unpackRights(bits));
+}
 
 export class NodeRecord implements NodeView {
   readonly ino: Ino;
@@ -115,7 +119,7 @@ export class NodeRecord implements NodeView {
   }
 
   get rights(): Rights {
-    return (rightsOf[this.rightsBits] ??= unpackRights(this.rightsBits));
+    return rightsOfBits(this.rightsBits);
   }
 
   set rights(rights: Rights) {

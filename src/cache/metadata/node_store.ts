@@ -8,8 +8,9 @@ import { CloudError } from '../../errors.js';
 import { type Ino, type Name, ROOT_INO } from '../../ids.js';
 import { nameFromSql, nameToSql } from '../../names.js';
 import type { LockInfo, NodeKind } from '../../remote/remote.js';
+import type { NodeView } from '../cache_api.js';
 import type { Database } from './database.js';
-import { type ConflictNote, Dirty, NodeRecord, type Sending } from './node.js';
+import { type ConflictNote, Dirty, NodeRecord, rightsOfBits, type Sending } from './node.js';
 
 const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
 const LIMBO = ['none', 'follow', 'stay'] as const;
@@ -21,58 +22,6 @@ const GHOSTS = 512;
 type SqlName = string | Buffer;
 
 const READING = 'reading the cache database';
-
-interface Row {
-  ino: number;
-  kind: number;
-  parent: number | null;
-  name: SqlName;
-  size: number;
-  mtime_s: number;
-  mtime_ns: number;
-  ctime_s: number;
-  ctime_ns: number;
-  atime_s: number;
-  atime_ns: number;
-  mode: number | null;
-  uid: number | null;
-  gid: number | null;
-  target: SqlName | null;
-  rights: number;
-  shared: string | null;
-  checksum: string | null;
-  fileid: string | null;
-  lock: string | null;
-  xattrs: string | null;
-  base_parent: number | null;
-  base_name: SqlName | null;
-  base_etag: string | null;
-  base_size: number | null;
-  cut: number | null;
-  torn: number;
-  sent: string | null;
-  seen: number;
-  limbo: number;
-  listed_ms: number;
-  listed_etag: string | null;
-  dirty: number;
-  xattr_dirty: string | null;
-  pending: number | null;
-  pending_ms: number;
-  error: string | null;
-  error_code: string | null;
-  attempts: number;
-  upload_state: string | null;
-  gen: number;
-  extents: Buffer | null;
-  sums: Buffer | null;
-  fingerprint: string | null;
-  cached: number;
-  used_ms: number;
-  pin: number;
-  local_only: number;
-  conflict: string | null;
-}
 
 const COLUMNS = [
   'kind',
@@ -125,17 +74,57 @@ const COLUMNS = [
   'conflict',
 ] as const;
 
+type Column = (typeof COLUMNS)[number];
+
 const INSERT = `INSERT INTO node (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`;
+
+/** A row, read as an array: a quarter of what an object with so many fields costs. */
+type Row = readonly unknown[];
+
+const NODE = `SELECT ino, ${COLUMNS.join(', ')} FROM node`;
+/** Where in a `NODE` row a column is. */
+const AT = Object.fromEntries(COLUMNS.map((column, at) => [column, at + 1])) as Readonly<Record<Column, number>>;
+
+/** What a node can have that a listing was the first to name. All else has its default. */
+const LISTED = [
+  ...(['kind', 'parent', 'name', 'size', 'mtime_s', 'mtime_ns', 'ctime_s', 'ctime_ns', 'atime_s', 'atime_ns'] as const),
+  ...(['mode', 'uid', 'gid', 'target', 'rights', 'shared', 'checksum', 'fileid', 'lock', 'xattrs'] as const),
+  ...(['base_parent', 'base_name', 'base_etag', 'base_size', 'seen'] as const),
+];
+const LISTED_AT = LISTED.map((column) => COLUMNS.indexOf(column));
+const INSERT_LISTED = `INSERT INTO node (${LISTED.join(', ')}) VALUES (${LISTED.map(() => '?').join(', ')}) ON CONFLICT DO NOTHING`;
+
+/** The node in this place on the server, if it is in the same place here and nothing of it differs from what is given. */
+const AS_LISTED = `SELECT ino, seen FROM node INDEXED BY node_base
+  WHERE base_parent = ? AND base_name = ? AND parent = base_parent AND name = base_name
+    AND kind = ? AND fileid IS ? AND base_etag IS ? AND base_size = ? AND checksum IS ? AND target IS ?
+    AND mtime_s = ? AND mtime_ns = ? AND rights = ? AND shared IS ?
+    AND mode IS coalesce(?, mode) AND uid IS coalesce(?, uid) AND gid IS coalesce(?, gid)
+    AND (kind <> 1 OR size = base_size) AND dirty = 0 AND pending IS NULL AND limbo = 0
+    AND sent IS NULL AND lock IS NULL AND xattrs IS NULL AND conflict IS NULL AND error_code IS NULL`;
+
+const MEMBER_VIEWS = `SELECT ino, kind, name, size, mtime_s, mtime_ns, ctime_s, ctime_ns, atime_s, atime_ns, mode, uid, gid,
+    rights, lock, target FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?`;
 
 export class NodeStore {
   readonly #db: Database;
-  readonly #recent = new LRUCache<number, NodeRecord>({ max: LRU_NODES });
+  readonly #recent = new LRUCache<number, NodeRecord>({
+    max: LRU_NODES,
+    dispose: (node, _ino, reason) => {
+      if (reason === 'evict') this.#evicted(node);
+    },
+  });
   readonly #ghosts = new LRUCache<number, NodeRecord>({ max: GHOSTS });
   readonly #live = new Map<number, WeakRef<NodeRecord>>();
   readonly #gone = new FinalizationRegistry<number>((ino) => {
     if (this.#live.get(ino)?.deref() === undefined) this.#live.delete(ino);
   });
-  readonly #statements = new Map<string, Sqlite.Statement>();
+  readonly #statements = {
+    none: new Map<string, Sqlite.Statement>(),
+    first: new Map<string, Sqlite.Statement>(),
+    rows: new Map<string, Sqlite.Statement>(),
+    nodes: new Map<string, Sqlite.Statement>(),
+  };
   /** What the rows of the nodes written last hold: only what differs is written, and an index of what did not change is
    * left alone. */
   readonly #written = new LRUCache<NodeRecord, readonly unknown[]>({ max: WRITTEN_ROWS });
@@ -147,8 +136,7 @@ export class NodeStore {
 
   constructor(db: Database) {
     this.#db = db;
-    const row = this.#one('SELECT max(pending) AS n FROM node WHERE pending IS NOT NULL') as { n: number | null };
-    this.#lastPending = row.n ?? 0;
+    this.#lastPending = (this.#one('SELECT max(pending) FROM node WHERE pending IS NOT NULL') as number | null) ?? 0;
     this.#sending = new Set(this.#pluck('SELECT ino FROM node WHERE sent IS NOT NULL') as Ino[]);
   }
 
@@ -180,7 +168,7 @@ export class NodeStore {
       this.#recent.set(ino, live);
       return live;
     }
-    return this.#loadOne('SELECT * FROM node WHERE ino = ?', ino);
+    return this.#loadOne('WHERE ino = ?', ino);
   }
 
   /** Throws `stale` for an inode that no longer exists. */
@@ -203,6 +191,10 @@ export class NodeStore {
     return this.#find('SELECT ino FROM node WHERE fileid = ? ORDER BY ino LIMIT 1', fileid);
   }
 
+  knowsFileid(fileid: string): boolean {
+    return this.#one('SELECT 1 FROM node WHERE fileid = ? LIMIT 1', fileid) !== undefined;
+  }
+
   insert(
     kind: NodeKind,
     parent: Ino | null,
@@ -210,18 +202,70 @@ export class NodeStore {
     now: Timestamp,
     fill?: (node: NodeRecord) => void,
   ): NodeRecord {
-    const draft = new NodeRecord(0 as Ino, kind, parent, name, now);
-    fill?.(draft);
-    const row = values(draft);
+    const node = new NodeRecord(0 as Ino, kind, parent, name, now);
+    fill?.(node);
+    const row = values(node);
     const done = this.#run('adding a node', INSERT, row);
-    const node = Object.assign(new NodeRecord(Number(done.lastInsertRowid) as Ino, kind, parent, name, now), {
-      ...draft,
-      ino: Number(done.lastInsertRowid) as Ino,
-    });
-    if (node.differs) this.#written.set(node, row); // a listing's nodes are hardly ever written again
+    const known: { ino: Ino } = node;
+    known.ino = Number(done.lastInsertRowid) as Ino;
+    if (node.differs) this.#written.set(node, row); // others are hardly ever written again
     this.#touched?.add(node);
     this.#remember(node);
     return node;
+  }
+
+  /** Writes the row of a node that a listing was the first to name, without keeping an object; `draft` has no inode yet.
+   * False, and nothing done, if there is something in its place, here or on the server. */
+  insertListed(draft: NodeRecord): boolean {
+    const row = values(draft);
+    const done = this.#run(
+      'adding a node',
+      INSERT_LISTED,
+      LISTED_AT.map((at) => row[at]),
+    );
+    return done.changes > 0;
+  }
+
+  /** The node at this place on the server, if it is in the same place here, nothing of it is to be sent, and all that is
+   * stored of it is as `draft` (made of what a listing says) has it. */
+  asListed(draft: NodeRecord): { readonly ino: Ino; readonly seen: number } | null {
+    if (draft.lockInfo !== null || draft.xattrs !== null || draft.base === null) return null;
+    const row = this.#db.run(READING, () =>
+      this.#prepare('rows', AS_LISTED).get([
+        draft.base?.parent,
+        draft.base === null ? null : nameToSql(draft.base.name),
+        KINDS.indexOf(draft.kind) + 1,
+        draft.fileid,
+        draft.baseEtag,
+        draft.baseSize_bytes,
+        draft.checksum,
+        draft.symlinkTarget === null ? null : nameToSql(draft.symlinkTarget as Name),
+        draft.mtime.s,
+        draft.mtime.ns,
+        draft.rightsBits,
+        draft.shared,
+        draft.mode,
+        draft.uid,
+        draft.gid,
+      ]),
+    ) as [Ino, number] | undefined;
+    return row === undefined ? null : { ino: row[0], seen: row[1] };
+  }
+
+  /** A full listing has named the node. */
+  markSeen(ino: Ino, epoch: number): void {
+    const node = this.inMemory(ino);
+    if (node !== null) {
+      this.#touched?.add(node);
+      node.seen = epoch;
+      this.#written.delete(node);
+    }
+    this.#run('noting a node as seen', 'UPDATE node SET seen = ? WHERE ino = ?', [epoch, ino]);
+  }
+
+  /** The node if its object is in memory: whoever works on one keeps it there. */
+  inMemory(ino: Ino): NodeRecord | null {
+    return this.#recent.peek(ino) ?? this.#live.get(ino)?.deref() ?? null;
   }
 
   insertRoot(now: Timestamp): NodeRecord {
@@ -267,13 +311,13 @@ export class NodeStore {
 
   /** Members of a directory in inode order. */
   members(parent: Ino, after: number, limit: number): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?', parent, after, limit);
+    return this.#load('WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?', parent, after, limit);
   }
 
   /** Members whose names end so and have more in front. Reads the names of the directory, no rows. */
   membersEndingIn(parent: Ino, end: Name): NodeRecord[] {
     return this.#load(
-      `SELECT * FROM node WHERE ino IN
+      `WHERE ino IN
          (SELECT ino FROM node WHERE parent = ? AND substr(name, -length(?)) = ? AND name <> ?)`,
       parent,
       end,
@@ -282,13 +326,25 @@ export class NodeStore {
     );
   }
 
+  /** The same as `members`, to be shown: without objects for what is not in memory. */
+  memberViews(parent: Ino, after: number, limit: number): NodeView[] {
+    const rows = this.#db.run(READING, () => this.#prepare('rows', MEMBER_VIEWS).all([parent, after, limit])) as Row[];
+    return rows.map((row) => this.inMemory(row[0] as Ino) ?? viewOf(parent, row));
+  }
+
   hasMembers(parent: Ino): boolean {
     return this.#one('SELECT 1 FROM node WHERE parent = ? LIMIT 1', parent) !== undefined;
   }
 
   /** Everything the server has in collection `parent`, wherever it is here. */
   baseMembers(parent: Ino): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE base_parent = ?', parent);
+    return this.#load('WHERE base_parent = ?', parent);
+  }
+
+  /** Names of what the server has in collection `parent`. */
+  baseNames(parent: Ino): Name[] {
+    const names = this.#pluck('SELECT base_name FROM node WHERE base_parent = ?', parent) as SqlName[];
+    return names.map(nameFromSql);
   }
 
   hasBaseMembers(parent: Ino): boolean {
@@ -300,7 +356,7 @@ export class NodeStore {
   }
 
   limbo(): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE limbo > 0');
+    return this.#load('WHERE limbo > 0');
   }
 
   /** On the server before, but not named by the full listing `epoch`. */
@@ -309,16 +365,16 @@ export class NodeStore {
   }
 
   pinned(): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE pin > 0 ORDER BY ino');
+    return this.#load('WHERE pin > 0 ORDER BY ino');
   }
 
   conflicts(): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE conflict IS NOT NULL ORDER BY ino');
+    return this.#load('WHERE conflict IS NOT NULL ORDER BY ino');
   }
 
   /** Files whose bytes differ from the server's. */
   withDirtyContent(): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE dirty > 0 AND dirty & ? AND kind = 1 ORDER BY ino', Dirty.content);
+    return this.#load('WHERE dirty > 0 AND dirty & ? AND kind = 1 ORDER BY ino', Dirty.content);
   }
 
   /** Of which something was sent without an answer. */
@@ -337,31 +393,31 @@ export class NodeStore {
   }
 
   locked(): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE lock IS NOT NULL');
+    return this.#load('WHERE lock IS NOT NULL');
   }
 
   /** No longer in the drive, some of them still on the server. */
   unlinked(): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE parent IS NULL AND ino > 1 AND limbo = 0');
+    return this.#load('WHERE parent IS NULL AND ino > 1 AND limbo = 0');
   }
 
   /** Files with cached bytes, least recently used first. */
   leastRecentlyUsed(offset: number, limit: number): NodeRecord[] {
-    return this.#load('SELECT * FROM node WHERE cached > 0 ORDER BY used_ms LIMIT ? OFFSET ?', limit, offset);
+    return this.#load('WHERE cached > 0 ORDER BY used_ms LIMIT ? OFFSET ?', limit, offset);
   }
 
   cachedBytes(): number {
-    return (this.#one('SELECT coalesce(sum(cached), 0) AS n FROM node WHERE cached > 0') as { n: number }).n;
+    return this.#one('SELECT coalesce(sum(cached), 0) FROM node WHERE cached > 0') as number;
   }
 
   count(): number {
-    return (this.#one('SELECT count(*) AS n FROM node WHERE parent IS NOT NULL') as { n: number }).n;
+    return this.#one('SELECT count(*) FROM node WHERE parent IS NOT NULL') as number;
   }
 
   *all(): Iterable<NodeRecord> {
     let after = 0;
     for (;;) {
-      const page = this.#load('SELECT * FROM node WHERE ino > ? ORDER BY ino LIMIT 1000', after);
+      const page = this.#load('WHERE ino > ? ORDER BY ino LIMIT 1000', after);
       if (page.length === 0) return;
       yield* page;
       after = page.at(-1)?.ino ?? after;
@@ -371,8 +427,7 @@ export class NodeStore {
   // ---- settings -----------------------------------------------------------------------------------------------------
 
   setting(key: string): string | null {
-    const row = this.#one('SELECT value FROM setting WHERE key = ?', key) as { value: string } | undefined;
-    return row?.value ?? null;
+    return (this.#one('SELECT value FROM setting WHERE key = ?', key) as string | undefined) ?? null;
   }
 
   setSetting(key: string, value: string | null): void {
@@ -382,62 +437,75 @@ export class NodeStore {
 
   // ---- inside -------------------------------------------------------------------------------------------------------
 
-  #prepare(sql: string): Sqlite.Statement {
-    let statement = this.#statements.get(sql);
+  /** By the kind of result, which is part of a statement: none, the first column, rows as arrays. */
+  #prepare(result: 'none' | 'first' | 'rows', sql: string): Sqlite.Statement {
+    const statements = this.#statements[result];
+    let statement = statements.get(sql);
     if (statement === undefined) {
       statement = this.#db.sql.prepare(sql);
-      this.#statements.set(sql, statement);
+      if (result === 'first') statement.pluck();
+      if (result === 'rows') statement.raw();
+      statements.set(sql, statement);
+    }
+    return statement;
+  }
+
+  /** Of a statement that selects whole nodes, by its condition. */
+  #prepareNodes(where: string): Sqlite.Statement {
+    let statement = this.#statements.nodes.get(where);
+    if (statement === undefined) {
+      statement = this.#db.sql.prepare(`${NODE} ${where}`).raw();
+      this.#statements.nodes.set(where, statement);
     }
     return statement;
   }
 
   #run(doing: string, sql: string, args: readonly unknown[]): Sqlite.RunResult {
-    return this.#db.run(doing, () => this.#prepare(sql).run(...args));
+    return this.#db.run(doing, () => this.#prepare('none', sql).run(args));
   }
 
+  /** The first column of the first row. */
   #one(sql: string, ...args: unknown[]): unknown {
-    return this.#db.run(READING, () => this.#prepare(sql).get(...args));
+    return this.#db.run(READING, () => this.#prepare('first', sql).get(args));
   }
 
   #pluck(sql: string, ...args: unknown[]): unknown[] {
-    return this.#db.run(READING, () =>
-      this.#prepare(sql)
-        .pluck()
-        .all(...args),
-    );
+    return this.#db.run(READING, () => this.#prepare('first', sql).all(args));
   }
 
   /** `sql` selects an inode: mostly its node is in memory, and its row need not be read. */
   #find(sql: string, ...args: unknown[]): NodeRecord | null {
-    const ino = this.#db.run(READING, () =>
-      this.#prepare(sql)
-        .pluck()
-        .get(...args),
-    ) as Ino | undefined;
+    const ino = this.#one(sql, ...args) as Ino | undefined;
     return ino === undefined ? null : this.get(ino);
   }
 
-  #loadOne(sql: string, ...args: unknown[]): NodeRecord | null {
-    const row = this.#one(sql, ...args) as Row | undefined;
+  #loadOne(where: string, ...args: unknown[]): NodeRecord | null {
+    const row = this.#db.run(READING, () => this.#prepareNodes(where).get(args)) as Row | undefined;
     return row === undefined ? null : this.#adopt(row);
   }
 
-  #load(sql: string, ...args: unknown[]): NodeRecord[] {
-    const rows = this.#db.run(READING, () => this.#prepare(sql).all(...args)) as Row[];
+  #load(where: string, ...args: unknown[]): NodeRecord[] {
+    const rows = this.#db.run(READING, () => this.#prepareNodes(where).all(args)) as Row[];
     return rows.map((row) => this.#adopt(row));
   }
 
   /** The object that is already in memory wins over the row: rows are written through at once. */
   #adopt(row: Row): NodeRecord {
-    const known = this.#recent.get(row.ino) ?? this.#live.get(row.ino)?.deref();
+    const ino = row[0] as Ino;
+    const known = this.#recent.get(ino) ?? this.#live.get(ino)?.deref();
     const node = known ?? fromRow(row);
     if (known === undefined) this.#remember(node);
-    else this.#recent.set(row.ino, known);
+    else this.#recent.set(ino, known);
     return node;
   }
 
   #remember(node: NodeRecord): void {
     this.#recent.set(node.ino, node);
+  }
+
+  /** No longer among the recent ones; somebody may refer to it all the same. */
+  #evicted(node: NodeRecord): void {
+    if (this.#live.get(node.ino)?.deref() === node) return;
     this.#live.set(node.ino, new WeakRef(node));
     this.#gone.register(node, node.ino);
   }
@@ -445,11 +513,11 @@ export class NodeStore {
   /** After a rolled-back transaction memory is ahead of the file: what it wrote takes the file's values again. Not so the
    * size and the times of a file with local changes: those are written behind, memory alone has them. */
   #reload(touched: ReadonlySet<NodeRecord> | null): void {
-    const statement = this.#prepare('SELECT * FROM node WHERE ino = ?');
+    const statement = this.#prepareNodes('WHERE ino = ?');
     for (const node of touched ?? []) {
       this.#written.delete(node);
       const row = statement.get(node.ino) as Row | undefined;
-      if (row?.sent) this.#sending.add(node.ino);
+      if (row !== undefined && row[AT.sent] !== null) this.#sending.add(node.ino);
       else this.#sending.delete(node.ino);
       if (row === undefined) {
         this.#recent.delete(node.ino);
@@ -458,7 +526,7 @@ export class NodeStore {
       }
       const { dataVersion, notBefore_ms, contentDirty, size_bytes, mtime, ctime, atime } = node;
       Object.assign(node, fromRow(row), { dataVersion, notBefore_ms });
-      if (contentDirty && (row.dirty & Dirty.content) !== 0) Object.assign(node, { size_bytes, mtime, ctime, atime });
+      if (contentDirty && node.contentDirty) Object.assign(node, { size_bytes, mtime, ctime, atime });
       this.#remember(node);
     }
   }
@@ -466,56 +534,81 @@ export class NodeStore {
 
 function fromRow(row: Row): NodeRecord {
   const node = new NodeRecord(
-    row.ino as Ino,
-    KINDS[row.kind - 1] ?? 'file',
-    row.parent as Ino | null,
-    nameFromSql(row.name),
-    { s: row.mtime_s, ns: row.mtime_ns },
+    row[0] as Ino,
+    KINDS[(row[AT.kind] as number) - 1] ?? 'file',
+    row[AT.parent] as Ino | null,
+    nameFromSql(row[AT.name] as SqlName),
+    { s: row[AT.mtime_s] as number, ns: row[AT.mtime_ns] as number },
   );
-  node.size_bytes = row.size;
-  node.ctime = { s: row.ctime_s, ns: row.ctime_ns };
-  node.atime = { s: row.atime_s, ns: row.atime_ns };
-  node.mode = row.mode;
-  node.uid = row.uid;
-  node.gid = row.gid;
-  node.symlinkTarget = row.target === null ? null : nameFromSql(row.target);
-  node.rightsBits = row.rights;
-  node.shared = row.shared as NodeRecord['shared'];
-  node.checksum = row.checksum;
-  node.fileid = row.fileid;
-  node.lockInfo = row.lock === null ? null : (JSON.parse(row.lock) as LockInfo);
-  node.xattrs = row.xattrs === null ? null : decodeXattrs(row.xattrs);
+  node.size_bytes = row[AT.size] as number;
+  node.ctime = { s: row[AT.ctime_s] as number, ns: row[AT.ctime_ns] as number };
+  node.atime = { s: row[AT.atime_s] as number, ns: row[AT.atime_ns] as number };
+  node.mode = row[AT.mode] as number | null;
+  node.uid = row[AT.uid] as number | null;
+  node.gid = row[AT.gid] as number | null;
+  node.symlinkTarget = row[AT.target] === null ? null : nameFromSql(row[AT.target] as SqlName);
+  node.rightsBits = row[AT.rights] as number;
+  node.shared = row[AT.shared] as NodeRecord['shared'];
+  node.checksum = row[AT.checksum] as string | null;
+  node.fileid = row[AT.fileid] as string | null;
+  node.lockInfo = row[AT.lock] === null ? null : (JSON.parse(row[AT.lock] as string) as LockInfo);
+  node.xattrs = row[AT.xattrs] === null ? null : decodeXattrs(row[AT.xattrs] as string);
   node.base =
-    row.base_parent === null || row.base_name === null
+    row[AT.base_parent] === null || row[AT.base_name] === null
       ? null
-      : { parent: row.base_parent as Ino, name: nameFromSql(row.base_name) };
-  node.baseEtag = row.base_etag;
-  node.baseSize_bytes = row.base_size;
-  node.cut_bytes = row.cut;
-  node.torn = row.torn !== 0;
-  node.sending = row.sent === null ? [] : decodeSending(row.sent);
-  node.seen = row.seen;
-  node.limbo = LIMBO[row.limbo] ?? 'none';
-  node.listed_ms = row.listed_ms;
-  node.listedEtag = row.listed_etag;
-  node.dirty = row.dirty;
-  node.xattrDirty = row.xattr_dirty === null ? null : new Set(JSON.parse(row.xattr_dirty) as string[]);
-  node.pending = row.pending;
-  node.pendingSince_ms = row.pending_ms;
-  node.error = row.error;
-  node.errorCode = row.error_code;
-  node.attempts = row.attempts;
-  node.uploadState = row.upload_state;
-  node.gen = row.gen;
-  node.extents = row.extents;
-  node.sums = row.sums;
-  node.fingerprint = row.fingerprint;
-  node.cached_bytes = row.cached;
-  node.used_ms = row.used_ms;
-  node.pin = row.pin !== 0;
-  node.localOnly = row.local_only !== 0;
-  node.conflict = row.conflict === null ? null : (JSON.parse(row.conflict) as ConflictNote);
+      : { parent: row[AT.base_parent] as Ino, name: nameFromSql(row[AT.base_name] as SqlName) };
+  node.baseEtag = row[AT.base_etag] as string | null;
+  node.baseSize_bytes = row[AT.base_size] as number | null;
+  node.cut_bytes = row[AT.cut] as number | null;
+  node.torn = row[AT.torn] !== 0;
+  node.sending = row[AT.sent] === null ? [] : decodeSending(row[AT.sent] as string);
+  node.seen = row[AT.seen] as number;
+  node.limbo = LIMBO[row[AT.limbo] as number] ?? 'none';
+  node.listed_ms = row[AT.listed_ms] as number;
+  node.listedEtag = row[AT.listed_etag] as string | null;
+  node.dirty = row[AT.dirty] as number;
+  node.xattrDirty =
+    row[AT.xattr_dirty] === null ? null : new Set(JSON.parse(row[AT.xattr_dirty] as string) as string[]);
+  node.pending = row[AT.pending] as number | null;
+  node.pendingSince_ms = row[AT.pending_ms] as number;
+  node.error = row[AT.error] as string | null;
+  node.errorCode = row[AT.error_code] as string | null;
+  node.attempts = row[AT.attempts] as number;
+  node.uploadState = row[AT.upload_state] as string | null;
+  node.gen = row[AT.gen] as number;
+  node.extents = row[AT.extents] as Buffer | null;
+  node.sums = row[AT.sums] as Buffer | null;
+  node.fingerprint = row[AT.fingerprint] as string | null;
+  node.cached_bytes = row[AT.cached] as number;
+  node.used_ms = row[AT.used_ms] as number;
+  node.pin = row[AT.pin] !== 0;
+  node.localOnly = row[AT.local_only] !== 0;
+  node.conflict = row[AT.conflict] === null ? null : (JSON.parse(row[AT.conflict] as string) as ConflictNote);
   return node;
+}
+
+/** Of a row of `MEMBER_VIEWS`. */
+function viewOf(parent: Ino, row: Row): NodeView {
+  const lock = row[14] as string | null;
+  const target = row[15] as SqlName | null;
+  return {
+    ino: row[0] as Ino,
+    kind: KINDS[(row[1] as number) - 1] ?? 'file',
+    parent,
+    name: nameFromSql(row[2] as SqlName),
+    size_bytes: row[3] as number,
+    mtime: { s: row[4] as number, ns: row[5] as number },
+    ctime: { s: row[6] as number, ns: row[7] as number },
+    atime: { s: row[8] as number, ns: row[9] as number },
+    mode: row[10] as number | null,
+    uid: row[11] as number | null,
+    gid: row[12] as number | null,
+    rights: rightsOfBits(row[13] as number),
+    lock: lock === null ? 'none' : (JSON.parse(lock) as LockInfo).mine ? 'mine' : 'other',
+    symlinkTarget: target === null ? null : nameFromSql(target),
+    nlink: 1,
+    dataVersion: 0,
+  };
 }
 
 function values(node: NodeRecord): unknown[] {

@@ -10,16 +10,19 @@ const file = 4 as Ino;
 describe('Invalidator', () => {
   let posted: string[];
   let known: Set<number>;
+  let named: Set<number>;
   let invalidator: Invalidator;
 
   beforeEach(() => {
     posted = [];
     known = new Set([1, dir, file]);
+    named = new Set([1, dir]);
     const sink = {
       post: (batch: Uint8Array) => void posted.push(Buffer.from(batch).toString('hex')),
       close: async () => {},
     };
-    invalidator = new Invalidator({ has: (ino) => known.has(ino) }, sink);
+    const inodes = { has: (ino: Ino) => known.has(ino), knowsNamesIn: (ino: Ino) => named.has(ino) };
+    invalidator = new Invalidator(inodes, sink);
     invalidator.kernelSpeaks(45);
   });
 
@@ -49,6 +52,14 @@ describe('Invalidator', () => {
     expect(posted).toEqual([
       hex({ kind: 'inval_inode', ino: dir, data: true }, { kind: 'inval_entry', parent: dir, name: 'x' as Name }),
     ]);
+  });
+
+  it('of a directory of which no name was told, only its attributes and its listing are dropped', () => {
+    named.delete(dir);
+    invalidator.onInvalidation({ kind: 'entry', parent: dir, name: 'x' as Name });
+    invalidator.onInvalidation({ kind: 'delete', parent: dir, child: file, name: 'y' as Name });
+    invalidator.flush();
+    expect(posted).toEqual([hex({ kind: 'inval_inode', ino: dir, data: true })]);
   });
 
   it('of several events about one name the last is true', () => {

@@ -30,6 +30,19 @@ describe('InodeTable', () => {
     expect(table.lookups(5 as Ino)).toBe(1);
   });
 
+  it('knows of which directories the kernel was told names, until it forgets them', () => {
+    const table = new InodeTable();
+    const dir = 5 as Ino;
+    table.remember(dir);
+    table.remember(dir);
+    expect(table.knowsNamesIn(dir)).toBe(false);
+    table.named(dir);
+    table.forget(dir, 1);
+    expect(table.knowsNamesIn(dir)).toBe(true);
+    table.forget(dir, 1);
+    expect(table.knowsNamesIn(dir)).toBe(false);
+  });
+
   it('the root is always known', () => {
     const table = new InodeTable();
     expect(table.forget(ROOT_INO, 1)).toBe(false);

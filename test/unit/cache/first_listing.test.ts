@@ -1,0 +1,64 @@
+import { expect, it } from 'vitest';
+import { FirstListing } from '../../../src/cache/first_listing.js';
+import { ManualClock, settled as turnsPass } from './hydrator/manual_clock.js';
+
+/** Has it settled by the time that everything that can run has run? */
+async function isSettled(work: Promise<void> | null): Promise<boolean> {
+  let done = false;
+  void work?.finally(() => {
+    done = true;
+  });
+  await turnsPass();
+  return done;
+}
+
+function start(): { clock: ManualClock; first: FirstListing } {
+  const clock = new ManualClock();
+  return { clock, first: new FirstListing(clock, new AbortController().signal) };
+}
+
+it('outside of a first listing nobody waits', async () => {
+  const { first } = start();
+  for (let i = 0; i < 10; i++) expect(first.tree()).toBeNull();
+  expect(first.nextEntries()).toBeUndefined();
+  await first.hold(new Map([[1, new Promise<void>(() => undefined)]]));
+});
+
+it('a few directories are listed by themselves, a walk waits for the tree', async () => {
+  const { first } = start();
+  first.begin();
+  const asked = Array.from({ length: 5 }, () => first.tree());
+  expect(asked.map((wait) => wait === null)).toEqual([true, true, true, false, false]);
+  first.end();
+  await Promise.all(asked);
+  expect(first.tree()).toBeNull();
+});
+
+it('a walk waits for a tree only so long in all', async () => {
+  const { clock, first } = start();
+  first.begin();
+  for (let i = 0; i < 3; i++) expect(first.tree()).toBeNull();
+  const wait = first.tree();
+  await clock.advance(2_999);
+  expect(await isSettled(wait)).toBe(false);
+  await clock.advance(1);
+  await wait;
+  expect(first.tree()).toBeNull();
+});
+
+it('the tree comes in growing pieces and waits for the listings of programs, but not for ever', async () => {
+  const { clock, first } = start();
+  first.begin();
+  expect([first.nextEntries(), first.nextEntries(), first.nextEntries()]).toEqual([1_000, 2_000, 4_000]);
+  let end = (): void => undefined;
+  const listing = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const held = first.hold(new Map([[1, listing]]));
+  expect(await isSettled(held)).toBe(false);
+  end();
+  await held;
+  const stuck = first.hold(new Map([[1, new Promise<void>(() => undefined)]]));
+  await clock.advance(2_000);
+  await stuck;
+});
