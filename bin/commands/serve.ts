@@ -2,10 +2,12 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { watchForDefects } from '../../src/daemon/last_words.js';
-import { createLog, LOG_LEVELS, type LogFile, type LogLevel, openLogFile } from '../../src/daemon/log/logger.js';
+import { createLog, LOG_LEVELS, type LogLevel } from '../../src/daemon/log/logger.js';
+import { redactText } from '../../src/daemon/log/redact.js';
+import { RotatingFile } from '../../src/daemon/log/rotating_file.js';
 import { serviceManager } from '../../src/daemon/sd_notify.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
-import { startServer } from '../../src/server/server.js';
+import { AccessLines, type AccessLog, startServer } from '../../src/server/server.js';
 import type { Command } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { note } from '../cli/output.js';
@@ -86,12 +88,14 @@ export const serve: Command<Options> = {
       );
     }
     process.umask(0o077);
-    const logFile = await openServerLog(options);
-    const log = logFile?.log ?? createLog(process.stderr, options.logLevel);
-    const unwatch = watchForDefects(log, {
-      flushSync: () => logFile?.flushSync(),
-      exit: () => process.exit(EXIT.failed),
-    });
+    const logFile = await openLogFile(options);
+    const log = createLog(logFile ?? process.stderr, options.logLevel);
+    const access = new AccessLines(logFile ?? process.stderr, redactText);
+    const flushSync = () => {
+      access.flush();
+      logFile?.flushSync();
+    };
+    const unwatch = watchForDefects(log, { flushSync, exit: () => process.exit(EXIT.failed) });
     let stopRequested: (reason: string) => void = () => undefined;
     const stopped = new Promise<string>((resolve_) => {
       stopRequested = resolve_;
@@ -100,7 +104,7 @@ export const serve: Command<Options> = {
       stop: (signal) => stopRequested(signal),
       abandon: (reason) => {
         log.error({ reason }, 'stopped without finishing');
-        logFile?.flushSync();
+        flushSync();
         process.exit(EXIT.failed);
       },
     });
@@ -114,6 +118,7 @@ export const serve: Command<Options> = {
         ...(tls === null ? {} : { tls }),
         trustProxy: options.trustProxy,
         log,
+        ...accessFor(options.logLevel, access),
       });
       note(`Serving ${serverDir(options.data)} at ${server.url}`);
       const serving: ServingMessage = { kind: 'serving', url: server.url };
@@ -126,15 +131,30 @@ export const serve: Command<Options> = {
     } finally {
       restore();
       unwatch();
+      access.flush();
       await logFile?.close();
       if (process.connected) process.disconnect();
     }
   },
 };
 
-async function openServerLog(options: Options): Promise<LogFile | null> {
+/** Who debugs sees every request, through the log itself; who wants warnings only sees none. */
+function accessFor(level: LogLevel, lines: AccessLines): { readonly access?: AccessLog } {
+  switch (level) {
+    case 'debug':
+      return {};
+    case 'info':
+      return { access: lines.note };
+    case 'warn':
+    case 'error':
+      return { access: () => undefined };
+  }
+}
+
+/** 10 MB, three old files kept: 40 MB at most. */
+async function openLogFile(options: Options): Promise<RotatingFile | null> {
   if (options.logFile === undefined) return null;
   const path = resolve(options.logFile);
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  return openLogFile(path, options.logLevel);
+  return new RotatingFile(path, { maxBytes: 10 * 1024 * 1024, keep: 3 });
 }

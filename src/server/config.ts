@@ -3,6 +3,7 @@
 import type { Clock } from '../clock.js';
 import { CloudError } from '../errors.js';
 import type { Log } from '../log.js';
+import type { AccessLog } from './access_log.js';
 import type { ThrottleLimits } from './auth/throttle.js';
 
 export interface ServerOptions {
@@ -13,6 +14,8 @@ export interface ServerOptions {
   /** PEM files. Read again when they change, for certificates that are renewed under a running server. */
   readonly tls?: { readonly certFile: string; readonly keyFile: string };
   readonly log: Log;
+  /** Told of every request; default: a line in `log`. */
+  readonly access?: AccessLog;
   /** Believe `X-Forwarded-For/-Proto/-Host`: only behind a proxy that sets them. */
   readonly trustProxy?: boolean;
   readonly limits?: Partial<ServerLimits>;

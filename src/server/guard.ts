@@ -2,7 +2,7 @@
 
 import { errorBody } from '../remote/wire/multistatus.js';
 import type { Authenticator, Principal } from './auth/authenticator.js';
-import { CHALLENGE, parseAuthorization } from './auth/credentials.js';
+import { CHALLENGE } from './auth/credentials.js';
 import type { RequestContext } from './http_context.js';
 import type { Metrics } from './metrics/metrics.js';
 import { sendXml } from './respond.js';
@@ -26,9 +26,8 @@ export class Guard {
   async admit(context: RequestContext): Promise<Admission> {
     const { authorization } = context.request.headers;
     if (authorization === undefined) return { kind: 'anonymous' };
-    const credentials = parseAuthorization(authorization);
-    if (credentials === null) return { kind: 'denied' };
-    const answer = await this.#authenticator.check(credentials, context.address);
+    const answer = await this.#authenticator.checkHeader(authorization, () => context.address);
+    if (answer === null) return { kind: 'denied' };
     this.#metrics.login(answer.kind);
     return answer.kind === 'ok' ? { kind: 'user', principal: answer.principal } : answer;
   }

@@ -7,17 +7,23 @@
 
 import { randomBytes } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import http, {
+  type IncomingMessage,
+  type OutgoingHttpHeader,
+  type OutgoingHttpHeaders,
+  ServerResponse,
+} from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { createSecureContext } from 'node:tls';
 import { CloudError, toCloudError } from '../errors.js';
 import type { Log } from '../log.js';
+import type { Principal } from './auth/authenticator.js';
 import { clientAddress, clientOrigin } from './client_address.js';
 import type { ServerLimits, ServerOptions } from './config.js';
 import type { RequestContext } from './http_context.js';
-import { governBody } from './request_body.js';
+import { closeOverUnreadBody, sendContinueOnFirstRead } from './request_body.js';
 
 export interface HttpFrontOptions {
   readonly tls: NonNullable<ServerOptions['tls']> | null;
@@ -40,11 +46,16 @@ export interface RequestDone {
   readonly aborted: boolean;
 }
 
-interface Active {
-  readonly context: RequestContext;
-  readonly socket: Socket;
-  readonly abort: AbortController;
+/** What a connection has moved, and its request that is being answered. */
+interface Connection {
+  exchange: Exchange | null;
+  /** When its previous request was done: a request's headers are read before it begins. */
+  read_bytes: number;
+  written_bytes: number;
 }
+
+const CONNECTION = Symbol('connection');
+type ClientSocket = Socket & { [CONNECTION]?: Connection };
 
 /** After the graceful time: what a handler gets to notice that it was aborted. */
 const ABORT_GRACE_MS = 2_000;
@@ -52,10 +63,7 @@ const ABORT_GRACE_MS = 2_000;
 export class HttpFront {
   readonly #options: HttpFrontOptions;
   readonly #server: http.Server | https.Server;
-  readonly #active = new Map<ServerResponse, Active>();
-  readonly #bySocket = new WeakMap<Socket, Active>();
-  /** What a connection had moved when its previous request was done: a request's headers are read before it begins. */
-  readonly #moved = new WeakMap<Socket, { readonly read: number; readonly written: number }>();
+  readonly #active = new Set<Exchange>();
   readonly #timers: NodeJS.Timeout[] = [];
   /** Request ids: of this run, then counted. */
   readonly #run = randomBytes(4).toString('hex');
@@ -72,8 +80,11 @@ export class HttpFront {
     server.keepAliveTimeout = limits.keepAlive_ms;
     server.maxConnections = limits.maxConnections;
     server.setTimeout(limits.idleTimeout_ms);
-    server.on('request', (request, response) => this.#onRequest(request, response, false));
-    server.on('checkContinue', (request, response) => this.#onRequest(request, response, true));
+    server.on('request', (request, response) => this.#onRequest(request, response));
+    server.on('checkContinue', (request, response) => {
+      sendContinueOnFirstRead(request, response);
+      this.#onRequest(request, response);
+    });
     server.on('checkExpectation', (_request, response) => response.writeHead(417, { Connection: 'close' }).end());
     server.on('timeout', (socket: Socket) => this.#onIdleSocket(socket));
     server.on('clientError', (error, socket) => answerBroken(error, socket));
@@ -90,6 +101,7 @@ export class HttpFront {
       maxHeaderSize: options.limits.maxHeader_bytes,
       keepAlive: true,
       noDelay: true,
+      ServerResponse: Answer,
       connectionsCheckingInterval: Math.min(5_000, options.limits.headersTimeout_ms),
     };
     const { tls } = options;
@@ -121,12 +133,12 @@ export class HttpFront {
     for (const timer of this.#timers) clearInterval(timer);
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    for (const response of this.#active.keys()) response.shouldKeepAlive = false;
+    for (const { response } of this.#active) response.shouldKeepAlive = false;
     await this.#drained(graceful_ms);
-    for (const { abort, context, socket } of this.#active.values()) {
-      abort.abort(new Error('the server is stopping'));
+    for (const exchange of this.#active) {
+      exchange.abort(new Error('the server is stopping'));
       // Nothing of it is done yet, and whoever reads the body waits for the client.
-      if (!context.request.complete) socket.destroy();
+      if (!exchange.request.complete) exchange.request.socket.destroy();
     }
     if (this.#active.size > 0) await this.#drained(ABORT_GRACE_MS);
     this.#server.closeAllConnections();
@@ -147,68 +159,53 @@ export class HttpFront {
     });
   }
 
-  #onRequest(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
-    const { socket } = request;
-    const started_ms = performance.now();
-    const abort = new AbortController();
-    governBody(request, response, expectsContinue);
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const socket: ClientSocket = request.socket;
+    const id = `${this.#run}-${(this.#requests++).toString(36)}`;
+    const exchange = new Exchange(id, request, response, this.#options);
+    if (response instanceof Answer) response.requestId = id;
     if (this.#stopping) response.shouldKeepAlive = false;
-    const context = this.#context(request, response, abort.signal);
-    const active: Active = { context, socket, abort };
-    this.#active.set(response, active);
-    this.#bySocket.set(socket, active);
-    response.once('close', () => {
-      const aborted = !response.writableFinished;
-      if (aborted) abort.abort(new Error('the client went away'));
-      this.#active.delete(response);
-      this.#bySocket.delete(socket);
-      if (this.#stopping) setImmediate(() => this.#server.closeIdleConnections());
-      const before = this.#moved.get(socket) ?? { read: 0, written: 0 };
-      const now = { read: socket.bytesRead, written: socket.bytesWritten };
-      this.#moved.set(socket, now);
-      this.#options.onDone({
-        context,
-        duration_ms: performance.now() - started_ms,
-        received_bytes: now.read - before.read,
-        sent_bytes: now.written - before.written,
-        aborted,
-      });
-      if (this.#active.size === 0) this.#onIdle?.();
-    });
-    response.setHeader('X-Request-Id', context.id);
-    this.#options.onRequest(context).catch((error: unknown) => {
-      if (!abort.signal.aborted) this.#options.log.error({ err: error, id: context.id }, 'a request handler failed');
+    this.#active.add(exchange);
+    const connection = (socket[CONNECTION] ??= { exchange: null, read_bytes: 0, written_bytes: 0 });
+    connection.exchange = exchange;
+    response.once('close', () => this.#onClose(exchange, socket, connection));
+    this.#options.onRequest(exchange).catch((error: unknown) => {
+      if (!exchange.isAborted) this.#options.log.error({ err: error, id }, 'a request handler failed');
       if (response.headersSent) response.destroy();
       else response.writeHead(500, { 'Content-Type': 'text/plain' }).end('Internal error\n');
     });
   }
 
-  #context(request: IncomingMessage, response: ServerResponse, signal: AbortSignal): RequestContext {
-    const { path, query } = splitTarget(request.url ?? '/');
-    return {
-      id: `${this.#run}-${(this.#requests++).toString(36)}`,
-      request,
-      response,
-      path,
-      query,
-      origin: clientOrigin(request, this.#options.trustProxy),
-      address: clientAddress(request, this.#options.trustProxy),
-      signal,
-      log: this.#options.log,
-    };
+  #onClose(exchange: Exchange, socket: Socket, connection: Connection): void {
+    const aborted = !exchange.response.writableFinished;
+    if (aborted) exchange.abort(new Error('the client went away'));
+    this.#active.delete(exchange);
+    if (connection.exchange === exchange) connection.exchange = null;
+    if (this.#stopping) setImmediate(() => this.#server.closeIdleConnections());
+    const { read_bytes, written_bytes } = connection;
+    connection.read_bytes = socket.bytesRead;
+    connection.written_bytes = socket.bytesWritten;
+    this.#options.onDone({
+      context: exchange,
+      duration_ms: performance.now() - exchange.started_ms,
+      received_bytes: connection.read_bytes - read_bytes,
+      sent_bytes: connection.written_bytes - written_bytes,
+      aborted,
+    });
+    if (this.#active.size === 0) this.#onIdle?.();
   }
 
-  #onIdleSocket(socket: Socket): void {
-    const active = this.#bySocket.get(socket);
-    if (active === undefined) {
+  #onIdleSocket(socket: ClientSocket): void {
+    const exchange = socket[CONNECTION]?.exchange ?? null;
+    if (exchange === null) {
       socket.destroy();
       return;
     }
-    const { request, response } = active.context;
+    const { request, response } = exchange;
     const waitsForBody = !request.complete && request.readableLength === 0;
     const waitsForReader = response.writableLength > 0 || socket.writableLength > 0;
     if (waitsForBody || waitsForReader) {
-      this.#options.log.info({ id: active.context.id }, 'connection ended: the client stood still for too long');
+      this.#options.log.info({ id: exchange.id }, 'connection ended: the client stood still for too long');
       socket.destroy();
     } else {
       socket.setTimeout(this.#options.limits.idleTimeout_ms);
@@ -259,15 +256,89 @@ export async function readCertificate(tls: NonNullable<ServerOptions['tls']>): P
   return pair;
 }
 
-/** Path and query of a request target in origin or absolute form (RFC 9112 section 3.2); `*` is the root. */
-function splitTarget(target: string): { path: string; query: URLSearchParams } {
+/** The answer to one request. What is done just before the headers go out is done here. */
+class Answer<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+  requestId = '';
+
+  override writeHead(status: number, ...rest: unknown[]): this {
+    closeOverUnreadBody(this.req, this);
+    const last = rest.at(-1);
+    // Headers given all at once go out as they are, which costs half of setting each; so does the id beside them.
+    if (rest.length === 1 && isHeaders(last) && this.getHeaderNames().length === 0) {
+      return super.writeHead(status, { ...last, 'X-Request-Id': this.requestId });
+    }
+    this.setHeader('X-Request-Id', this.requestId);
+    return super.writeHead(status, ...(rest as [OutgoingHttpHeaders]));
+  }
+}
+
+function isHeaders(value: unknown): value is Readonly<Record<string, OutgoingHttpHeader>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** One request and its answer. */
+class Exchange implements RequestContext {
+  readonly id: string;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly path: string;
+  readonly log: Log;
+  readonly started_ms = performance.now();
+  principal: Principal | null = null;
+  readonly #trustProxy: boolean;
+  readonly #queryText: string;
+  #query: URLSearchParams | null = null;
+  #abort: AbortController | null = null;
+  #aborted: Error | null = null;
+
+  constructor(id: string, request: IncomingMessage, response: ServerResponse, options: HttpFrontOptions) {
+    this.id = id;
+    this.request = request;
+    this.response = response;
+    this.log = options.log;
+    this.#trustProxy = options.trustProxy;
+    const target = localTarget(request.url ?? '/');
+    const mark = target.indexOf('?');
+    this.path = mark < 0 ? target : target.slice(0, mark);
+    this.#queryText = mark < 0 ? '' : target.slice(mark + 1);
+  }
+
+  get query(): URLSearchParams {
+    this.#query ??= new URLSearchParams(this.#queryText);
+    return this.#query;
+  }
+
+  get origin(): string {
+    return clientOrigin(this.request, this.#trustProxy);
+  }
+
+  get address(): string {
+    return clientAddress(this.request, this.#trustProxy);
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === null) {
+      this.#abort = new AbortController();
+      if (this.#aborted !== null) this.#abort.abort(this.#aborted);
+    }
+    return this.#abort.signal;
+  }
+
+  get isAborted(): boolean {
+    return this.#aborted !== null;
+  }
+
+  abort(reason: Error): void {
+    this.#aborted ??= reason;
+    this.#abort?.abort(reason);
+  }
+}
+
+/** A request target in origin or absolute form (RFC 9112 section 3.2) without scheme and host; `*` is the root. */
+function localTarget(target: string): string {
+  if (target.startsWith('/')) return target;
   const local = target === '*' ? '/' : target.replace(/^https?:\/\/[^/?#]*/i, '');
-  const mark = local.indexOf('?');
-  const path = mark < 0 ? local : local.slice(0, mark);
-  return {
-    path: path.startsWith('/') ? path : `/${path}`,
-    query: new URLSearchParams(mark < 0 ? '' : local.slice(mark + 1)),
-  };
+  return local.startsWith('/') ? local : `/${local}`;
 }
 
 /** What could not be parsed as a request gets the status that says why, if the connection still takes it. */

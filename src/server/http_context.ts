@@ -1,4 +1,5 @@
-// What is known of one request besides Node's own objects. Made once by `http.ts`, handed down to every handler.
+// What is known of one request besides Node's own objects. Made once by `http.ts`, handed down to every handler. What most
+// requests do not ask for is made when it is asked for.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Log } from '../log.js';
@@ -19,8 +20,16 @@ export interface RequestContext {
   /** Aborted when the client is gone or the server stops hard. */
   readonly signal: AbortSignal;
   readonly log: Log;
+  /** Who the request acts for, once that is known. */
+  principal: Principal | null;
 }
 
 export interface UserContext extends RequestContext {
-  readonly principal: Principal;
+  principal: Principal;
+}
+
+/** From here on the request acts for somebody. */
+export function actFor(context: RequestContext, principal: Principal): UserContext {
+  context.principal = principal;
+  return context as UserContext;
 }

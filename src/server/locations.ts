@@ -3,11 +3,12 @@
 // another path (`..`, empty segments, encoded slashes) is refused by `segmentsOfHref`.
 
 import { segmentsOfHref } from '../remote/wire/href.js';
+import { pathBelow, type ResourcePath } from './dav/resource_path.js';
 
 export type Location =
   /** In a user's tree. `user` null = the one who asks. `base` is the encoded path of the tree's root as the client
-   * wrote it, with slashes at both ends. */
-  | { readonly kind: 'files'; readonly user: string | null; readonly base: string }
+   * wrote it, with slashes at both ends; `path` what is below that. */
+  | { readonly kind: 'files'; readonly user: string | null; readonly base: string; readonly path: ResourcePath }
   /** In a user's chunked uploads: the upload and the chunk, null where the path ends before. */
   | { readonly kind: 'uploads'; readonly user: string; readonly upload: string | null; readonly chunk: string | null }
   /** A collection above the trees: it only lists what is below it. */
@@ -40,7 +41,8 @@ const LONGEST_BRANCH = 3;
 
 /** Judges a raw URL path. Throws `invalid` on one that is no safe address. */
 export function locate(path: string): Location {
-  const { segments } = segmentsOfHref(path);
+  const address = segmentsOfHref(path);
+  const { segments } = address;
   for (let length = Math.min(LONGEST_BRANCH, segments.length); length >= 0; length--) {
     const branch = BRANCHES.get(segments.slice(0, length).join('/'));
     if (branch === undefined) continue;
@@ -49,10 +51,12 @@ export function locate(path: string): Location {
       case 'above':
         return rest.length === 0 ? branch : { kind: 'other' };
       case 'files': {
-        if (!branch.named) return { kind: 'files', user: null, base: baseOf(path, length) };
+        if (!branch.named) {
+          return { kind: 'files', user: null, base: baseOf(path, length), path: pathBelow(address, length) };
+        }
         const [user] = rest;
         if (user === undefined) return { kind: 'above', members: 'self' };
-        return { kind: 'files', user, base: baseOf(path, length + 1) };
+        return { kind: 'files', user, base: baseOf(path, length + 1), path: pathBelow(address, length + 1) };
       }
       case 'uploads': {
         const [user, upload, chunk, ...further] = rest;
@@ -67,10 +71,10 @@ export function locate(path: string): Location {
 
 /** The first `count` segments of the raw path, slashes at both ends. */
 function baseOf(path: string, count: number): string {
-  return `/${path
-    .slice(1)
-    .split('/')
-    .slice(0, count)
-    .map((segment) => `${segment}/`)
-    .join('')}`;
+  let end = 0;
+  for (let i = 0; i < count; i++) {
+    end = path.indexOf('/', end + 1);
+    if (end < 0) return `${path}/`;
+  }
+  return path.slice(0, end + 1);
 }

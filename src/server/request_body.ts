@@ -10,15 +10,12 @@ import type { Socket } from 'node:net';
 
 const LINGER_MS = 5_000;
 
-export function governBody(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
-  const { socket } = request;
-  if (expectsContinue) sendContinueOnFirstRead(request, response);
-  onHeaders(response, () => {
-    if (request.complete || !hasBody(request)) return;
-    response.shouldKeepAlive = false;
-    response.setHeader('Connection', 'close');
-    lingerOnClose(socket);
-  });
+/** To be called just before the status line and headers go out. */
+export function closeOverUnreadBody(request: IncomingMessage, response: ServerResponse): void {
+  if (request.complete || !hasBody(request)) return;
+  response.shouldKeepAlive = false;
+  response.setHeader('Connection', 'close');
+  lingerOnClose(request.socket);
 }
 
 function hasBody(request: IncomingMessage): boolean {
@@ -26,23 +23,13 @@ function hasBody(request: IncomingMessage): boolean {
   return encoding !== undefined || (length !== undefined && length !== '0');
 }
 
-function sendContinueOnFirstRead(request: IncomingMessage, response: ServerResponse): void {
+export function sendContinueOnFirstRead(request: IncomingMessage, response: ServerResponse): void {
   const read = request._read;
   request._read = function (this: IncomingMessage, size: number): void {
     request._read = read;
     if (!response.headersSent) response.writeContinue();
     read.call(this, size);
   };
-}
-
-/** Calls `listener` once, just before the status line and headers go out. */
-function onHeaders(response: ServerResponse, listener: () => void): void {
-  const writeHead = response.writeHead;
-  response.writeHead = function (this: ServerResponse, ...args: unknown[]): ServerResponse {
-    response.writeHead = writeHead;
-    listener();
-    return Reflect.apply(writeHead, this, args) as ServerResponse;
-  } as ServerResponse['writeHead'];
 }
 
 /** Node ends a finished connection with `destroySoon`, which resets it when unread data is there. */

@@ -1,10 +1,11 @@
 // Which handler answers which URL, and who may ask. Thin: paths in, calls out.
 
 import { CloudError } from '../errors.js';
+import type { Log } from '../log.js';
 import { decodeSegment, encodeSegment } from '../names.js';
 import { errorBody } from '../remote/wire/multistatus.js';
 import { answerAbove, DAV_OPTIONS_HEADERS, sendAboveOptions } from './above_trees.js';
-import type { AccountStore } from './accounts/account_store.js';
+import type { AccountStore, User } from './accounts/account_store.js';
 import { userIdOf } from './accounts/user_name.js';
 import { ACTIVITY_PATH, type ActivityApi, activityApi } from './api/activity.js';
 import { appPasswords } from './api/app_passwords.js';
@@ -18,20 +19,23 @@ import { ocsUser } from './api/user.js';
 import type { Principal } from './auth/authenticator.js';
 import { CHALLENGE } from './auth/credentials.js';
 import { isLoopback } from './client_address.js';
-import type { DavHandler } from './dav/handler.js';
+import type { DavContext, DavHandler, DavPrincipal } from './dav/handler.js';
 import { sendError } from './dav/status.js';
 import { type Guard, sendRefusal } from './guard.js';
-import type { RequestContext, UserContext } from './http_context.js';
+import { actFor, type RequestContext, type UserContext } from './http_context.js';
 import { type Location, locate } from './locations.js';
 import type { Metrics } from './metrics/metrics.js';
 import type { PushServer } from './push/push_server.js';
 import { sendBody, sendEmpty, sendHtml, sendJson, sendMethodNotAllowed, sendText, sendXml } from './respond.js';
 import type { PublicFace } from './sharing/public_face.js';
-import type { MetadataStore } from './storage/metadata/metadata_store.js';
+import type { MetadataStore, NodeId } from './storage/metadata/metadata_store.js';
 import type { UploadHandler } from './uploads/upload_handler.js';
 
 /** What a file or folder takes; which of it a given one does is told to who is logged in. */
 const FILE_METHODS = 'OPTIONS, GET, HEAD, PUT, DELETE, PROPFIND, PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK, REPORT';
+
+/** Where nothing else can be than users' files; other spellings of the same are found out later. */
+const TREES = /^\/(?:remote\.php\/)?(?:dav|webdav)\//;
 
 export interface RouterServices {
   readonly accounts: AccountStore;
@@ -54,24 +58,26 @@ export class Router {
     this.#services = services;
   }
 
-  /** Always answers. Who the request acted for is told through `onPrincipal`, for the access log. */
-  async handle(context: RequestContext, onPrincipal: (principal: Principal) => void): Promise<void> {
+  /** Always answers. */
+  async handle(context: RequestContext): Promise<void> {
     try {
-      if (await this.#plain(context, onPrincipal)) return;
-      if (await this.#services.publicFace.handle(context)) return;
-      await this.#tree(context, onPrincipal);
+      if (!TREES.test(context.path)) {
+        if (await this.#plain(context)) return;
+        if (await this.#services.publicFace.handle(context)) return;
+      }
+      await this.#tree(context);
     } catch (error) {
       sendError(context.response, error, context.log);
     }
   }
 
   /** What is no WebDAV; false = not ours. */
-  async #plain(context: RequestContext, onPrincipal: (principal: Principal) => void): Promise<boolean> {
+  async #plain(context: RequestContext): Promise<boolean> {
     const { method } = context.request;
     const path = context.path.replace(/^\/index\.php(?=\/)/, '');
     const ocs = /^\/ocs\/v([12])\.php\/(.*)$/.exec(path);
     if (ocs !== null) {
-      await this.#ocs(context, ocs[1] === '1' ? 1 : 2, (ocs[2] ?? '').replace(/\/$/, ''), onPrincipal);
+      await this.#ocs(context, ocs[1] === '1' ? 1 : 2, (ocs[2] ?? '').replace(/\/$/, ''));
       return true;
     }
     switch (path) {
@@ -86,7 +92,7 @@ export class Router {
         if (isRead(context)) await this.#health(context);
         return true;
       case '/metrics':
-        if (isRead(context)) await this.#metrics(context, onPrincipal);
+        if (isRead(context)) await this.#metrics(context);
         return true;
       case '/.well-known/webdav':
       case '/.well-known/caldav':
@@ -98,7 +104,7 @@ export class Router {
           sendMethodNotAllowed(context, 'POST');
           return true;
         }
-        await this.#asUser(context, onPrincipal, async (user) => {
+        await this.#asUser(context, async (user) => {
           sendText(user, 200, this.#services.push.preAuth.issue(user.principal), { 'Cache-Control': 'no-store' });
         });
         return true;
@@ -116,7 +122,7 @@ export class Router {
   }
 
   /** For a Prometheus on this machine, or for an administrator. */
-  async #metrics(context: RequestContext, onPrincipal: (principal: Principal) => void): Promise<void> {
+  async #metrics(context: RequestContext): Promise<void> {
     const { forwarded, via, 'x-forwarded-for': forwardedFor, 'x-real-ip': realIp } = context.request.headers;
     const proxied = [forwarded, via, forwardedFor, realIp].some((header) => header !== undefined);
     const send = async () => {
@@ -127,25 +133,20 @@ export class Router {
       await send();
       return;
     }
-    await this.#asUser(context, onPrincipal, async (user) => {
+    await this.#asUser(context, async (user) => {
       if (!user.principal.user.isAdmin)
         throw new CloudError('no_access', 'metrics: only an administrator may see them');
       await send();
     });
   }
 
-  async #ocs(
-    context: RequestContext,
-    version: OcsVersion,
-    path: string,
-    onPrincipal: (principal: Principal) => void,
-  ): Promise<void> {
+  async #ocs(context: RequestContext, version: OcsVersion, path: string): Promise<void> {
     const admission = await this.#services.guard.admit(context);
     if (admission.kind === 'throttled') {
       sendRefusal(context, admission);
       return;
     }
-    if (admission.kind === 'user') onPrincipal(admission.principal);
+    if (admission.kind === 'user') context.principal = admission.principal;
     const isPublic = path === 'cloud/capabilities' && admission.kind === 'anonymous';
     if (admission.kind !== 'user' && !isPublic) {
       context.response.setHeader('WWW-Authenticate', CHALLENGE);
@@ -202,7 +203,7 @@ export class Router {
     sendOcs(context, version, await sharesApi(context, principal.user, path, this.#services.shares));
   }
 
-  async #tree(context: RequestContext, onPrincipal: (principal: Principal) => void): Promise<void> {
+  async #tree(context: RequestContext): Promise<void> {
     const location = locate(context.path);
     if (location.kind === 'other') {
       sendNotFound(context);
@@ -214,7 +215,7 @@ export class Router {
       else sendAboveOptions(context);
       return;
     }
-    await this.#asUser(context, onPrincipal, (user) => this.#inTree(user, location));
+    await this.#asUser(context, (user) => this.#inTree(user, location));
   }
 
   async #inTree(context: UserContext, location: Exclude<Location, { readonly kind: 'other' }>): Promise<void> {
@@ -237,39 +238,47 @@ export class Router {
           sendNotFound(context);
           return;
         }
-        const { request, response, id, log, signal } = context;
-        await this.#services.dav.handle(request, response, {
-          ...(await treeOf(this.#services.metadata, context.principal, location.user)),
-          basePath: location.base,
-          ...(request.headers['user-agent'] === undefined ? {} : { client: request.headers['user-agent'] }),
-          requestId: id,
-          log,
-          signal,
-        });
+        const { request, response } = context;
+        const tree = await treeOf(this.#services.metadata, context.principal, location.user);
+        await this.#services.dav.handle(
+          request,
+          response,
+          new TreeContext(context, location.base, tree),
+          location.path,
+        );
       }
     }
   }
 
-  async #asUser(
-    context: RequestContext,
-    onPrincipal: (principal: Principal) => void,
-    then: (context: UserContext) => Promise<void>,
-  ): Promise<void> {
+  async #asUser(context: RequestContext, then: (context: UserContext) => Promise<void>): Promise<void> {
     const admission = await this.#services.guard.admit(context);
     if (admission.kind !== 'user') {
       sendRefusal(context, admission);
       return;
     }
-    onPrincipal(admission.principal);
-    await then({ ...context, principal: admission.principal });
+    await then(actFor(context, admission.principal));
   }
 }
 
-/** The parts of a DAV context that come from the user alone. `spelled`: the name as this request writes it. */
-async function treeOf(metadata: MetadataStore, principal: Principal, spelled: string | null) {
+/** The parts of a DAV context that come from the user alone. */
+type Tree = Pick<DavContext, 'principal' | 'rootId'> & { readonly aliases: readonly string[] };
+
+/** `spelled`: the name as this request writes it. */
+async function treeOf(metadata: MetadataStore, principal: Principal, spelled: string | null): Promise<Tree> {
   const { user } = principal;
   const root = await metadata.read((tx) => tx.root(user.id));
   const rootId = (root ?? (await metadata.write((tx) => tx.ensureRoot(user.id)))).id;
+  const known = trees.get(principal);
+  if (known !== undefined && known.rootId === rootId && known.spelled === spelled) return known;
+  const tree = { ...describeTree(user, spelled), rootId, spelled };
+  trees.set(principal, tree);
+  return tree;
+}
+
+/** A login is the same object from request to request. */
+const trees = new WeakMap<Principal, Tree & { readonly spelled: string | null }>();
+
+function describeTree(user: User, spelled: string | null): Omit<Tree, 'rootId'> {
   const names = new Set([user.name, user.id, spelled ?? user.name].map(encodeSegment));
   const named = [...names].flatMap((name) => [`/dav/files/${name}/`, `/remote.php/dav/files/${name}/`]);
   return {
@@ -279,9 +288,35 @@ async function treeOf(metadata: MetadataStore, principal: Principal, spelled: st
       isAdmin: user.isAdmin,
       href: `/remote.php/dav/files/${encodeSegment(user.name)}/`,
     },
-    rootId,
     aliases: [...named, '/remote.php/webdav/', '/webdav/'],
   };
+}
+
+class TreeContext implements DavContext {
+  readonly principal: DavPrincipal;
+  readonly rootId: NodeId;
+  readonly aliases: readonly string[];
+  readonly basePath: string;
+  readonly requestId: string;
+  readonly log: Log;
+  readonly client?: string;
+  readonly #request: RequestContext;
+
+  constructor(request: RequestContext, basePath: string, { principal, rootId, aliases }: Tree) {
+    this.principal = principal;
+    this.rootId = rootId;
+    this.aliases = aliases;
+    this.basePath = basePath;
+    this.requestId = request.id;
+    this.log = request.log;
+    this.#request = request;
+    const client = request.request.headers['user-agent'];
+    if (client !== undefined) this.client = client;
+  }
+
+  get signal(): AbortSignal {
+    return this.#request.signal;
+  }
 }
 
 /** GET or HEAD; anything else has been answered. */

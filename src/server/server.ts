@@ -3,12 +3,13 @@
 import { stat } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { systemClock } from '../clock.js';
+import { accessThroughLog } from './access_log.js';
 import type { AccountStore } from './accounts/account_store.js';
 import { SERVER_SCHEMA } from './accounts/open_accounts.js';
 import { SqliteAccounts } from './accounts/sqlite_accounts.js';
 import { storedShares, storedUserFiles } from './accounts/user_files.js';
 import { Sharees } from './api/sharees.js';
-import { Authenticator, type Principal } from './auth/authenticator.js';
+import { Authenticator } from './auth/authenticator.js';
 import { ChangeBus } from './changes/change_bus.js';
 import { checkOptions, type ServerLimits, type ServerOptions } from './config.js';
 import { type DataDir, prepareDataDir } from './data_dir.js';
@@ -16,7 +17,7 @@ import { DEFAULT_DAV_LIMITS } from './dav/context.js';
 import { createDavHandler, type DavDone } from './dav/handler.js';
 import { Guard } from './guard.js';
 import { Housekeeping } from './housekeeping.js';
-import { HttpFront, type RequestDone, readCertificate } from './http.js';
+import { HttpFront, readCertificate } from './http.js';
 import { Metrics } from './metrics/metrics.js';
 import { PUSH_PATH, PushServer } from './push/push_server.js';
 import { Router } from './router.js';
@@ -32,6 +33,7 @@ import { SqliteMetadataStore } from './storage/metadata/sqlite/sqlite_metadata_s
 import { ChunkedUploads } from './uploads/chunked_uploads.js';
 import { UploadHandler } from './uploads/upload_handler.js';
 
+export { AccessLines, type AccessLog } from './access_log.js';
 export type { AccountStore } from './accounts/account_store.js';
 export { openAccounts } from './accounts/open_accounts.js';
 export { backup } from './backup/backup.js';
@@ -176,20 +178,23 @@ async function start(
     activity: { activity, metadata, displayName: davServices.displayName, now_ms: () => clock.now_ms() },
     publicFace: new PublicFace(links, dav, metadata),
   });
-  const principals = new WeakMap<object, Principal>();
+  const access = options.access ?? accessThroughLog(log);
   const front = await HttpFront.create({
     tls: options.tls ?? null,
     limits,
     trustProxy: options.trustProxy ?? false,
     log,
-    onRequest: (context) => router.handle(context, (principal) => principals.set(context, principal)),
+    onRequest: (context) => router.handle(context),
     onUpgrade: (request, socket, head, address) => {
       if (request.url?.split('?')[0] === PUSH_PATH) push.upgrade(request, socket, head, address);
       else socket.end('HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
     },
     onDone: (done) => {
-      metrics.request({ ...done, method: done.context.request.method ?? '', status: done.context.response.statusCode });
-      logAccess(done, principals.get(done.context)?.user.name ?? null);
+      const { duration_ms, received_bytes, sent_bytes, aborted, context } = done;
+      const { request, response } = context;
+      const [method, status] = [request.method ?? '', response.statusCode];
+      metrics.request({ method, status, duration_ms, received_bytes, sent_bytes, aborted });
+      access(done);
     },
   });
 
@@ -213,26 +218,6 @@ async function start(
       return closing;
     },
   };
-}
-
-/** One line per request: what, how it ended, how long, how much, who. Never headers, queries or bodies. */
-function logAccess(done: RequestDone, user: string | null): void {
-  const { context, duration_ms, received_bytes, sent_bytes, aborted } = done;
-  const { request, response, id, path, address } = context;
-  const fields = {
-    id,
-    method: request.method,
-    path,
-    status: response.statusCode,
-    duration_ms: Math.round(duration_ms * 10) / 10,
-    received_bytes,
-    sent_bytes,
-    user,
-    address,
-    ...(aborted ? { aborted } : {}),
-  };
-  if (path === '/healthz' || path === '/metrics') context.log.debug(fields, 'request');
-  else context.log.info(fields, 'request');
 }
 
 async function databaseBytes(dir: DataDir): Promise<number> {

@@ -3,6 +3,7 @@
 // change that must end earlier logins, so that a name removed and created again does not inherit them either.
 
 import { randomInt } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { Statement } from 'better-sqlite3';
 import { type Clock, systemClock } from '../../clock.js';
 import { CloudError } from '../../errors.js';
@@ -108,6 +109,7 @@ interface TokenRow {
 }
 
 const TOUCH_EVERY_MS = 60_000;
+const MAX_LOGINS = 10_000;
 const TOKEN_COLUMNS = 'id, account, label, created_ms, last_used_ms';
 
 export class SqliteAccounts implements AccountStore {
@@ -121,6 +123,8 @@ export class SqliteAccounts implements AccountStore {
   readonly #selectToken: Statement<[Buffer], TokenRow>;
   readonly #selectTokens: Statement<[string], TokenRow>;
   readonly #touched = new Map<number, number>();
+  /** What logins need of the accounts, each with the version of the database it was read from. */
+  readonly #logins = new Map<string, { login: LoginRecord | null; version: number }>();
 
   /** `database` was opened with `accountSchema`. */
   constructor(
@@ -282,8 +286,20 @@ export class SqliteAccounts implements AccountStore {
   }
 
   async loginRecord(name: string): Promise<LoginRecord | null> {
+    const version = this.#database.version();
+    const known = this.#logins.get(name);
+    if (known?.version === version) return known.login;
     const row = this.#selectAccount.get(name);
-    return row === undefined ? null : toLogin(row);
+    const login = row === undefined ? null : toLogin(row);
+    if (known === undefined) {
+      if (this.#logins.size >= MAX_LOGINS) this.#logins.clear();
+      this.#logins.set(name, { login, version });
+      return login;
+    }
+    known.version = version;
+    // The same object as long as it says the same: what others have made of it stays good.
+    if (!isDeepStrictEqual(known.login, login)) known.login = login;
+    return known.login;
   }
 
   async tokenRecord(secret: string): Promise<TokenRecord | null> {

@@ -9,13 +9,13 @@
 //
 // Unknown and disabled users, and users without a password, cost the same as known ones.
 
-import { createHmac, randomBytes } from 'node:crypto';
+import { createHmac, hash, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { AccountStore, LoginRecord, User } from '../accounts/account_store.js';
 import { looksLikeToken } from '../accounts/app_token.js';
 import { verifyNothing, verifyPassword } from '../accounts/password.js';
 import { isUserName } from '../accounts/user_name.js';
-import type { Credentials } from './credentials.js';
+import { type Credentials, parseAuthorization } from './credentials.js';
 import { Gate } from './gate.js';
 import { Throttle, type ThrottleLimits } from './throttle.js';
 
@@ -42,7 +42,16 @@ interface Verified {
   readonly loginVersion: number;
 }
 
+/** A header that was let in. */
+interface Admitted {
+  readonly login: LoginRecord;
+  readonly answer: AuthAnswer & { readonly kind: 'ok' };
+  readonly tokenId: number | null;
+}
+
 const REMEMBER_MS = 10 * 60_000;
+/** How long a header is known by its hash alone, before it is read again. */
+const ADMIT_MS = 60_000;
 const REMEMBER_MAX = 10_000;
 /** Verifications at a time: bounded by memory (19 MiB each) and by the thread pool that file I/O needs too. */
 const VERIFY_WIDTH = 2;
@@ -54,6 +63,9 @@ export class Authenticator {
   readonly #throttle: Throttle;
   readonly #key = randomBytes(32);
   readonly #verified: LRUCache<string, Verified>;
+  /** Hash of an `Authorization` header -> whom it let in. */
+  readonly #admitted: LRUCache<string, Admitted>;
+  readonly #headerKey = randomBytes(32).toString('latin1');
   /** Credentials that were wrong -> the login version they were wrong for. */
   readonly #refused: LRUCache<string, number>;
   readonly #running = new Map<string, Promise<AuthAnswer>>();
@@ -64,12 +76,48 @@ export class Authenticator {
     this.#accounts = accounts;
     this.#throttle = new Throttle(options.throttle);
     this.#verified = new LRUCache({ max: REMEMBER_MAX, ttl: options.remember_ms ?? REMEMBER_MS });
+    const admit_ms = Math.min(ADMIT_MS, options.remember_ms ?? REMEMBER_MS);
+    this.#admitted = new LRUCache({ max: REMEMBER_MAX, ttl: admit_ms, noUpdateTTL: true });
     this.#refused = new LRUCache({ max: REMEMBER_MAX, ttl: options.remember_ms ?? REMEMBER_MS });
   }
 
   /** How often a password hash was computed so far; for metrics. */
   get verifications(): number {
     return this.#verifications;
+  }
+
+  /** As `check`, from the header itself; null if it has no form we know. Clients send the same header with every request:
+   * one that was let in lately costs a hash (with a key of this process; the header itself is not kept) and a look at
+   * the account, which must be as it was. */
+  async checkHeader(header: string, address: () => string): Promise<AuthAnswer | null> {
+    const key = hash('sha256', this.#headerKey + header, 'base64');
+    const known = this.#admitted.get(key);
+    if (known !== undefined) {
+      const { login, answer, tokenId } = known;
+      const now = await this.#accounts.loginRecord(login.user.name);
+      if (now !== null && !now.user.isDisabled && now.version === login.version) {
+        if (tokenId !== null) await this.#accounts.touchToken(tokenId);
+        if (now === login) return answer;
+        const fresh = ok(now, answer.principal.via);
+        this.#admitted.set(key, { login: now, answer: fresh, tokenId });
+        return fresh;
+      }
+      this.#admitted.delete(key);
+    }
+    const credentials = parseAuthorization(header);
+    if (credentials === null) return null;
+    const answer = await this.check(credentials, address());
+    if (answer.kind === 'ok') await this.#admit(key, answer, credentials);
+    return answer;
+  }
+
+  async #admit(key: string, answer: AuthAnswer & { readonly kind: 'ok' }, credentials: Credentials): Promise<void> {
+    const { user, via, loginVersion } = answer.principal;
+    const login = await this.#accounts.loginRecord(user.name);
+    if (login === null || login.version !== loginVersion) return;
+    const tokenId = via === 'token' ? ((await this.#accounts.tokenRecord(credentials.secret))?.token.id ?? null) : null;
+    if (via === 'token' && tokenId === null) return;
+    this.#admitted.set(key, { login, answer, tokenId });
   }
 
   /** Rejects with `busy_server` under a flood of logins. `address` is the client's IP address. */
@@ -156,7 +204,7 @@ export class Authenticator {
   }
 }
 
-function ok(login: LoginRecord, via: Principal['via']): AuthAnswer {
+function ok(login: LoginRecord, via: Principal['via']): AuthAnswer & { readonly kind: 'ok' } {
   return { kind: 'ok', principal: { user: login.user, via, loginVersion: login.version } };
 }
 

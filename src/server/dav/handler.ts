@@ -26,7 +26,7 @@ import { proppatch } from './methods/proppatch.js';
 import { put } from './methods/put.js';
 import { report } from './methods/report.js';
 import { unlock } from './methods/unlock.js';
-import { parseResourcePath, ROOT, targetPath } from './resource_path.js';
+import { parseResourcePath, type ResourcePath, ROOT, targetPath } from './resource_path.js';
 import { DavFailure, sendError } from './status.js';
 
 export type { UploadCommit, UploadResult } from './commit_upload.js';
@@ -60,8 +60,8 @@ export interface DavHandlerOptions {
 }
 
 export interface DavHandler {
-  /** Answers the request; never rejects. */
-  handle(req: IncomingMessage, res: ServerResponse, ctx: DavContext): Promise<void>;
+  /** Answers the request; never rejects. `path`: where its address leads below the tree's root, if that is known already. */
+  handle(req: IncomingMessage, res: ServerResponse, ctx: DavContext, path?: ResourcePath): Promise<void>;
   /** Puts finished content in place as PUT does; rejects with `DavFailure` or `CloudError` (see `status.ts`). */
   commitUpload(upload: UploadCommit): Promise<UploadResult>;
 }
@@ -69,9 +69,9 @@ export interface DavHandler {
 export function createDavHandler(given: DavHandlerOptions): DavHandler {
   const services: DavServices = { ...given, limits: { ...DEFAULT_DAV_LIMITS, ...given.limits } };
   return {
-    async handle(req, res, ctx) {
+    async handle(req, res, ctx, path) {
       try {
-        await dispatch(services, req, res, ctx);
+        await dispatch(services, req, res, ctx, path);
       } catch (error) {
         sendError(res, error, ctx.log, ctx.showError);
       }
@@ -85,6 +85,7 @@ async function dispatch(
   req: IncomingMessage,
   res: ServerResponse,
   ctx: DavContext,
+  known?: ResourcePath,
 ): Promise<void> {
   const method = METHODS.get(req.method ?? '');
   if (method === undefined) {
@@ -92,7 +93,7 @@ async function dispatch(
       headers: { Allow: DAV_METHODS.join(', ') },
     });
   }
-  const path = parseResourcePath([ctx.basePath, ...(ctx.aliases ?? [])], targetPath(req.url ?? '/'));
+  const path = known ?? parseResourcePath([ctx.basePath, ...(ctx.aliases ?? [])], targetPath(req.url ?? '/'));
   if (path === null) throw new DavFailure(404, 'not_found', 'using a resource: the address is outside of this tree');
   // What a tree begins with may be a single file (of a public link): the slash belongs to the address of the tree.
   await method(new DavRequest(services, req, res, ctx, path.names.length === 0 ? ROOT : path));

@@ -19,6 +19,11 @@ export interface ResourcePath {
 /** The root of the tree, without a slash. */
 export const ROOT: ResourcePath = { names: [], slash: false } as unknown as ResourcePath;
 
+/** What is left of an address below the first `count` of its segments, which have been read by `segmentsOfHref`. */
+export function pathBelow(address: { readonly segments: readonly Name[]; readonly slash: boolean }, count: number) {
+  return { names: address.segments.slice(count), slash: address.slash } as unknown as ResourcePath;
+}
+
 const baseCache = new Map<string, readonly Name[]>();
 
 function baseSegments(base: string): readonly Name[] {
@@ -38,7 +43,7 @@ export function parseResourcePath(bases: readonly string[], href: string): Resou
   for (const base of bases) {
     const root = baseSegments(base);
     if (segments.length >= root.length && root.every((name, i) => segments[i] === name)) {
-      return { names: segments.slice(root.length), slash } as unknown as ResourcePath;
+      return pathBelow({ segments, slash }, root.length);
     }
   }
   return null;

@@ -124,6 +124,7 @@ export class Activity {
 
   /** Resolves when what was noted so far can be read. */
   async settled(): Promise<void> {
+    this.#database.hurry();
     await this.#flushing;
   }
 
@@ -160,7 +161,8 @@ export class Activity {
 
   async #flush(): Promise<void> {
     try {
-      await this.#database.write(() => {
+      // In a sync of its own each round of uploads would wait for the disk twice.
+      await this.#database.writeSoon(() => {
         const entries = this.#pending;
         this.#pending = [];
         const now_ms = this.#clock.now_ms();

@@ -34,8 +34,10 @@ function who(answer: AuthAnswer): string {
   return answer.kind === 'ok' ? `${answer.principal.user.name} by ${answer.principal.via}` : answer.kind;
 }
 
+/** As every request does it; with `auth.check` for those that bring no header (push). */
 async function login(user: string, secret: string, address = HERE): Promise<string> {
-  return who(await auth.check(basic(user, secret), address));
+  const answer = await auth.checkHeader(header(user, secret), () => address);
+  return answer === null ? 'unreadable' : who(answer);
 }
 
 describe('passwords', () => {
@@ -106,6 +108,39 @@ describe('passwords', () => {
     }
   });
 });
+
+describe('a header that was let in', () => {
+  test('is known again, with what the account says by now', async () => {
+    await login('Anna', PASSWORD);
+    const known = await auth.checkHeader(header('Anna', PASSWORD), () => HERE);
+    expect(await auth.checkHeader(header('Anna', PASSWORD), () => HERE)).toBe(known);
+    await accounts.update('Anna', { displayName: 'Anna Other' });
+    expect(await auth.checkHeader(header('Anna', PASSWORD), () => HERE)).toMatchObject({
+      principal: { user: { displayName: 'Anna Other' } },
+    });
+    expect(auth.verifications).toBe(1);
+  });
+
+  test('of a token is known again until that is revoked, and notes that it was used', async () => {
+    const { secret, token } = await accounts.createToken('Anna', 'laptop');
+    expect(await login('Anna', secret)).toBe('Anna by token');
+    expect(await login('Anna', secret)).toBe('Anna by token');
+    expect((await accounts.listTokens('Anna'))[0]?.lastUsed_ms).not.toBeNull();
+    await accounts.revokeToken('Anna', token.id);
+    expect(await login('Anna', secret)).toBe('denied');
+  });
+
+  test('of another password, user or form is not', async () => {
+    await login('Anna', PASSWORD);
+    expect(await login('Anna', `${PASSWORD}!`)).toBe('denied');
+    expect(await login('bert', PASSWORD)).toBe('denied');
+    expect(await auth.checkHeader('Digest abc', () => HERE)).toBeNull();
+  });
+});
+
+function header(user: string, secret: string): string {
+  return `Basic ${Buffer.from(`${user}:${secret}`).toString('base64')}`;
+}
 
 describe('app tokens', () => {
   test('let in by Basic under the own name, and by Bearer, without a password hash', async () => {

@@ -77,6 +77,51 @@ test('readers see nothing of a transaction before its commit', async () => {
   expect(all()).toEqual(['half']);
 });
 
+test('the version moves with every commit, also of another process, and with nothing else', async () => {
+  const seen = [database.version()];
+  const turn = async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    seen.push(database.version());
+  };
+  await turn();
+  await add('own');
+  await turn();
+  const other = SqliteDatabase.open(path, [NOTES]);
+  await other.write(() => other.writer.prepare("INSERT INTO notes (text) VALUES ('foreign')").run());
+  await other.close();
+  await turn();
+  await turn();
+  expect(seen.map((version) => seen.indexOf(version))).toEqual([0, 0, 2, 3, 3]);
+});
+
+test('whoever was told of a write finds another version', async () => {
+  const before = database.version();
+  await add('one');
+  expect(database.version()).not.toBe(before);
+  expect(all()).toEqual(['one']);
+});
+
+test('what is in no hurry goes along with the next write, or is hurried, or comes by itself', async () => {
+  const soon = (text: string) =>
+    database.writeSoon(() => database.writer.prepare('INSERT INTO notes (text) VALUES (?)').run(text));
+  const first = soon('first');
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(all()).toEqual([]);
+  await add('write');
+  await first;
+  expect(all()).toEqual(['write', 'first']);
+  const second = soon('second');
+  database.hurry();
+  await second;
+  await soon('third');
+  expect(all()).toEqual(['write', 'first', 'second', 'third']);
+  const last = soon('last');
+  await database.close();
+  await last;
+  database = SqliteDatabase.open(path, [NOTES]);
+  expect(all()).toContain('last');
+});
+
 test('the reader cannot write', () => {
   expect(() => database.reader.prepare("INSERT INTO notes (text) VALUES ('x')").run()).toThrow(/readonly/i);
 });

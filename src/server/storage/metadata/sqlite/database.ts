@@ -5,7 +5,7 @@
 // each in a savepoint of its own (one failing does not touch the others). The commit goes to the WAL without a sync
 // (synchronous=NORMAL keeps the file consistent); then the WAL is fdatasync'ed on the thread pool, and only then do the
 // jobs' promises resolve. One sync serves all groups committed before it started. So an answer to a client means "on
-// disk", and the event loop never waits for the disk.
+// disk", and the event loop never waits for the disk. What nobody waits for (`writeSoon`) goes along with the next group.
 
 import { closeSync, fdatasync, fsyncSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -37,6 +37,8 @@ const BUSY_TIMEOUT_MS = 5000;
 const PAGE_SIZE = 8192;
 /** Jobs in one group; bounds how long the loop is held. */
 const GROUP_MAX = 256;
+/** How long `writeSoon` waits for a group to go along with. */
+const LATER_MS = 100;
 
 export class SqliteDatabase {
   readonly writer: Connection;
@@ -45,11 +47,20 @@ export class SqliteDatabase {
   readonly #sql: {
     readonly [name in 'begin' | 'savepoint' | 'release' | 'rollbackTo' | 'commit']: Database.Statement<[]>;
   };
-  readonly #readSql: { readonly begin: Database.Statement<[]>; readonly commit: Database.Statement<[]> };
+  readonly #readSql: {
+    readonly begin: Database.Statement<[]>;
+    readonly version: Database.Statement<[], number>;
+    readonly commit: Database.Statement<[]>;
+  };
   readonly #checkpointer: Checkpointer;
+  readonly #endReadLater = () => this.#endRead();
   #isReading = false;
+  #version = 0;
   #walFd: number;
   #queue: Job[] = [];
+  /** Jobs that are in no hurry. */
+  #later: Job[] = [];
+  #laterTimer: NodeJS.Timeout | null = null;
   #scheduled = false;
   #draining = false;
   #unsynced: Settled[] = [];
@@ -71,7 +82,11 @@ export class SqliteDatabase {
       commit: writer.prepare('COMMIT'),
     };
     this.#checkpointer = new Checkpointer(path, writer);
-    this.#readSql = { begin: reader.prepare('BEGIN'), commit: reader.prepare('COMMIT') };
+    this.#readSql = {
+      begin: reader.prepare('BEGIN'),
+      version: reader.prepare<[], number>('PRAGMA data_version').pluck(),
+      commit: reader.prepare('COMMIT'),
+    };
   }
 
   /** Opens or creates the file and brings every module's schema up to date. Throws `unsupported` if the file was
@@ -109,26 +124,63 @@ export class SqliteDatabase {
    * awaiting I/O inside fails the job. A throw rolls back this job alone. */
   write<T>(fn: () => T | Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
-      if (this.#closed || this.#failed !== null) {
-        reject(this.#failed ?? new CloudError('io', 'writing to the database: it is closed'));
-        return;
-      }
+      if (this.#refuses(reject)) return;
       this.#queue.push({ run: fn, resolve: resolve as (value: unknown) => void, reject });
       this.#schedule();
     });
   }
 
+  /** As `write`, for what nobody waits for: goes along with the next group, and makes one after `LATER_MS` at the latest. */
+  writeSoon<T>(fn: () => T | Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#refuses(reject)) return;
+      this.#later.push({ run: fn, resolve: resolve as (value: unknown) => void, reject });
+      this.#laterTimer ??= setTimeout(() => this.hurry(), LATER_MS);
+    });
+  }
+
+  /** What `writeSoon` was given is written now. */
+  hurry(): void {
+    if (this.#laterTimer !== null) clearTimeout(this.#laterTimer);
+    this.#laterTimer = null;
+    if (this.#later.length === 0) return;
+    this.#queue.push(...this.#later.splice(0));
+    this.#schedule();
+  }
+
+  #refuses(reject: (error: unknown) => void): boolean {
+    if (!this.#closed && this.#failed === null) return false;
+    reject(this.#failed ?? new CloudError('io', 'writing to the database: it is closed'));
+    return true;
+  }
+
   /** Runs `fn`, which reads through `reader`, in a transaction shared with all others of this turn of the event loop: a
    * consistent view, and one locking of the WAL for the requests of a turn. `fn` may await as in `write`. The transaction
    * ends before the next group of writes begins and before any write resolves: whoever was told of a write sees it. */
-  async read<T>(fn: () => Promise<T>): Promise<T> {
-    if (this.#closed) throw new CloudError('io', 'reading the database: it is closed');
-    if (!this.#isReading) {
-      this.#readSql.begin.run();
-      this.#isReading = true;
-      setImmediate(() => this.#endRead());
+  read<T>(fn: () => Promise<T>): Promise<T> {
+    try {
+      this.#beginRead();
+      return fn();
+    } catch (error) {
+      return Promise.reject(error);
     }
-    return fn();
+  }
+
+  /** Of what `read` sees now: another number when anybody, also another process, has committed something since. What was
+   * made of rows may be kept as long as it stays the same. */
+  version(): number {
+    this.#beginRead();
+    return this.#version;
+  }
+
+  #beginRead(): void {
+    if (this.#isReading) return;
+    if (this.#closed) throw new CloudError('io', 'reading the database: it is closed');
+    this.#readSql.begin.run();
+    this.#isReading = true;
+    // The first statement: from here on the view stands still.
+    this.#version = this.#readSql.version.get() ?? 0;
+    setImmediate(this.#endReadLater);
   }
 
   #endRead(): void {
@@ -151,6 +203,7 @@ export class SqliteDatabase {
   /** Finishes what is queued, then closes. Idempotent. */
   async close(): Promise<void> {
     if (this.#closed) return;
+    this.hurry();
     this.#closed = true;
     if (this.#queue.length > 0 || this.#draining || this.#syncing || this.#unsynced.length > 0) {
       await new Promise<void>((resolve) => this.#idle.push(resolve));
@@ -177,6 +230,7 @@ export class SqliteDatabase {
     this.#draining = true;
     const sql = this.#sql;
     this.#endRead();
+    this.hurry();
     const group = this.#queue.splice(0, GROUP_MAX);
     const done: Settled[] = [];
     const failed: { readonly job: Job; readonly error: unknown }[] = [];
@@ -229,7 +283,7 @@ export class SqliteDatabase {
         // After a failed sync nobody knows what the disk holds: refuse further writes until a restart.
         this.#failed = toCloudError(error, 'making the database durable');
         for (const { job } of batch) job.reject(this.#failed);
-        for (const job of this.#queue.splice(0)) job.reject(this.#failed);
+        for (const job of [...this.#queue.splice(0), ...this.#later.splice(0)]) job.reject(this.#failed);
       }
       if (this.#unsynced.length > 0) this.#sync();
       else this.#checkIdle();

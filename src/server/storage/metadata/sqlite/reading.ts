@@ -39,6 +39,8 @@ const UP = `WITH RECURSIVE up(id, parent_id, depth) AS (
   SELECT id, parent_id, 0 FROM nodes WHERE id = ?
   UNION ALL SELECT n.id, n.parent_id, up.depth + 1 FROM up JOIN nodes n ON n.id = up.parent_id)`;
 
+const MAX_ROOTS = 10_000;
+
 type SqlName = string | Buffer;
 type PropertyRow = [number, string, string, string];
 
@@ -143,9 +145,15 @@ export class SqliteRead implements MetadataRead {
   protected readonly sql: ReadStatements;
   protected readonly shareRows: ShareReader;
   readonly #feed: FeedReader;
+  readonly #version: (() => number) | null;
+  /** Roots as of one version. */
+  readonly #roots = new Map<string, NodeRecord | null>();
+  #rootsOf = Number.NaN;
   #epoch: string;
 
-  constructor(db: Connection) {
+  /** `version`: another number when anything was committed; without it nothing is kept from one query to the next. */
+  constructor(db: Connection, version: (() => number) | null = null) {
+    this.#version = version;
     this.sql = readStatements(db);
     this.shareRows = new ShareReader(db);
     this.#feed = new FeedReader(db, this);
@@ -162,6 +170,7 @@ export class SqliteRead implements MetadataRead {
 
   /** The identity of the history was changed. */
   reloadEpoch(): void {
+    this.#rootsOf = Number.NaN;
     this.#epoch = this.headSync().epoch;
   }
 
@@ -237,6 +246,21 @@ export class SqliteRead implements MetadataRead {
   }
 
   rootSync(userId: string): NodeRecord | null {
+    if (this.#version === null) return this.#readRoot(userId);
+    const version = this.#version();
+    if (version !== this.#rootsOf || this.#roots.size > MAX_ROOTS) {
+      this.#roots.clear();
+      this.#rootsOf = version;
+    }
+    let root = this.#roots.get(userId);
+    if (root === undefined) {
+      root = this.#readRoot(userId);
+      this.#roots.set(userId, root);
+    }
+    return root;
+  }
+
+  #readRoot(userId: string): NodeRecord | null {
     const row = this.sql.root.get(userId);
     return row === undefined ? null : this.toNode(row);
   }

@@ -75,7 +75,7 @@ export class SqliteMetadataStore implements MetadataStore {
     this.#database = database;
     this.#options = options;
     this.#write = new SqliteWrite(database.writer, options.clock);
-    this.#read = new SqliteRead(database.reader);
+    this.#read = new SqliteRead(database.reader, () => database.version());
     this.#sql = storeStatements(database.writer);
     this.#known = database.reader
       .prepare<[string], string>(
