@@ -13,6 +13,9 @@ export type Admission =
   | { readonly kind: 'denied' }
   | { readonly kind: 'throttled'; readonly retryAfter_s: number };
 
+const ANONYMOUS: Admission = { kind: 'anonymous' };
+const DENIED: Admission = { kind: 'denied' };
+
 export class Guard {
   readonly #authenticator: Authenticator;
   readonly #metrics: Metrics;
@@ -25,9 +28,9 @@ export class Guard {
   /** Rejects with `busy_server` under a flood of logins. */
   async admit(context: RequestContext): Promise<Admission> {
     const { authorization } = context.request.headers;
-    if (authorization === undefined) return { kind: 'anonymous' };
-    const answer = await this.#authenticator.checkHeader(authorization, () => context.address);
-    if (answer === null) return { kind: 'denied' };
+    if (authorization === undefined) return ANONYMOUS;
+    const answer = await this.#authenticator.checkHeader(authorization, context);
+    if (answer === null) return DENIED;
     this.#metrics.login(answer.kind);
     return answer.kind === 'ok' ? { kind: 'user', principal: answer.principal } : answer;
   }

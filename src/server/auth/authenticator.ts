@@ -89,7 +89,7 @@ export class Authenticator {
   /** As `check`, from the header itself; null if it has no form we know. Clients send the same header with every request:
    * one that was let in lately costs a hash (with a key of this process; the header itself is not kept) and a look at
    * the account, which must be as it was. */
-  async checkHeader(header: string, address: () => string): Promise<AuthAnswer | null> {
+  async checkHeader(header: string, from: { readonly address: string }): Promise<AuthAnswer | null> {
     const key = hash('sha256', this.#headerKey + header, 'base64');
     const known = this.#admitted.get(key);
     if (known !== undefined) {
@@ -106,7 +106,7 @@ export class Authenticator {
     }
     const credentials = parseAuthorization(header);
     if (credentials === null) return null;
-    const answer = await this.check(credentials, address());
+    const answer = await this.check(credentials, from.address);
     if (answer.kind === 'ok') await this.#admit(key, answer, credentials);
     return answer;
   }

@@ -11,7 +11,7 @@ import {
   formatXattrs,
   localNameToXattr,
 } from '../../remote/wire/cloudmount_props.js';
-import { formatCreationDate, formatHttpDate } from '../../remote/wire/http_date.js';
+import { formatCreationDate } from '../../remote/wire/http_date.js';
 import { emptyProperty, propResponse, statusElement } from '../../remote/wire/multistatus.js';
 import { CM, CM_XATTR, clark, DAV, NC, OC, type XmlName } from '../../remote/wire/ns.js';
 import { escapeText, parseXml, textOf } from '../../remote/wire/xml.js';
@@ -30,6 +30,7 @@ import type { ShareRecord } from '../storage/metadata/share_records.js';
 import { shareKindNumber } from '../storage/metadata/share_records.js';
 import { contentTypeOf } from './content_type.js';
 import { type DavContext, viewerOf } from './context.js';
+import { httpDate } from './http_dates.js';
 import { LockView } from './lock_view.js';
 import { formatSyncToken } from './sync_token.js';
 
@@ -154,13 +155,6 @@ export function isLive(name: XmlName): boolean {
 /** Identity as Nextcloud and ownCloud clients expect it: digits, then the instance. */
 export function ocId(id: NodeId): string {
   return `${String(id).padStart(8, '0')}cloudmount`;
-}
-
-let lastDate = { s: Number.NaN, text: '' };
-/** Listings repeat the same second often. */
-function httpDate(s: number): string {
-  if (lastDate.s !== s) lastDate = { s, text: formatHttpDate(s) };
-  return lastDate.text;
 }
 
 /** What is asked of each node. */

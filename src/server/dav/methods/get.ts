@@ -5,7 +5,6 @@ import { randomBytes } from 'node:crypto';
 import { CloudError, isCloudError } from '../../../errors.js';
 import { encodeName, encodeSegment } from '../../../names.js';
 import { evaluateConditions, ifRangeHolds, parseConditions } from '../../../remote/wire/conditional.js';
-import { formatHttpDate } from '../../../remote/wire/http_date.js';
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../../../remote/wire/range.js';
 import { escapeText } from '../../../remote/wire/xml.js';
 import type { OpenBlob } from '../../storage/blobs/blob_store.js';
@@ -14,6 +13,7 @@ import { aboutNode } from '../commit_upload.js';
 import { checkIf, ifScopeOf, selectedOf } from '../conditional.js';
 import { contentTypeOf } from '../content_type.js';
 import type { DavRequest } from '../context.js';
+import { httpDate } from '../http_dates.js';
 import { ocId } from '../properties.js';
 import { sendBody, written } from '../reply.js';
 import { DavFailure } from '../status.js';
@@ -33,9 +33,8 @@ export async function get(request: DavRequest): Promise<void> {
     if (found === null || (path.slash && found.node.kind !== 'dir')) {
       throw new CloudError('not_found', 'reading: nothing is stored at this address');
     }
-    const access = request.access(tx);
-    if (!access.isOwn(found.node)) {
-      await access.demand('read', { node: found.node, parent: null, ancestors: [], above: [] });
+    if (ctx.link !== undefined || found.node.rootId !== ctx.rootId) {
+      await request.access(tx).demand('read', { node: found.node, parent: null, ancestors: [], above: [] });
     }
     if (request.ifLists.length > 0) {
       await checkIf(tx, request.ifLists, ifScopeOf(request), path, await tx.resolve(ctx.rootId, path.names));
@@ -51,7 +50,7 @@ export async function get(request: DavRequest): Promise<void> {
     });
   }
   if (verdict === 'not_modified') {
-    res.writeHead(304, { ETag: node.etag, 'Last-Modified': formatHttpDate(node.mtime.s) });
+    res.writeHead(304, { ETag: node.etag, 'Last-Modified': httpDate(node.mtime.s) });
     res.end();
     return;
   }
@@ -78,7 +77,7 @@ function headersOf(node: NodeRecord): Record<string, string | number> {
     ETag: node.etag,
     'OC-ETag': node.etag,
     'OC-FileId': ocId(node.id),
-    'Last-Modified': formatHttpDate(node.mtime.s),
+    'Last-Modified': httpDate(node.mtime.s),
     'Accept-Ranges': 'bytes',
     'Cache-Control': 'private, no-cache',
     // What users store is never to act as a page of this server.
@@ -205,7 +204,7 @@ function sendPage(request: DavRequest, node: NodeRecord, members: readonly NodeR
     {
       ETag: node.etag,
       'OC-FileId': ocId(node.id),
-      'Last-Modified': formatHttpDate(node.mtime.s),
+      'Last-Modified': httpDate(node.mtime.s),
       'Cache-Control': 'private, no-cache',
       'Content-Security-Policy': "default-src 'none'; sandbox",
       'X-Content-Type-Options': 'nosniff',

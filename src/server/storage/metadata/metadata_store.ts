@@ -155,7 +155,8 @@ export interface MetadataRead extends ShareRead {
   root(userId: string): Promise<NodeRecord | null>;
   node(id: NodeId): Promise<NodeRecord | null>;
   resolve(rootId: NodeId, path: readonly Name[]): Promise<Resolved>;
-  /** The node at `path` with its content: what GET needs, at the least cost. */
+  /** The node at `path` with its content: what GET needs, at the least cost. Of files and symlinks without what GET does
+   * not tell (as 0, null or false): nanoseconds, mode, uid, gid, changedSeq, hasProperties. */
   readable(rootId: NodeId, path: readonly Name[]): Promise<Readable | null>;
   /** From the root down to the node itself. */
   lineage(id: NodeId): Promise<readonly NodeRecord[]>;

@@ -36,7 +36,7 @@ function who(answer: AuthAnswer): string {
 
 /** As every request does it; with `auth.check` for those that bring no header (push). */
 async function login(user: string, secret: string, address = HERE): Promise<string> {
-  const answer = await auth.checkHeader(header(user, secret), () => address);
+  const answer = await auth.checkHeader(header(user, secret), { address });
   return answer === null ? 'unreadable' : who(answer);
 }
 
@@ -112,10 +112,10 @@ describe('passwords', () => {
 describe('a header that was let in', () => {
   test('is known again, with what the account says by now', async () => {
     await login('Anna', PASSWORD);
-    const known = await auth.checkHeader(header('Anna', PASSWORD), () => HERE);
-    expect(await auth.checkHeader(header('Anna', PASSWORD), () => HERE)).toBe(known);
+    const known = await auth.checkHeader(header('Anna', PASSWORD), { address: HERE });
+    expect(await auth.checkHeader(header('Anna', PASSWORD), { address: HERE })).toBe(known);
     await accounts.update('Anna', { displayName: 'Anna Other' });
-    expect(await auth.checkHeader(header('Anna', PASSWORD), () => HERE)).toMatchObject({
+    expect(await auth.checkHeader(header('Anna', PASSWORD), { address: HERE })).toMatchObject({
       principal: { user: { displayName: 'Anna Other' } },
     });
     expect(auth.verifications).toBe(1);
@@ -134,7 +134,7 @@ describe('a header that was let in', () => {
     await login('Anna', PASSWORD);
     expect(await login('Anna', `${PASSWORD}!`)).toBe('denied');
     expect(await login('bert', PASSWORD)).toBe('denied');
-    expect(await auth.checkHeader('Digest abc', () => HERE)).toBeNull();
+    expect(await auth.checkHeader('Digest abc', { address: HERE })).toBeNull();
   });
 });
 

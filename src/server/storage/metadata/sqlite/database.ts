@@ -5,7 +5,8 @@
 // each in a savepoint of its own (one failing does not touch the others). The commit goes to the WAL without a sync
 // (synchronous=NORMAL keeps the file consistent); then the WAL is fdatasync'ed on the thread pool, and only then do the
 // jobs' promises resolve. One sync serves all groups committed before it started. So an answer to a client means "on
-// disk", and the event loop never waits for the disk. What nobody waits for (`writeSoon`) goes along with the next group.
+// disk", and the event loop never waits for the disk. What nobody waits for (`writeSoon`) is gathered, and written
+// a few times a second.
 
 import { closeSync, fdatasync, fsyncSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -37,7 +38,7 @@ const BUSY_TIMEOUT_MS = 5000;
 const PAGE_SIZE = 8192;
 /** Jobs in one group; bounds how long the loop is held. */
 const GROUP_MAX = 256;
-/** How long `writeSoon` waits for a group to go along with. */
+/** How long `writeSoon` gathers. */
 const LATER_MS = 100;
 
 export class SqliteDatabase {
@@ -130,7 +131,7 @@ export class SqliteDatabase {
     });
   }
 
-  /** As `write`, for what nobody waits for: goes along with the next group, and makes one after `LATER_MS` at the latest. */
+  /** As `write`, for what nobody waits for: runs after `LATER_MS`. So many small entries touch each page once. */
   writeSoon<T>(fn: () => T | Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#refuses(reject)) return;
@@ -230,7 +231,6 @@ export class SqliteDatabase {
     this.#draining = true;
     const sql = this.#sql;
     this.#endRead();
-    this.hurry();
     const group = this.#queue.splice(0, GROUP_MAX);
     const done: Settled[] = [];
     const failed: { readonly job: Job; readonly error: unknown }[] = [];

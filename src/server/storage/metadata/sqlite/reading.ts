@@ -24,14 +24,18 @@ import { FeedReader } from './feed.js';
 import {
   BRIEF_COLUMNS,
   type BriefRow,
+  KIND_DIR,
   KIND_MOUNT,
   LOCK_COLUMNS,
   type LockRow,
   type NodeRow,
   nodeColumns,
+  READABLE_COLUMNS,
+  type ReadableRow,
   toBriefNode,
   toLock,
   toNode,
+  toReadable,
 } from './rows.js';
 import { ShareReader } from './share_reading.js';
 
@@ -60,13 +64,10 @@ function readStatements(db: Connection) {
     /** Answered from the index alone. */
     memberId: db.prepare<[number, SqlName], number>('SELECT id FROM nodes WHERE parent_id = ? AND name = ?').pluck(),
     readable: db
-      .prepare<[number, SqlName], [...NodeRow, string | null, number | null, Buffer | null]>(
-        `SELECT ${node}, c.sha256, c.size, c.data FROM nodes n LEFT JOIN contents c ON c.id = n.content_id
+      .prepare<[number, SqlName], ReadableRow>(
+        `SELECT ${READABLE_COLUMNS} FROM nodes n LEFT JOIN contents c ON c.id = n.content_id
          WHERE n.parent_id = ? AND n.name = ?`,
       )
-      .raw(),
-    lineage: db
-      .prepare<[number], NodeRow>(`${UP} SELECT ${node} FROM up JOIN nodes n ON n.id = up.id ORDER BY up.depth DESC`)
       .raw(),
     children: db
       .prepare<[number, SqlName, number], NodeRow>(
@@ -237,7 +238,15 @@ export class SqliteRead implements MetadataRead {
   }
 
   lineageSync(id: NodeId): readonly NodeRecord[] {
-    return this.sql.lineage.all(id).map((row) => this.toNode(row));
+    // Trees are not deep: a look-up each takes less than a recursive statement for all.
+    const lineage: NodeRecord[] = [];
+    for (let at: NodeId | null = id; at !== null; ) {
+      const node = this.nodeSync(at);
+      if (node === null) break;
+      lineage.push(node);
+      at = node.parentId;
+    }
+    return lineage.reverse();
   }
 
   usageSync(rootId: NodeId): Usage {
@@ -285,18 +294,17 @@ export class SqliteRead implements MetadataRead {
       if (id === undefined) return this.#readableThroughMount(rootId, path);
       parentId = id;
     }
-    if (last < 0) {
+    const name = path[last];
+    if (name === undefined) {
       const root = this.nodeSync(rootId);
       if (root === null) return null;
       return { node: root, content: root.contentId === null ? null : await this.content(root.contentId) };
     }
-    const row = this.sql.readable.get(parentId, nameToSql(path[last] as Name));
-    if (row === undefined || row[4] === KIND_MOUNT) return this.#readableThroughMount(rootId, path);
-    const [sha256, size_bytes, data] = [row[19], row[20], row[21]];
-    return {
-      node: this.toNode(row as unknown as NodeRow),
-      content: sha256 === null || size_bytes === null ? null : { sha256, size_bytes, data },
-    };
+    const row = this.sql.readable.get(parentId, nameToSql(name));
+    if (row === undefined || row[2] === KIND_MOUNT) return this.#readableThroughMount(rootId, path);
+    if (row[2] !== KIND_DIR) return toReadable(row, parentId, name);
+    const node = this.nodeSync(row[0] as NodeId);
+    return node === null ? null : { node, content: null };
   }
 
   /** The same, slower, for paths that may lead through the entry of a share. */

@@ -2,7 +2,7 @@
 
 import type { Name } from '../../../../ids.js';
 import { decodeName, encodeName, nameFromSql, nameToSql } from '../../../../names.js';
-import type { ContentId, LockRecord, NodeId, NodeKind, NodeRecord } from '../metadata_store.js';
+import type { ContentId, LockRecord, NodeId, NodeKind, NodeRecord, Readable } from '../metadata_store.js';
 
 export const KIND_FILE = 0;
 export const KIND_DIR = 1;
@@ -119,6 +119,49 @@ export function toBriefNode(row: BriefRow, parent: NodeRecord, epoch: string): N
     target: null,
     hasProperties: row[7] === 1,
   };
+}
+
+/** A file or symlink with its content: what GET tells of it. */
+export const READABLE_COLUMNS =
+  'n.id, n.root_id, n.kind, n.size, n.etag, n.mtime_s, n.sha256, n.target, n.content_id, n.created_ms, c.data';
+
+export type ReadableRow = [
+  id: number,
+  rootId: number,
+  kind: number,
+  size: number,
+  etag: string | null,
+  mtimeS: number,
+  sha256: string | null,
+  target: Buffer | null,
+  contentId: number | null,
+  createdMs: number,
+  data: Buffer | null,
+];
+
+/** Not for collections. */
+export function toReadable(row: ReadableRow, parentId: number, name: Name): Readable {
+  const [id, rootId, kind, size_bytes, etag, s, sha256, target, contentId, created_ms, data] = row;
+  const node: NodeRecord = {
+    id: id as NodeId,
+    parentId: parentId as NodeId,
+    rootId: rootId as NodeId,
+    name,
+    kind: KINDS[kind] ?? 'file',
+    size_bytes,
+    etag: etag ?? '',
+    changedSeq: 0,
+    contentId: contentId as ContentId | null,
+    sha256,
+    mtime: { s, ns: 0 },
+    created_ms,
+    mode: null,
+    uid: null,
+    gid: null,
+    target: target === null ? null : decodeName(target),
+    hasProperties: false,
+  };
+  return { node, content: contentId === null || sha256 === null ? null : { sha256, size_bytes, data } };
 }
 
 export function collectionEtag(treeSeq: number, epoch: string): string {
