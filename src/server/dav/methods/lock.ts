@@ -3,13 +3,14 @@
 // transaction that inserts the lock, so of any number of clients at once exactly one gets an exclusive lock.
 
 import { createHash, randomUUID } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { CloudError } from '../../../errors.js';
 import { parseDepth } from '../../../remote/wire/depth.js';
 import { DAV, ROOT_XMLNS } from '../../../remote/wire/ns.js';
 import { type LockTimeout, parseTimeout } from '../../../remote/wire/timeout.js';
 import { childOf, writeElement, XML_DECLARATION, type XmlElement } from '../../../remote/wire/xml.js';
 import type { LockRecord, MetadataRead, NodeRecord } from '../../storage/metadata/metadata_store.js';
-import { readXml } from '../body.js';
+import { readBody, xmlOf } from '../body.js';
 import { aboutNode, noParent } from '../commit_upload.js';
 import type { DavRequest } from '../context.js';
 import { conflictingLocks, lockedFailure, lockRootHref, locksCovering, mayChangeMembers } from '../lock_rules.js';
@@ -30,7 +31,7 @@ interface Granted {
 export async function lock(request: DavRequest): Promise<void> {
   const { services, req, res, now_ms, ctx, path } = request;
   if (isUserLock(request)) return userLock(request);
-  const body = await readXml(req, services.limits.xml);
+  const body = wishFor(request, await readBody(req, services.limits.xml.maxBytes));
   const timeout_s = lifeOf(request);
   const granted = body === null ? await refresh(request, timeout_s) : await acquire(request, body, timeout_s);
   const active = activeLock(granted.lock, granted.rootHref, request.ctx.principal.userId, now_ms);
@@ -53,9 +54,8 @@ function lifeOf(request: DavRequest): number {
   return Math.min(Math.max(asked === 'infinite' ? maxLock_s : asked, minLock_s), maxLock_s);
 }
 
-async function acquire(request: DavRequest, body: XmlElement, timeout_s: number): Promise<Granted> {
+async function acquire(request: DavRequest, { scope, ownerXml }: LockWish, timeout_s: number): Promise<Granted> {
   const { services, ctx, path, now_ms } = request;
-  const { scope, ownerXml } = wanted(body);
   const depth = parseDepth(request.header('depth'), 'infinity');
   if (depth === 1) throw new CloudError('invalid', 'locking: Depth must be 0 or infinity, found 1');
   return services.metadata.write(async (tx): Promise<Granted> => {
@@ -136,7 +136,28 @@ function hrefOfLock(tx: MetadataRead, request: DavRequest, lock: LockRecord): Pr
   return lockRootHref(tx, request.ctx, lock);
 }
 
-function wanted(body: XmlElement): { readonly scope: 'exclusive' | 'shared'; readonly ownerXml: string } {
+interface LockWish {
+  readonly scope: 'exclusive' | 'shared';
+  readonly ownerXml: string;
+}
+
+// A client sends the same body with every lock.
+const wishes = new LRUCache<string, LockWish>({ max: 500 });
+const MAX_REMEMBERED_BYTES = 1024;
+
+/** null = no body: a refresh. */
+function wishFor(request: DavRequest, body: Buffer): LockWish | null {
+  const key = body.toString('latin1');
+  let wish = wishes.get(key);
+  if (wish !== undefined) return wish;
+  const xml = xmlOf(body, request.services.limits.xml);
+  if (xml === null) return null;
+  wish = wanted(xml);
+  if (body.length <= MAX_REMEMBERED_BYTES) wishes.set(key, wish);
+  return wish;
+}
+
+function wanted(body: XmlElement): LockWish {
   if (body.ns !== DAV || body.local !== 'lockinfo') {
     throw new CloudError('invalid', `reading LOCK: {DAV:}lockinfo is required, found {${body.ns}}${body.local}`);
   }
