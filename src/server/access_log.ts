@@ -6,7 +6,6 @@ import type { RequestDone } from './http.js';
 
 export type AccessLog = (done: RequestDone) => void;
 
-const PLAIN = /^[A-Za-z0-9/._~%-]*$/;
 const QUIET = new Set(['/healthz', '/metrics']);
 
 function fieldsOf({ context, duration_ms, received_bytes, sent_bytes, aborted }: RequestDone) {
@@ -56,18 +55,12 @@ export class AccessLines {
     if (this.#waiting === '') setImmediate(() => this.flush());
     const { request, response, id, path, address, principal } = context;
     this.#waiting +=
-      `{"level":30,"time":${Date.now()},"id":"${id}","method":"${request.method}","path":${this.#quoted(path)}` +
+      `{"level":30,"time":${Date.now()},"id":"${id}","method":"${request.method}","path":${JSON.stringify(this.#redact(path))}` +
       `,"status":${response.statusCode},"duration_ms":${Math.round(done.duration_ms * 10) / 10}` +
       `,"received_bytes":${done.received_bytes},"sent_bytes":${done.sent_bytes}` +
       `,"user":${JSON.stringify(principal?.user.name ?? null)},"address":${JSON.stringify(address)}` +
       `${done.aborted ? ',"aborted":true' : ''},"msg":"request"}\n`;
   };
-
-  #quoted(path: string): string {
-    // Most have nothing in them that could be a secret or has to be escaped.
-    if (PLAIN.test(path) && !path.includes('cmt_')) return `"${path}"`;
-    return JSON.stringify(this.#redact(path));
-  }
 
   flush(): void {
     const lines = this.#waiting;

@@ -282,6 +282,7 @@ class Exchange implements RequestContext {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly path: string;
+  readonly address: string;
   readonly log: Log;
   readonly started_ms = performance.now();
   principal: Principal | null = null;
@@ -297,6 +298,8 @@ class Exchange implements RequestContext {
     this.response = response;
     this.log = options.log;
     this.#trustProxy = options.trustProxy;
+    // Not later: a connection that is gone has no address any more, and its request is still to be logged.
+    this.address = clientAddress(request, options.trustProxy);
     const target = localTarget(request.url ?? '/');
     const mark = target.indexOf('?');
     this.path = mark < 0 ? target : target.slice(0, mark);
@@ -310,10 +313,6 @@ class Exchange implements RequestContext {
 
   get origin(): string {
     return clientOrigin(this.request, this.#trustProxy);
-  }
-
-  get address(): string {
-    return clientAddress(this.request, this.#trustProxy);
   }
 
   get signal(): AbortSignal {

@@ -40,7 +40,7 @@ test('one JSON line per request, those of one moment written at once, nothing se
     },
     { method: 'GET', path: '/webdav/[redacted]', status: 401, user: null },
     { method: 'GET', path: '/webdav/1', status: 404, user: 'bert' },
-    { method: 'GET', path: '/webdav/2', status: 404, user: 'bert' },
+    { method: 'GET', path: '/webdav/2', status: 404, user: 'bert', address: '127.0.0.1' },
   ]);
   for (const line of said) {
     expect(line).toMatchObject({ id: expect.any(String), time: expect.any(Number), duration_ms: expect.any(Number) });
