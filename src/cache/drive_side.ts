@@ -76,7 +76,7 @@ export class DriveSide implements DriveCache {
 
   constructor(options: DriveSideOptions) {
     this.o = options;
-    this.#files = { ...options, onDirty: () => undefined };
+    this.#files = { ...options, putBack: (node) => options.mirror.putBack(node) };
   }
 
   get readOnly(): boolean {

@@ -15,7 +15,7 @@ import { ExtentSet } from './content/extents.js';
 import type { Contents } from './contents.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
-import { Dirty } from './metadata/node.js';
+import { Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import { ReadAhead } from './read_ahead.js';
 import type { SpaceBudget } from './space.js';
@@ -33,7 +33,8 @@ export interface FileServices {
   readonly hydrator: Hydrator;
   readonly space: SpaceBudget;
   readonly clock: Clock;
-  readonly onDirty: (content: ActiveContent) => void;
+  /** A file that lost its name while it was open is written to after all. */
+  readonly putBack: (node: NodeRecord) => void;
   /** Waits until the file is on the server (`--write-through`), or null. */
   readonly writeThrough: ((content: ActiveContent, caller: Caller) => Promise<void>) | null;
 }
@@ -269,7 +270,7 @@ export class FileHandle implements OpenFile {
  * by being truncated. The record goes first: it must never claim bytes that are gone. */
 export function markDirty(
   content: ActiveContent,
-  services: Pick<FileServices, 'store' | 'tree' | 'onDirty'>,
+  services: Pick<FileServices, 'store' | 'tree' | 'putBack'>,
   cutTo_bytes = Number.MAX_SAFE_INTEGER,
 ): MaybePromise<void> {
   const { node } = content;
@@ -277,8 +278,16 @@ export function markDirty(
   const settled = node.fingerprint !== null || node.sums !== null;
   const cuts = cutTo_bytes < node.size_bytes;
   if (!wasClean && !settled && !cuts) return;
+  const displaced = wasClean && node.displaced !== null;
+  if (displaced && !content.extents.isComplete(Math.min(node.size_bytes, cutTo_bytes))) {
+    throw new CloudError(
+      'stale',
+      `writing "${node.name}": all of it must be here, but only a part is, and the server has another version by now; open it again`,
+    );
+  }
   const claimed = cuts && node.extents !== null && ExtentSet.parse(node.extents).end > cutTo_bytes;
   services.store.transaction(() => {
+    if (displaced) services.putBack(node);
     node.fingerprint = null;
     node.sums = null;
     if (wasClean) {
@@ -290,7 +299,6 @@ export function markDirty(
     if (wasClean) services.tree.changed(node);
     else services.store.save(node);
   });
-  if (wasClean) services.onDirty(content);
   crashPoint('write.after_dirty_mark');
   const mustLast = (wasClean && node.base !== null) || (!wasClean && settled) || claimed;
   if (!mustLast) return undefined;

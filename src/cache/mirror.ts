@@ -357,6 +357,25 @@ export class Mirror {
     this.#o.invalidate({ kind: 'entry', parent: node.parent, name: node.name });
   }
 
+  /** Somebody goes on to write to a file that the server has taken the name of while it was open here: it comes back,
+   * beside what has the name now. All of it must be here. */
+  putBack(node: NodeRecord): void {
+    const place = node.displaced;
+    if (place === null) return;
+    const folder = this.#store.get(place.parent);
+    const parent = folder === null || folder.parent === null ? this.#store.must(1 as Ino) : folder;
+    node.displaced = null;
+    this.#forgetBase(node);
+    node.parent = parent.ino;
+    node.name = place.name;
+    node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
+    if (this.#store.child(parent.ino, place.name) === null) {
+      this.#o.tree.changed(node);
+      this.#o.invalidate({ kind: 'entry', parent: parent.ino, name: place.name });
+    } else this.setAside(node, 'changed on the server while it was open here, and written to after that');
+    this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
+  }
+
   /** Takes over what the server says of a node whose content is the same as ours. */
   adoptVersion(node: NodeRecord, entry: RemoteEntry): void {
     node.baseEtag = entry.etag;
@@ -501,6 +520,7 @@ export class Mirror {
     const oldEtag = node.baseEtag;
     this.#forgetBase(node);
     node.baseEtag = oldEtag;
+    node.displaced = parent === null ? null : { parent, name };
     node.parent = null;
     node.pin = false;
     node.dirty = 0;
@@ -621,6 +641,7 @@ export class Mirror {
   #removeLocally(node: NodeRecord): void {
     this.#o.log.debug({ ino: node.ino, name: node.name }, 'removed, as the server has');
     const { parent, name } = node;
+    if (parent !== null && this.#o.isOpen(node)) node.displaced = { parent, name };
     node.parent = null;
     node.dirty = 0;
     node.xattrDirty = null;

@@ -105,6 +105,9 @@ export class NodeRecord implements NodeView {
   conflict: ConflictNote | null = null;
   /** In memory only. */
   dataVersion = 0;
+  /** Where it was shown until the server gave the name to another version, or removed it, while it was open here: if
+   * somebody writes to it yet, it comes back. In memory only. */
+  displaced: BasePlace | null = null;
   /** Monotonic time before which writeback leaves the node alone (quiet time, backoff). In memory only. */
   notBefore_ms = 0;
 

@@ -216,6 +216,60 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       file.release();
     });
 
+    it('what is written through a handle whose file has changed on the server is kept beside it', async () => {
+      const remote = remoteFor();
+      remote.server.write('doc.txt', 'one\n');
+      const drive = await start({ remote });
+      await drive.until('doc.txt is here', async () => (await drive.node('doc.txt')) !== null);
+      const file = await drive.open('doc.txt', 'r+');
+      expect(Buffer.from(await file.read(0, 100, CALLER)).toString()).toBe('one\n');
+      drive.server.write('doc.txt', 'one\nmore\n');
+      await drive.until('the new version shows', async () => (await drive.must('doc.txt')).size_bytes === 9);
+      await file.write(4, Buffer.from('mine\n'), CALLER);
+      await file.fsync(CALLER);
+      await file.write(9, Buffer.from('and this\n'), CALLER);
+      await file.flush(CALLER);
+      file.release();
+      await drive.flush();
+      const texts = drive.server.paths().map((path) => drive.server.text(path));
+      expect(texts.sort()).toEqual(['one\nmine\nand this\n', 'one\nmore\n']);
+      expect(drive.server.text('doc.txt')).toBe('one\nmore\n');
+      expect(drive.cache.conflicts()).toHaveLength(1);
+    });
+
+    it('what is written through a handle whose file was removed on the server comes back', async () => {
+      const remote = remoteFor();
+      remote.server.mkdir('dir');
+      remote.server.write('dir/doc.txt', 'one\n');
+      const drive = await start({ remote });
+      await drive.until('doc.txt is here', async () => (await drive.node('dir/doc.txt')) !== null);
+      const file = await drive.open('dir/doc.txt', 'r+');
+      await file.read(0, 100, CALLER);
+      drive.server.remove('dir/doc.txt');
+      await drive.until('it is gone', async () => (await drive.node('dir/doc.txt')) === null);
+      await file.write(4, Buffer.from('mine\n'), CALLER);
+      await file.flush(CALLER);
+      file.release();
+      await drive.flush();
+      expect(drive.server.text('dir/doc.txt')).toBe('one\nmine\n');
+    });
+
+    it('a write that would need bytes of a version that is gone fails, and nothing is made up', async () => {
+      const remote = remoteFor();
+      remote.server.write('doc.txt', 'one\n');
+      const drive = await start({ remote });
+      await drive.until('doc.txt is here', async () => (await drive.node('doc.txt')) !== null);
+      const file = await drive.open('doc.txt', 'r+');
+      drive.server.write('doc.txt', 'one\nmore\n');
+      await drive.until('the new version shows', async () => (await drive.must('doc.txt')).size_bytes === 9);
+      await expect((async () => file.write(4, Buffer.from('mine\n'), CALLER))()).rejects.toMatchObject({
+        code: 'stale',
+      });
+      file.release();
+      await drive.flush();
+      expect(drive.server.paths()).toEqual(['doc.txt']);
+    });
+
     it('swapped names arrive', async () => {
       const remote = remoteFor();
       remote.server.write('a', 'A');
