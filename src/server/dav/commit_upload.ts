@@ -53,8 +53,9 @@ export async function commitUpload(services: DavServices, upload: UploadCommit):
   return result;
 }
 
-/** May put things in, but not see what is there: nothing that is there can be replaced, and no name is refused. */
-function isBlind({ link }: Pick<DavContext, 'link'>): boolean {
+/** May put things in, but not see what is there: nothing that is there can be replaced, and no name is refused, or who
+ * tries names would learn which there are. For the same reason files only, and only at the top. */
+export function isBlind({ link }: Pick<DavContext, 'link'>): boolean {
   return link !== undefined && !has(link.rights, READ);
 }
 
@@ -77,7 +78,7 @@ export async function mayUpload(upload: Target, tx: MetadataRead, at: Resolved, 
   const viewer = viewerOf(ctx);
   const access = new Access(tx, viewer, now_ms);
   if (isBlind(ctx)) {
-    if (at.parent === null) throw noParent();
+    if (at.parent === null || path.names.length > 1) throw noParent();
     await access.demand('add', at);
     await mayChangeMembers(tx, { ...ctx, userId: viewer.userId, tokens: [], now_ms }, at);
     return;

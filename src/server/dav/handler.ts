@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../../clock.js';
 import type { BlobStore } from '../storage/blobs/blob_store.js';
 import type { MetadataStore } from '../storage/metadata/metadata_store.js';
-import { commitUpload, type UploadCommit, type UploadResult } from './commit_upload.js';
+import { commitUpload, isBlind, type UploadCommit, type UploadResult } from './commit_upload.js';
 import {
   type DavContext,
   type DavDone,
@@ -95,6 +95,10 @@ async function dispatch(
   }
   const path = known ?? parseResourcePath([ctx.basePath, ...(ctx.aliases ?? [])], targetPath(req.url ?? '/'));
   if (path === null) throw new DavFailure(404, 'not_found', 'using a resource: the address is outside of this tree');
+  // To who may only put files in nothing is there: no answer depends on what is.
+  if (isBlind(ctx) && path.names.length > 0 && req.method !== 'PUT' && req.method !== 'OPTIONS') {
+    throw new DavFailure(404, 'not_found', 'using a resource: nothing is stored at this address');
+  }
   // What a tree begins with may be a single file (of a public link): the slash belongs to the address of the tree.
   await method(new DavRequest(services, req, res, ctx, path.names.length === 0 ? ROOT : path));
 }

@@ -342,11 +342,11 @@ export class PropertyPage {
 
   /** False for what must not even be named: an entry whose share has just ended. */
   mayRead(node: NodeRecord): boolean {
-    return permits(this.access.of(node), 'read', node);
+    return permits(this.access.of(node), 'read');
   }
 
   mayLock(node: NodeRecord): boolean {
-    return permits(this.access.of(node), 'lock', node);
+    return permits(this.access.of(node), 'lock');
   }
 
   /** The letters of `oc:permissions`: S whatever is somebody else's, M the entry of a share itself. */

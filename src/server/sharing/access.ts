@@ -113,7 +113,7 @@ export class Access {
     const subject = action === 'add' ? at.parent : at.node;
     if (subject === null) return true; // Nothing there to be judged: the method says so itself.
     await this.load([subject]);
-    return permits(this.of(subject), action, subject);
+    return permits(this.of(subject), action);
   }
 
   async #refusal(action: Action, at: Resolved): Promise<DavFailure> {
@@ -138,7 +138,7 @@ const DOING: Readonly<Record<Action, string>> = {
 };
 
 /** The table of the whole: which right each action needs. */
-export function permits({ node, entry }: EntryRights, action: Action, subject: Pick<NodeRecord, 'kind'>): boolean {
+export function permits({ node, entry }: EntryRights, action: Action): boolean {
   switch (action) {
     case 'read':
       return has(node, READ);
@@ -150,7 +150,8 @@ export function permits({ node, entry }: EntryRights, action: Action, subject: P
       return has(entry, DELETE);
     case 'rename':
       return has(entry, UPDATE);
+    // Of a folder, too: it keeps everybody else from changing what is in it.
     case 'lock':
-      return subject.kind === 'dir' ? (node & (UPDATE | CREATE | DELETE)) !== 0 : has(node, UPDATE);
+      return has(node, UPDATE);
   }
 }

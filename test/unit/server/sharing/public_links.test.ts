@@ -177,6 +177,57 @@ test('a drop-only link takes files in and shows nothing, not even which names ar
   expect((await world.dav('anna', 'GET', `${f}/a (2).txt`)).text).toBe('new');
 });
 
+test('nothing a visitor of a drop-only link can ask tells which names are taken, or stands in the owner’s way', async () => {
+  const lock =
+    '<d:lockinfo xmlns:d="DAV:"><d:lockscope><d:exclusive/></d:lockscope><d:locktype><d:write/></d:locktype></d:lockinfo>';
+  const patch =
+    '<d:propertyupdate xmlns:d="DAV:"><d:set><d:prop><x:y xmlns:x="urn:x">1</x:y></d:prop></d:set></d:propertyupdate>';
+  const asks: readonly {
+    readonly method: string;
+    readonly headers?: Record<string, string>;
+    readonly body?: string;
+  }[] = [
+    { method: 'GET' },
+    { method: 'HEAD' },
+    { method: 'OPTIONS' },
+    { method: 'SEARCH', body: '<d:searchrequest xmlns:d="DAV:"/>' },
+    { method: 'PROPFIND', headers: { Depth: '0' } },
+    { method: 'PROPFIND', headers: { Depth: '1' } },
+    { method: 'PROPPATCH', body: patch },
+    { method: 'REPORT', body: '<d:sync-collection xmlns:d="DAV:"><d:sync-token/><d:prop/></d:sync-collection>' },
+    { method: 'MKCOL' },
+    { method: 'LOCK', body: lock },
+    { method: 'LOCK', headers: { 'X-User-Lock': '1' } },
+    { method: 'UNLOCK', headers: { 'X-User-Lock': '1' } },
+    { method: 'UNLOCK', headers: { 'Lock-Token': '<urn:uuid:00000000-0000-0000-0000-000000000000>' } },
+    { method: 'DELETE' },
+    { method: 'COPY', headers: { Destination: 'other' } },
+    { method: 'MOVE', headers: { Destination: 'other' } },
+    { method: 'PUT', body: 'x' },
+    { method: 'PUT', body: 'x', headers: { 'If-Match': '*' } },
+    { method: 'PUT', body: 'x', headers: { 'If-Match': '"none"' } },
+    { method: 'PUT', body: 'x', headers: { 'If-None-Match': '*' } },
+  ];
+  for (const { method, headers = {}, body } of asks) {
+    const { base, f } = await link({ permissions: '4' });
+    const told = new Set<string>();
+    for (const name of ['a.txt', 'sub', 'none']) {
+      const destination = headers['Destination'] === undefined ? {} : { Destination: `${world.url}${base}new-${name}` };
+      for (const path of [name, `${name}/below`]) {
+        const answer = await world.raw(null, method, base + path, {
+          headers: { ...headers, ...destination },
+          ...(body === undefined ? {} : { body }),
+        });
+        told.add(`${path.replace(name, 'NAME')}: ${answer.status} ${answer.text.replaceAll(name, 'NAME')}`);
+      }
+    }
+    expect([...told], `${method} ${JSON.stringify(headers)}: ${[...told].join('\n')}`).toHaveLength(2);
+    expect((await world.dav('anna', 'PUT', `${f}/a.txt`, { body: 'mine' })).status, method).toBe(204);
+    expect((await world.dav('anna', 'PUT', `${f}/sub/mine`, { body: 'mine' })).status, method).toBe(201);
+    expect((await world.dav('anna', 'GET', `${f}/a.txt`)).text).toBe('mine');
+  }
+});
+
 test('an upload link adds and does not overwrite; an edit link does', async () => {
   const up = await link({ permissions: '5' });
   expect((await world.raw(null, 'PUT', `${up.base}n.txt`, { body: 'x' })).status).toBe(201);

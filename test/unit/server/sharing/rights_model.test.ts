@@ -49,6 +49,11 @@ async function check(user: string, path: string, letters: string): Promise<void>
   } else {
     const put = await world.dav(user, 'PUT', path, { body: 'x' });
     expect(isRefusal(put.status), `${label} PUT ${put.status}`).toBe(!letters.includes('W'));
+    const holder =
+      (await world.prop(user, path, 'nc:lock')) === '1' ? await world.prop(user, path, 'nc:lock-owner') : null;
+    const isHeld = holder !== null && holder !== user;
+    if (letters.includes('W'))
+      expect(put.status === 423, `${label} PUT ${put.status}, locked by ${holder}`).toBe(isHeld);
     const set = await world.dav(user, 'PROPPATCH', path, { body: patch });
     expect(isRefusal(set.status), `${label} PROPPATCH ${set.status}`).toBe(!letters.includes('W'));
   }

@@ -20,6 +20,9 @@ const LOCK =
 const SYNC =
   '<d:sync-collection xmlns:d="DAV:"><d:sync-token/><d:sync-level>1</d:sync-level><d:prop/></d:sync-collection>';
 
+/** In chunks: three requests, of which the last puts it in place. */
+const UPLOAD = 'upload';
+
 const CASES: readonly Case[] = [
   { method: 'GET', path: 'file', needs: READ },
   { method: 'HEAD', path: 'file', needs: READ },
@@ -29,7 +32,12 @@ const CASES: readonly Case[] = [
   { method: 'PUT', path: 'file', needs: UPDATE, body: 'new' },
   { method: 'PROPPATCH', path: 'file', needs: UPDATE, body: PROPPATCH },
   { method: 'LOCK', path: 'file', needs: UPDATE, body: LOCK },
+  { method: 'LOCK', path: 'file', needs: UPDATE, headers: () => ({ 'X-User-Lock': '1' }) },
+  { method: 'LOCK', path: 'sub', needs: UPDATE, headers: () => ({ 'X-User-Lock': '1' }) },
+  { method: 'LOCK', path: '', needs: UPDATE, body: LOCK },
   { method: 'LOCK', path: 'null', needs: CREATE, body: LOCK },
+  { method: UPLOAD, path: 'file', needs: UPDATE },
+  { method: UPLOAD, path: 'new', needs: CREATE },
   { method: 'PUT', path: 'new', needs: CREATE, body: 'new' },
   { method: 'MKCOL', path: 'dir', needs: CREATE },
   { method: 'DELETE', path: 'file', needs: DELETE },
@@ -83,11 +91,31 @@ async function run(user: string, folder: string, { method, path, headers, body }
   await world.dav(user, 'PUT', 'own', { body: 'own' });
   await world.dav(user, 'MKCOL', 'owndir');
   const url = (name: string) => world.urlOf(user, at(folder, name));
+  if (method === UPLOAD) return upload(user, url(path));
   const answer = await world.dav(user, method, at(folder, path), {
     headers: { ...(method === 'REPORT' || method === 'PROPFIND' ? { Depth: '0' } : {}), ...headers?.(url) },
     ...(body === undefined ? {} : { body }),
   });
   return answer.status;
+}
+
+/** The status of the first step that is refused, else of the last. */
+async function upload(user: string, Destination: string): Promise<number> {
+  const base = `/dav/uploads/${user}/table-${++count}`;
+  const steps = [
+    { method: 'MKCOL', path: base },
+    { method: 'PUT', path: `${base}/1`, body: 'x' },
+    { method: 'MOVE', path: `${base}/.file` },
+  ];
+  let status = 0;
+  for (const { method, path, body } of steps) {
+    ({ status } = await world.raw(user, method, path, {
+      headers: { Destination },
+      ...(body === undefined ? {} : { body }),
+    }));
+    if (status >= 300) break;
+  }
+  return status;
 }
 
 const isRefused = (status: number) => status === 403 || status === 404;
@@ -128,7 +156,7 @@ test('the owner may everything, whatever is shared', async () => {
 
 test('strangers, nobody, and people whose share has ended see nothing', async () => {
   for (const one of CASES) {
-    if (one.path.startsWith('../')) continue;
+    if (one.path.startsWith('../') || one.method === UPLOAD) continue;
     const folder = await freshFolder();
     const { id } = await world.share('anna', folder, { shareType: '0', shareWith: 'bert', permissions: '31' });
     await world.ocs('anna', 'PUT', `shares/${id}`, { suspended: 'true' });
@@ -136,8 +164,9 @@ test('strangers, nobody, and people whose share has ended see nothing', async ()
       ...(one.body === undefined ? {} : { body: one.body }),
       ...(one.headers === undefined ? {} : { headers: one.headers((p) => world.urlOf('bert', at(folder, p))) }),
     });
-    // Where nothing is, nothing can be put into it either.
-    expect([404, 409], `${one.method} ${one.path} suspended`).toContain(own.status);
+    // Where nothing is, nothing can be put into it either; what bert may put in its place is bert's own.
+    if (one.method !== 'LOCK' || one.path !== '')
+      expect([404, 409], `${one.method} ${one.path} suspended`).toContain(own.status);
     const foreign = await world.raw('dora', one.method, `/dav/files/anna/${at(folder, one.path)}`, {
       ...(one.body === undefined ? {} : { body: one.body }),
       ...(one.headers === undefined ? {} : { headers: one.headers((p) => world.urlOf('anna', at(folder, p))) }),
@@ -145,5 +174,55 @@ test('strangers, nobody, and people whose share has ended see nothing', async ()
     expect(isRefused(foreign.status), `${one.method} ${one.path} stranger ${foreign.status}`).toBe(true);
     const nobody = await world.raw(null, one.method, `/dav/files/anna/${at(folder, one.path)}`, {});
     expect(nobody.status, `${one.method} ${one.path} anonymous`).toBe(401);
+  }
+});
+
+test('chunks are put together nowhere by strangers, nor where a share has ended meanwhile', async () => {
+  const folder = await freshFolder();
+  for (const name of ['file', 'new']) {
+    expect(isRefused(await upload('dora', world.urlOf('anna', `${folder}/${name}`)))).toBe(true);
+    const { id } = await world.share('anna', folder, { shareType: '0', shareWith: 'bert', permissions: '31' });
+    const base = `/dav/uploads/bert/late-${name}`;
+    const headers = { Destination: world.urlOf('bert', `${folder}/${name}`) };
+    expect((await world.raw('bert', 'MKCOL', base, { headers })).status).toBe(201);
+    expect((await world.raw('bert', 'PUT', `${base}/1`, { headers, body: 'late' })).status).toBe(201);
+    await world.ocs('anna', 'DELETE', `shares/${id}`);
+    expect([404, 409]).toContain((await world.raw('bert', 'MOVE', `${base}/.file`, { headers })).status);
+    // Somebody else's chunks are nobody's.
+    expect(isRefused((await world.raw('carl', 'MOVE', `${base}/.file`, { headers })).status)).toBe(true);
+  }
+  expect((await world.dav('anna', 'GET', `${folder}/file`)).text).toBe('old');
+  expect(await world.list('anna', folder)).toEqual(['file', 'sub/']);
+});
+
+/** Who may not read is told of nothing, and puts files in at the top, where a taken name gets a number. */
+const BLIND_MAY = new Set(['PUT new', 'PUT file']);
+
+test.each([READ, READ | CREATE, READ | UPDATE | CREATE | DELETE, CREATE])('a link with rights %i', async (rights) => {
+  for (const one of CASES) {
+    const { method, path, needs, headers, body } = one;
+    const to = headers?.((name) => name)['Destination'];
+    if (path.startsWith('../') || to?.startsWith('../') === true || method === UPLOAD) continue;
+    const folder = await freshFolder();
+    const { token } = await world.share('anna', folder, { shareType: '3', permissions: String(rights) });
+    const base = `/public.php/dav/files/${token}`;
+    const ask = {
+      headers: {
+        ...(method === 'REPORT' || method === 'PROPFIND' ? { Depth: '0' } : {}),
+        ...headers?.((name) => `${world.url}${base}/${name}`),
+      },
+      ...(body === undefined ? {} : { body }),
+    };
+    const { status } = await world.raw(null, method, `${base}/${path}`, ask);
+    const label = `${rights}: ${method} ${path} -> ${status}`;
+    const isOwnAddress = method === 'PROPFIND' && path === '';
+    const may = has(rights, READ) ? has(rights, needs) : BLIND_MAY.has(`${method} ${path}`) || isOwnAddress;
+    if (may) expect(status, label).toBeLessThan(300);
+    else expect(isRefused(status), label).toBe(true);
+    if (rights === CREATE) expect((await world.dav('anna', 'GET', `${folder}/file`)).text).toBe('old');
+    // The same with another token, and where the token is no name of a tree.
+    expect(
+      (await world.raw(null, method, `/public.php/dav/files/x${token?.slice(1)}/${path}`, ask)).status,
+    ).not.toBeLessThan(400);
   }
 });
