@@ -112,14 +112,17 @@ it.each(ALL_SERVERS)(
     if (long) expect(Math.max(...later)).toBeLessThan(1.25 * Math.max(...memory.slice(0, memory.length / 2)));
 
     // Both mounts show what the server has, and each cache is in order.
-    const wanted = new Map([...found].map(([path, content]) => [path, sha256(content)]));
+    const wanted = [...found].map(([path, content]) => `${path.slice('soak/'.length)} ${sha256(content)}`).sort();
     const [eye] = processes;
     if (eye === undefined) throw new Error('no process to look with');
     for (const { drive } of mounts) {
       await eventually('the mount to show what the server has', async () => {
         const tree = await eye.tree(drive.path('soak'));
-        const shown = Object.entries(tree).flatMap(([path, [type, , , sum]]) => (type === 'file' ? [[path, sum]] : []));
-        return JSON.stringify(shown.sort()) === JSON.stringify([...wanted].sort());
+        const shown = Object.entries(tree).flatMap(([path, [kind, , , sum]]) =>
+          kind === 'file' ? [`${path} ${sum}`] : [],
+        );
+        expect(shown.sort()).toEqual(wanted);
+        return true;
       });
       await drive.unmount();
       const said = await drive.cli(['check', '--cache-dir', drive.cacheDir]);
