@@ -209,3 +209,59 @@ it('a share that ends while an edit is not sent: the edit stays in the drive as 
   expect(await server.dav.text('Ended/budget.txt')).toBe('first');
   await dora.drive.unmount();
 });
+
+it('a folder shared by itself and within another shows at one place, with all rights there, whichever share ends', async () => {
+  await alice.fs.mkdir(alice.path('Outer'));
+  await alice.fs.mkdir(alice.path('Outer', 'Inner'));
+  await alice.fs.writeFile(alice.path('Outer', 'Inner', 'plan.txt'), 'first');
+  await alice.drive.flush();
+  const outer = await share(alice, alice.path('Outer'), '--with', 'cara', '--role', 'viewer');
+  const inner = await share(alice, alice.path('Outer', 'Inner'), '--with', 'cara', '--role', 'editor');
+  const places = [cara.path('Outer', 'Inner', 'plan.txt'), cara.path('Inner', 'plan.txt')];
+  /** The one place where it is. */
+  const place = async (): Promise<string> => {
+    const found = await Promise.all(places.map((path) => cara.fs.exists(path)));
+    const [path] = places.filter((_path, at) => found[at]);
+    if (path === undefined || found.every(Boolean)) throw new Error(`it is at ${found.filter(Boolean).length} places`);
+    return path;
+  };
+  const shown = (wanted: number) =>
+    eventually(
+      `one place with ${wanted}`,
+      async () => ((await bits(cara, await place())) === wanted ? place() : ''),
+      (path) => path !== '',
+    );
+  let count = 0;
+  /** Each of the two edits it, wherever it is by now. */
+  const edited = async () => {
+    count += 1;
+    await eventually('cara to write', async () => {
+      await cara.fs.writeFile(await place(), `by cara ${count}`);
+      return true;
+    });
+    await reads(alice, alice.path('Outer', 'Inner', 'plan.txt'), `by cara ${count}`);
+    await alice.fs.writeFile(alice.path('Outer', 'Inner', 'plan.txt'), `by alice ${count}`);
+    await eventually('cara to read', async () => (await cara.fs.readText(await place())) === `by alice ${count}`);
+  };
+  await shown(6);
+  await edited();
+  await cara.drive.remount();
+  await edited();
+  await alice.run('share', 'suspend', outer);
+  await shows(cara, cara.path('Outer'), false);
+  expect(await shown(6)).toBe(places[1]);
+  await edited();
+  await alice.run('share', 'resume', outer);
+  await shows(cara, cara.path('Outer'));
+  await shown(6);
+  await edited();
+  await alice.run('share', 'suspend', inner);
+  expect(await shown(4)).toBe(places[0]);
+  await expect(cara.fs.open(places[0] ?? '', 'O_WRONLY')).rejects.toMatchObject(errno('EACCES'));
+  expect(await cara.fs.readText(places[0] ?? '')).toBe(`by alice ${count}`);
+  await alice.run('share', 'resume', inner);
+  await shown(6);
+  await edited();
+  expect(await cara.run('conflicts', cara.drive.dir)).toContain('No conflicts');
+  expect(await cara.run('check', cara.drive.dir)).toContain('no problem found');
+});
