@@ -1,6 +1,7 @@
 // `npm run bench -- [--server cloudmount,apache] [--targets local,cloudmount,rclone,davfs2] [--only NAME,…] [--runs N]
-// [--json FILE] [--http-server]`: the drive's workloads beside its peers on the same server in one run, or with
-// `--http-server` our server beside its peers. Everything runs in one temporary folder and is ended by its pid.
+// [--json FILE] [--http-server [--filled FILES] [--users N]]`: the drive's workloads beside its peers on the same server
+// in one run, or with `--http-server` our server beside its peers; `--filled` measures in an account that holds so many
+// files already, `--users` beside so many other users. Everything runs in one temporary folder and is ended by its pid.
 
 import { chmod, stat, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -9,6 +10,7 @@ import { run as runProgram } from '../test/support/processes.js';
 import type { ServerKind } from '../test/support/servers.js';
 import { Stage } from '../test/support/stage.js';
 import { BenchServer } from './bench_server.js';
+import type { Filling } from './fill_account.js';
 import { BareClient } from './http_limit.js';
 import { buildProbe } from './probe.js';
 import { judge, markdown, type Results, table } from './report.js';
@@ -25,6 +27,7 @@ interface Options {
   readonly runs: number;
   readonly json: string | null;
   readonly httpServer: boolean;
+  readonly filling: Filling;
 }
 
 function options(): Options {
@@ -36,6 +39,8 @@ function options(): Options {
       runs: { type: 'string', default: '3' },
       json: { type: 'string' },
       'http-server': { type: 'boolean', default: false },
+      filled: { type: 'string', default: '0' },
+      users: { type: 'string', default: '0' },
     },
   });
   return {
@@ -45,6 +50,7 @@ function options(): Options {
     runs: Number(values.runs),
     json: values.json ?? null,
     httpServer: values['http-server'],
+    filling: { files: Number(values.filled), users: Number(values.users) },
   };
 }
 
@@ -150,7 +156,7 @@ try {
   const { stdout: machine } = await runProgram('sh', ['-c', 'uname -r; nproc; node --version']);
   console.error(machine.trim().split('\n').join(', '));
   const found: unknown[] = [];
-  if (chosen.httpServer) found.push(await benchServers(stage, chosen.servers, chosen.runs, chosen.only));
+  if (chosen.httpServer) found.push(await benchServers(stage, chosen.servers, chosen));
   else for (const kind of chosen.servers) found.push(await benchDrive(stage, kind, chosen));
   if (chosen.json !== null) await writeFile(chosen.json, `${JSON.stringify(found, null, 2)}\n`);
 } catch (error) {

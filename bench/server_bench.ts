@@ -1,10 +1,12 @@
 // Our server beside Apache mod_dav and `rclone serve webdav`: 16 authenticated keep-alive connections.
 
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { must } from '../test/support/processes.js';
-import { ForeignServer, type ServerKind, type TestServer } from '../test/support/servers.js';
+import { ForeignServer, OwnServer, type ServerKind, type TestServer } from '../test/support/servers.js';
 import type { Stage } from '../test/support/stage.js';
+import { type Filling, fillAccount, fillFolder } from './fill_account.js';
 import { type LoadAnswer, type LoadConnection, type LoadRequest, type LoadResult, load } from './load.js';
 import { bestOf, markdown, medianOf } from './report.js';
 
@@ -53,14 +55,10 @@ async function collection(server: TestServer, path: string, files: number): Prom
     await must('chmod', ['-R', 'a+rwX', server.root]);
     return;
   }
-  await server.dav.mkcol(path);
-  const body = Buffer.from('0123456789');
-  const each = Math.ceil(files / 16);
-  await Promise.all(
-    Array.from({ length: 16 }, async (_, c) => {
-      for (let i = c * each; i < Math.min(files, (c + 1) * each); i++) await server.dav.put(`${path}/f${i}`, body);
-    }),
-  );
+  if (!(server instanceof OwnServer)) throw new Error('a server of another kind');
+  await server.stop();
+  await fillFolder(server.data, 'alice', path, files);
+  await server.start();
 }
 
 function lockCycle(paths: (i: number, n: number) => string) {
@@ -215,15 +213,40 @@ function tagged(body: Buffer | undefined, n: number): Buffer {
   return body;
 }
 
+export interface ServerBenchOptions {
+  readonly runs: number;
+  readonly only: readonly string[] | null;
+  /** What our server holds beforehand. */
+  readonly filling: Filling;
+}
+
+/** The most memory the process ever had, in MB; null for servers of several processes. */
+function peakMemory_mb(server: TestServer): number | null {
+  if (server.kind === 'apache') return null;
+  const found = /VmHWM:\s*(\d+) kB/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1];
+  return found === undefined ? null : Number(found) / 1000;
+}
+
+async function fill(server: TestServer, filling: Filling): Promise<void> {
+  if (!(server instanceof OwnServer) || (filling.files === 0 && filling.users === 0)) return;
+  await server.stop();
+  await fillAccount(server.data, 'alice', filling);
+  const start = performance.now();
+  await server.start();
+  console.error(
+    `filled with ${filling.files} files and ${filling.users} users; started in ${((performance.now() - start) / 1000).toFixed(2)} s`,
+  );
+}
+
 export async function benchServers(
   stage: Stage,
   kinds: readonly ServerKind[],
-  runs: number,
-  only: readonly string[] | null,
+  { runs, only, filling }: ServerBenchOptions,
 ): Promise<unknown> {
   const cases = CASES.filter(({ name }) => only === null || only.includes(name));
   const servers: TestServer[] = [];
   for (const kind of kinds) servers.push(await stage.server(kind));
+  for (const server of servers) await fill(server, filling);
   for (const server of servers) for (const one of cases) await one.prepare?.(server);
   const figures = new Map<string, number[]>();
   const errors = new Map<string, number>();
@@ -267,8 +290,15 @@ export async function benchServers(
   console.log(`\n## Servers, best (median) of ${runs} runs\n`);
   const others = kinds.filter((kind) => kind !== 'cloudmount').map((kind) => `ours / ${kind}`);
   console.log(markdown(['request', ...kinds, ...others, 'goal'], rows));
+  const memory = servers.map((server) => [server.kind, peakMemory_mb(server)?.toFixed(0) ?? '–'] as const);
+  console.log('\nPeak memory of the server:');
+  console.log(markdown(['server', 'MB'], memory));
   for (const server of servers) await server.stop();
-  return { figures: Object.fromEntries(figures), errors: Object.fromEntries(errors) };
+  return {
+    figures: Object.fromEntries(figures),
+    errors: Object.fromEntries(errors),
+    memory: Object.fromEntries(memory),
+  };
 }
 
 function round(value: number): string {

@@ -95,6 +95,18 @@ const MAX_AGE_MS = 180 * 86_400_000;
 const PRUNE_EVERY = 500;
 const CLIENT_CHARS = 200;
 
+/** The newest few of each kind suffice: with one condition for all three SQLite would sort everything a user ever did. */
+const newestIds = (column: string) =>
+  `SELECT id FROM (SELECT id FROM activity WHERE ${column} = $userId AND id < $before ORDER BY id DESC LIMIT $limit)`;
+const OF_USER = `SELECT * FROM activity WHERE id IN (
+  ${['actor', 'owner', 'affected'].map(newestIds).join(' UNION ')}) ORDER BY id DESC LIMIT $limit`;
+
+interface OfUser {
+  readonly userId: string;
+  readonly before: number;
+  readonly limit: number;
+}
+
 export class Activity {
   readonly #database: SqliteDatabase;
   readonly #clock: Clock;
@@ -139,11 +151,7 @@ export class Activity {
               'SELECT * FROM activity WHERE file_id = ? AND id < ? ORDER BY id DESC LIMIT ?',
             )
             .all(query.fileId, before, query.limit)
-        : reader
-            .prepare<[string, string, string, number, number], Row>(
-              'SELECT * FROM activity WHERE (actor = ? OR owner = ? OR affected = ?) AND id < ? ORDER BY id DESC LIMIT ?',
-            )
-            .all(query.userId, query.userId, query.userId, before, query.limit);
+        : reader.prepare<[OfUser], Row>(OF_USER).all({ userId: query.userId, before, limit: query.limit });
     return rows.map((row) => ({
       id: row.id,
       at_ms: row.at_ms,
@@ -170,16 +178,22 @@ export class Activity {
         this.#sincePrune += entries.length;
         if (this.#sincePrune < PRUNE_EVERY) return;
         this.#sincePrune = 0;
-        this.#database.writer
-          .prepare(
-            'DELETE FROM activity WHERE at_ms < ? OR id <= coalesce((SELECT id FROM activity ORDER BY id DESC LIMIT 1 OFFSET ?), 0)',
-          )
-          .run(now_ms - MAX_AGE_MS, this.#maxRows);
+        this.#prune(now_ms);
       });
     } catch (error) {
       this.#pending = [];
       this.#log.warn({ err: error }, 'noting what was done failed');
     }
+  }
+
+  /** Ids are handed out in order and only the oldest go: what is too much is a range of them, and what is too old is
+   * looked for among the oldest alone. Nothing here reads the whole table. */
+  #prune(now_ms: number): void {
+    const { writer } = this.#database;
+    writer.prepare('DELETE FROM activity WHERE id <= (SELECT max(id) FROM activity) - ?').run(this.#maxRows);
+    writer
+      .prepare('DELETE FROM activity WHERE id <= (SELECT min(id) FROM activity) + ? AND at_ms < ?')
+      .run(2 * PRUNE_EVERY, now_ms - MAX_AGE_MS);
   }
 
   #write(entry: NewActivity, now_ms: number): void {

@@ -82,6 +82,8 @@ export class Checkpointer {
     const thread = this.#thread;
     this.#thread = null;
     if (thread === null) return;
+    // Nothing else may be left to keep the process from ending before this is done.
+    thread.ref();
     const ended = new Promise((resolve) => thread.once('exit', resolve));
     thread.postMessage('close');
     await ended;

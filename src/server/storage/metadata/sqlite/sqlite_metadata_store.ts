@@ -27,13 +27,19 @@ export interface SqliteMetadataOptions {
 }
 
 const DAY_MS = 86_400_000;
+/** Tombstones removed in one transaction. */
+const PRUNED_AT_ONCE = 2000;
 /** Connections kept for the next long listing. */
 const IDLE_SNAPSHOTS = 4;
 
 function storeStatements(db: Database.Database) {
   return {
     expired: db.prepare<[number]>('DELETE FROM locks WHERE expires_ms <= ?'),
-    oldTombstone: db.prepare<[number], number | null>('SELECT max(seq) FROM tombstones WHERE at_ms < ?').pluck(),
+    newestTombstone: db.prepare<[], number | null>('SELECT max(seq) FROM tombstones').pluck(),
+    /** Read from the old end: what is passed over is what goes. */
+    firstYoungTombstone: db
+      .prepare<[number], number>('SELECT seq FROM tombstones WHERE at_ms >= ? ORDER BY seq LIMIT 1')
+      .pluck(),
     surplusTombstone: db
       .prepare<[number], number>('SELECT seq FROM tombstones ORDER BY seq DESC LIMIT 1 OFFSET ?')
       .pluck(),
@@ -41,7 +47,9 @@ function storeStatements(db: Database.Database) {
       `UPDATE roots SET feed_floor = ? WHERE feed_floor < ?
        AND node_id IN (SELECT root_id FROM tombstones WHERE seq <= ?)`,
     ),
-    prune: db.prepare<[number]>('DELETE FROM tombstones WHERE seq <= ?'),
+    prune: db.prepare<[number, number]>(
+      'DELETE FROM tombstones WHERE seq IN (SELECT seq FROM tombstones WHERE seq <= ? ORDER BY seq LIMIT ?)',
+    ),
     unused: db
       .prepare<[number, number], [string, number]>(
         'SELECT sha256, size FROM contents WHERE unused_since_ms IS NOT NULL AND unused_since_ms < ? AND data IS NULL LIMIT ?',
@@ -142,16 +150,23 @@ export class SqliteMetadataStore implements MetadataStore {
     return () => this.#listeners.delete(listener);
   }
 
-  sweep(now_ms: number): Promise<SweepResult> {
-    return this.#database.write(() => {
+  async sweep(now_ms: number): Promise<SweepResult> {
+    const { expiredLocks, upTo } = await this.#database.write(() => {
       const expiredLocks = this.#sql.expired.run(now_ms).changes;
-      const tooOld = this.#sql.oldTombstone.get(now_ms - (this.#options.tombstoneAge_ms ?? 60 * DAY_MS)) ?? 0;
+      const young = this.#sql.firstYoungTombstone.get(now_ms - (this.#options.tombstoneAge_ms ?? 60 * DAY_MS));
+      const tooOld = young === undefined ? (this.#sql.newestTombstone.get() ?? 0) : young - 1;
       const tooMany = this.#sql.surplusTombstone.get(this.#options.maxTombstones ?? 1_000_000) ?? 0;
       const upTo = Math.max(tooOld, tooMany);
-      if (upTo === 0) return { expiredLocks, prunedTombstones: 0 };
-      this.#sql.raiseFloors.run(upTo, upTo, upTo);
-      return { expiredLocks, prunedTombstones: this.#sql.prune.run(upTo).changes };
+      if (upTo > 0) this.#sql.raiseFloors.run(upTo, upTo, upTo);
+      return { expiredLocks, upTo };
     });
+    let prunedTombstones = 0;
+    // In pieces, so that no request waits for all of it.
+    for (let pruned = upTo > 0 ? PRUNED_AT_ONCE : 0; pruned === PRUNED_AT_ONCE; ) {
+      pruned = await this.#database.write(() => this.#sql.prune.run(upTo, PRUNED_AT_ONCE).changes);
+      prunedTombstones += pruned;
+    }
+    return { expiredLocks, prunedTombstones };
   }
 
   async unusedContents(before_ms: number, limit: number): Promise<readonly UnusedContent[]> {
