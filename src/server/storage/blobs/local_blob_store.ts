@@ -225,16 +225,38 @@ export class LocalBlobStore implements BlobStore {
   }
 }
 
-// Fresh memory costs a page fault per 4 KiB, as much as the copy itself: buffers are lent again and again.
-const lent: Buffer[] = [];
-const MAX_LENT = 32;
+// Fresh memory costs a page fault per 4 KiB, as much as the copy itself: buffers are lent again and again. Large ones save
+// hand-overs to the thread pool, which cost more than the bytes; they are few, so that many slow readers stay cheap.
+const LARGE_BYTES = 1 << 20;
+const MAX_LARGE = 32;
+const MAX_IDLE = 32;
+const idleSmall: Buffer[] = [];
+const idleLarge: Buffer[] = [];
+let large = 0;
 
-function takeBuffer(): Buffer {
-  return lent.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
+/** For a transfer of `size_bytes`. */
+function takeBuffer(size_bytes: number): Buffer {
+  if (size_bytes > READ_BYTES) {
+    const idle = idleLarge.pop();
+    if (idle !== undefined) return idle;
+    if (large < MAX_LARGE) {
+      large += 1;
+      return Buffer.allocUnsafeSlow(LARGE_BYTES);
+    }
+  }
+  return idleSmall.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
 }
 
 function giveBuffers(...buffers: readonly Buffer[]): void {
-  for (const buffer of buffers) if (lent.length < MAX_LENT) lent.push(buffer);
+  for (const buffer of buffers) {
+    if (buffer.length === LARGE_BYTES) idleLarge.push(buffer);
+    else if (idleSmall.length < MAX_IDLE) idleSmall.push(buffer);
+  }
+}
+
+/** They will not come back. */
+function forgetBuffers(...buffers: readonly Buffer[]): void {
+  for (const buffer of buffers) if (buffer.length === LARGE_BYTES) large -= 1;
 }
 
 class LocalOpenBlob implements OpenBlob {
@@ -257,7 +279,7 @@ class LocalOpenBlob implements OpenBlob {
   }
 
   async send(start: number, end: number, taker: ChunkTaker): Promise<void> {
-    let [buffer, spare] = [takeBuffer(), takeBuffer()];
+    let [buffer, spare] = [takeBuffer(end - start), takeBuffer(end - start)];
     let taking: Promise<void> = Promise.resolve();
     try {
       for (let at = start; at < end; ) {
@@ -272,6 +294,7 @@ class LocalOpenBlob implements OpenBlob {
     } catch (error) {
       // A socket may still be reading from them: let these two go instead of lending them again.
       await taking.catch(() => undefined);
+      forgetBuffers(buffer, spare);
       throw error;
     }
     giveBuffers(buffer, spare);
