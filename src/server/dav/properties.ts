@@ -11,7 +11,6 @@ import {
   formatXattrs,
   localNameToXattr,
 } from '../../remote/wire/cloudmount_props.js';
-import { formatCreationDate } from '../../remote/wire/http_date.js';
 import { emptyProperty, propResponse, statusElement } from '../../remote/wire/multistatus.js';
 import { CM, CM_XATTR, clark, DAV, NC, OC, type XmlName } from '../../remote/wire/ns.js';
 import { escapeText, parseXml, textOf } from '../../remote/wire/xml.js';
@@ -30,7 +29,7 @@ import type { ShareRecord } from '../storage/metadata/share_records.js';
 import { shareKindNumber } from '../storage/metadata/share_records.js';
 import { contentTypeOf } from './content_type.js';
 import { type DavContext, viewerOf } from './context.js';
-import { httpDate } from './http_dates.js';
+import { creationDate, httpDate } from './http_dates.js';
 import { LockView } from './lock_view.js';
 import { formatSyncToken } from './sync_token.js';
 
@@ -59,7 +58,7 @@ const REPORTS = '<d:supported-report><d:report><d:sync-collection/></d:report></
 const DETAIL = { needs: 'detail' } as const;
 
 const PROPERTIES: readonly LiveProperty[] = [
-  dav('creationdate', (node) => formatCreationDate(node.created_ms / 1000), { allprop: true }),
+  dav('creationdate', (node) => creationDate(Math.floor(node.created_ms / 1000)), { allprop: true }),
   dav('displayname', (node, page) => escapeText(page.displayName(node)), { allprop: true, overridable: true }),
   dav('getcontentlength', (node) => (node.kind === 'dir' ? null : String(node.size_bytes)), { allprop: true }),
   dav('getcontenttype', (node) => (node.kind === 'dir' ? null : contentTypeOf(node)), { allprop: true }),

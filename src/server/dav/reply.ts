@@ -13,9 +13,9 @@ export function sendEmpty(res: ServerResponse, status: number, headers: Headers 
 }
 
 export function sendBody(res: ServerResponse, status: number, type: string, body: string, headers: Headers = {}): void {
-  const bytes = Buffer.from(body);
-  res.writeHead(status, { ...headers, 'Content-Type': type, 'Content-Length': bytes.length });
-  res.end(res.req.method === 'HEAD' ? undefined : bytes);
+  res.writeHead(status, { ...headers, 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) });
+  // As text it goes out in one piece with the headers.
+  res.end(res.req.method === 'HEAD' ? undefined : body);
 }
 
 /** Smaller answers are not worth compressing. */
@@ -64,9 +64,8 @@ export class TextStream {
       this.#start().end(this.#gathered);
       return;
     }
-    const bytes = Buffer.from(this.#gathered);
-    this.#res.writeHead(this.#status, { ...this.#headers, 'Content-Length': bytes.length });
-    this.#res.end(bytes);
+    this.#res.writeHead(this.#status, { ...this.#headers, 'Content-Length': Buffer.byteLength(this.#gathered) });
+    this.#res.end(this.#gathered);
   }
 
   /** Cuts an answer that is under way. */
