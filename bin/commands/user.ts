@@ -128,7 +128,6 @@ const remove: Command<RemoveOptions> = {
         'hand-over-to': {
           type: 'string',
           requiresArg: true,
-          conflicts: 'delete-files',
           describe: 'Another user who gets the files, and what is shared of them',
         },
         yes: { alias: 'y', type: 'boolean', default: false, describe: 'Do not ask' },
@@ -136,6 +135,10 @@ const remove: Command<RemoveOptions> = {
       .example('$0 user remove anna', '')
       .example('$0 user remove anna --hand-over-to ben', 'They are in his folder “Files of anna” then'),
   handler: async (options) => {
+    // Not left to yargs, for which an option with a default is always given.
+    if (options.deleteFiles && options.handOverTo !== undefined) {
+      throw new CommandError(EXIT.usage, 'Files are either handed over or deleted: --hand-over-to or --delete-files.');
+    }
     const question = `Delete user ${options.name} and all files of theirs?`;
     if (options.deleteFiles && !options.yes && !(await confirm(question, 'say --yes'))) {
       throw new CommandError(EXIT.failed, 'Nothing was removed.');

@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join as joinPath } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
-import { PROGRAM } from '../support/cli.js';
+import { cli, mustCli, PROGRAM } from '../support/cli.js';
 import { bits, groupOf, join, type Person, reads, share, shows } from '../support/people.js';
 import { eventually, must } from '../support/processes.js';
 import type { OwnServer } from '../support/servers.js';
@@ -135,4 +135,25 @@ it('typing completes the names of users and groups', async () => {
     'ask cloudmount share x --with @ cre',
   ].join('\n');
   expect(await must('bash', ['-c', bash], { env: alice.drive.env })).toBe('ben\ncrew\n');
+});
+
+it('the files of a removed user go to who is named, by command, and what they shared goes on', async () => {
+  const dora = await join(stage(), server, 'dora');
+  await dora.fs.mkdir(dora.path('Estate'));
+  await dora.fs.writeFile(dora.path('Estate', 'will.txt'), 'all to alice');
+  await dora.drive.flush();
+  await share(dora, dora.path('Estate'), '--with', 'ben', '--role', 'editor');
+  await reads(ben, ben.path('Estate', 'will.txt'), 'all to alice');
+  await dora.drive.unmount();
+  const remove = ['user', 'remove', 'dora', '--data', server.data];
+  const both = await cli([...remove, '--hand-over-to', 'alice', '--delete-files', '--yes']);
+  expect([both.code, both.stderr.includes('either handed over or deleted')]).toEqual([2, true]);
+  expect(await mustCli([...remove, '--hand-over-to', 'alice'])).toContain(
+    'User dora removed; their files are in “Files of dora” of alice.',
+  );
+  await reads(alice, alice.path('Files of dora', 'Estate', 'will.txt'), 'all to alice');
+  await ben.fs.writeFile(ben.path('Estate', 'will.txt'), 'and some to ben');
+  await reads(alice, alice.path('Files of dora', 'Estate', 'will.txt'), 'and some to ben');
+  expect(await alice.run('shares')).toMatch(/\/Files of dora\/Estate +ben +editor/);
+  expect(await mustCli(['user', 'list', '--data', server.data])).not.toContain('dora');
 });

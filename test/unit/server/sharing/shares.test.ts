@@ -246,11 +246,22 @@ test('room is taken from the owner, whoever stores', async () => {
 test('a removed user leaves nothing behind in the trees of others', async () => {
   const f = await folder();
   await world.server.accounts.create({ name: 'erik', password: null });
-  await world.share('anna', f, { shareType: '0', shareWith: 'erik', permissions: '31' });
+  const toErik = { shareType: '0', shareWith: 'erik', permissions: '31' };
+  const shares = async () =>
+    (await world.ocs<unknown[]>('anna', 'GET', 'shares', { path: `/${f}`, reshares: 'true' })).data;
+  const others = (await shares()).length;
+  await world.share('anna', f, toErik);
   await world.server.accounts.remove('erik', 'delete');
-  const left = await world.ocs<unknown[]>('anna', 'GET', 'shares', { path: `/${f}`, reshares: 'true' });
-  expect(left.data).toHaveLength(1);
+  expect(await shares()).toHaveLength(others);
   expect((await world.dav('anna', 'GET', `${f}/a.txt`)).status).toBe(200);
+  // Another of that name has nothing of it until it is given to them.
+  await world.server.accounts.create({ name: 'erik', password: null });
+  const { secret } = await world.server.accounts.createToken('erik', 'test');
+  const sees = async () => (await world.raw(`erik:${secret}`, 'PROPFIND', `/dav/files/erik/${f}/a.txt`)).status;
+  expect(await sees()).toBe(404);
+  await world.share('anna', f, toErik);
+  expect(await sees()).toBe(207);
+  await world.server.accounts.remove('erik', 'delete');
 });
 
 test('a file that is shared alone is written in place, also by moving another over it', async () => {

@@ -161,6 +161,9 @@ function statements(db: Connection) {
         'SELECT DISTINCT s.root_id FROM shares s JOIN share_people p ON p.share_id = s.id WHERE p.user_id = ?',
       )
       .pluck(),
+    givenTo: db
+      .prepare<[string], [number, number]>('SELECT id, root_id FROM shares WHERE kind = 0 AND recipient = ?')
+      .raw(),
     forgetPerson: db.prepare<[string]>('DELETE FROM share_people WHERE user_id = ?'),
     givenElsewhere: db
       .prepare<[string, string], [number, number]>(
@@ -293,7 +296,8 @@ export class ShareWriter {
 
   forgetUser(userId: string): void {
     const roots = new Set<number>(this.#sql.rootsWith.all(userId));
-    for (const [id, rootId] of this.#sql.givenElsewhere.all(userId, userId)) {
+    // Those with this very user, too: somebody of that name who comes later is somebody else.
+    for (const [id, rootId] of [...this.#sql.givenElsewhere.all(userId, userId), ...this.#sql.givenTo.all(userId)]) {
       this.#sql.remove.run(id);
       roots.add(rootId);
     }
