@@ -83,7 +83,8 @@ class OurDrive implements Target {
   static async start(name: 'cloudmount' | 'cloudmount-user', base: string, server: DriveTarget): Promise<OurDrive> {
     const drive = new Drive(base, server, {
       dirCacheTime_s: 300,
-      env: { NODE_ENV: 'production' },
+      // In the foreground, with the memory of a drive in the background (bin/cli/background.ts).
+      env: { NODE_ENV: 'production', NODE_OPTIONS: '--max-semi-space-size=4' },
       ...(name === 'cloudmount' ? {} : { user: NOBODY }),
     });
     await drive.mount();

@@ -20,6 +20,10 @@ type FromChild =
 
 const MAX_WORDS_BYTES = 1024 ** 2;
 
+/** Room for short-lived objects, in MiB: V8 takes up to 48 where a drive, busy for moments and idle for hours, does not get
+ * slower with 12. Can only be said when a process starts. */
+const SMALL_HEAP = ['--max-semi-space-size=4'];
+
 export interface Started {
   readonly pid: number;
   readonly connection: 'online' | 'offline' | 'unauthorized';
@@ -36,7 +40,7 @@ export async function startInBackground(config: DriveConfig): Promise<Started> {
   const words = join(config.stateDir, 'drive.stderr');
   const earlier = await stat(words).catch(() => null);
   const errors = openSync(words, (earlier?.size ?? 0) > MAX_WORDS_BYTES ? 'w' : 'a', 0o600);
-  const child = spawn(process.execPath, [process.argv[1] ?? '', DRIVE_PROCESS, config.mountPoint], {
+  const child = spawn(process.execPath, [...SMALL_HEAP, process.argv[1] ?? '', DRIVE_PROCESS, config.mountPoint], {
     detached: true,
     cwd: '/',
     stdio: ['ignore', errors, errors, 'ipc'],
