@@ -258,9 +258,11 @@ export async function readCertificate(tls: NonNullable<ServerOptions['tls']>): P
 
 /** The answer to one request. What is done just before the headers go out is done here. */
 class Answer<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+  /** '' = refused before it became a request. */
   requestId = '';
 
   override writeHead(status: number, ...rest: unknown[]): this {
+    if (this.requestId === '') return super.writeHead(status, ...(rest as [OutgoingHttpHeaders]));
     closeOverUnreadBody(this.req, this);
     const last = rest.at(-1);
     // Headers given all at once go out as they are, which costs half of setting each; so does the id beside them.
