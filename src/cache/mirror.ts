@@ -45,6 +45,8 @@ export class Mirror {
   readonly #store: NodeStore;
   /** With what the server said, if it said it once and something definite. */
   readonly #deferred = new Map<RemotePath, RemoteEntry | null>();
+  /** What is being asked about again. */
+  readonly #asked = new Set<RemotePath>();
   #deferrals = 0;
   /** Was the last entry one of which nothing was known? */
   #expectsNew = false;
@@ -55,7 +57,7 @@ export class Mirror {
   }
 
   /** Paths about which the server must be asked again, because a request of ours was on its way. Empties the list, but
-   * for those where it still is. The server's echo of what we know by now is no question. */
+   * for those where it still is; each path that is handed out is to be `answered`. The server's echo of what we know by now is no question. */
   takeDeferred(): RemotePath[] {
     const paths: RemotePath[] = [];
     for (const [path, entry] of this.#deferred) {
@@ -69,9 +71,15 @@ export class Mirror {
         }
       }
       this.#deferred.delete(path);
+      this.#asked.add(path);
       paths.push(path);
     }
     return paths;
+  }
+
+  /** What was asked about again is known now, or was put off again. */
+  answered(path: RemotePath): void {
+    this.#asked.delete(path);
   }
 
   defer(path: RemotePath): void {
@@ -79,9 +87,9 @@ export class Mirror {
     this.#deferrals += 1;
   }
 
-  /** Is anything to be asked about again? */
+  /** Is anything to be asked about again, or being asked? */
   get hasDeferred(): boolean {
-    return this.#deferred.size > 0;
+    return this.#deferred.size > 0 || this.#asked.size > 0;
   }
 
   /** How often something was put off so far. */
@@ -242,7 +250,7 @@ export class Mirror {
     if (node?.ino === 1) return;
     if (node === null) {
       // Perhaps in a directory of which something was put off: it may be there when that is known.
-      if (this.#deferred.size > 0 && this.atPath(splitPath(path).parent) === null) this.defer(path);
+      if (this.hasDeferred && this.atPath(splitPath(path).parent) === null) this.defer(path);
       return;
     }
     if (this.#o.recent.touchedSince(path, asked_ms)) {

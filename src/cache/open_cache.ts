@@ -179,7 +179,12 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
             // It, or a directory above it, may be on its way to another place, with the answer outstanding or lost.
             const waited = await writeback.settleWay(node, call?.signal);
             const now = waited ? mirror.remotePath(node) : null;
-            if (now === null || now === at) throw error;
+            if (now === null || now === at) {
+              // What we know of it is not so any more: whoever reads next must find it as it is.
+              mirror.defer(at);
+              writeback.lookUpDeferred();
+              throw error;
+            }
             at = now;
           }
         }

@@ -6,7 +6,7 @@
 
 import type { Clock } from '../../clock.js';
 import { type CloudError, type ErrorCode, toCloudError } from '../../errors.js';
-import type { Ino, Name, RemotePath } from '../../ids.js';
+import type { Ino, Name } from '../../ids.js';
 import type { Log } from '../../log.js';
 import { isStrongEtag, type Remote } from '../../remote/remote.js';
 import type { Connection } from '../connection.js';
@@ -18,6 +18,7 @@ import type { Mirror } from '../mirror.js';
 import type { RecentOperations } from '../recent_operations.js';
 import type { SpaceBudget } from '../space.js';
 import type { Tree } from '../tree.js';
+import { Lookups } from './lookups.js';
 import { Outcomes } from './outcomes.js';
 import { type PlanContext, plan, type Step, uncertainFrom } from './plan.js';
 import { WorkQueue } from './queue.js';
@@ -78,7 +79,7 @@ export class Writeback {
   readonly #reconciler: Reconciler;
   readonly #context: PlanContext;
   readonly #stop = new AbortController();
-  #lookups: Promise<void> = Promise.resolve();
+  readonly #lookups: Lookups;
 
   constructor(options: WritebackOptions) {
     this.#o = options;
@@ -95,6 +96,7 @@ export class Writeback {
       consider: (node) => this.#consider(node),
       stuck: () => this.#untangle(),
     });
+    this.#lookups = new Lookups(options, this.#stop.signal);
     this.#outcomes = new Outcomes(options, underWay);
     this.#steps = new Steps(options, underWay, this.#outcomes, (ino) => this.#queue.wake(ino));
     this.#reconciler = new Reconciler({ ...options, keep: (node, error) => this.#keep(node, error) }, this.#outcomes);
@@ -177,6 +179,7 @@ export class Writeback {
   /** The connection came back. */
   resume(): void {
     this.retryAll(() => true);
+    this.#lookups.kick();
   }
 
   async close(): Promise<void> {
@@ -185,7 +188,7 @@ export class Writeback {
     const { running } = this.#underWay;
     for (const { abort } of running.values()) abort.abort();
     while (running.size > 0) await this.#queue.changed();
-    await this.#lookups;
+    await this.#lookups.close();
   }
 
   // ---- what next ------------------------------------------------------------------------------------------------------
@@ -333,26 +336,7 @@ export class Writeback {
 
   /** Asks the server again about paths that it spoke of while a request of ours was on its way. */
   lookUpDeferred(): void {
-    const paths = this.#o.mirror.takeDeferred();
-    if (paths.length === 0) return;
-    this.#lookups = this.#lookups.then(async () => {
-      for (const path of paths) await this.#lookUp(path);
-    });
-  }
-
-  async #lookUp(path: RemotePath): Promise<void> {
-    if (this.#stop.signal.aborted) return;
-    const asked_ms = this.#o.recent.now_ms();
-    try {
-      const entry = await statOrNull(this.#o.remote, path, this.#stop.signal);
-      this.#o.store.transaction(() => {
-        if (entry === null) this.#o.mirror.gonePath(path, asked_ms);
-        else this.#o.mirror.present(entry, asked_ms, 0);
-      });
-    } catch (error) {
-      this.#o.connection.suspect(error);
-      this.#o.log.debug({ err: error }, 'looking up a path again failed; the next listing will tell');
-    }
+    this.#lookups.kick();
   }
 
   async #failed(node: NodeRecord, step: Step, error: CloudError): Promise<void> {
