@@ -17,10 +17,10 @@ interface Lock {
 
 export const lock: Command<{ readonly path: string; readonly json: boolean }> = {
   command: 'lock <path>',
-  describe: 'Lock a file, or a folder with all in it, on the server: read-only for all other users until you unlock it',
+  describe: 'Lock a file on the server: read-only for all other users until you unlock it',
   builder: (yargs) =>
     yargs
-      .positional('path', { type: 'string', demandOption: true, describe: 'A file or folder in a drive' })
+      .positional('path', { type: 'string', demandOption: true, describe: 'A file in a drive' })
       .options(jsonOption)
       .example('$0 lock ~/Cloud/budget.ods', ''),
   handler: async ({ path, json }) => {

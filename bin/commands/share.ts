@@ -184,6 +184,10 @@ interface EditOptions extends CommonOptions {
   readonly id: number;
   readonly role?: string | undefined;
   readonly label?: string | undefined;
+  readonly passwordStdin: boolean;
+  readonly removePassword: boolean;
+  readonly maxDownloads?: number | undefined;
+  readonly hideDownload?: boolean | undefined;
   readonly account?: string | undefined;
   readonly json: boolean;
 }
@@ -197,17 +201,33 @@ const edit: Command<EditOptions> = {
       .options({
         role: { choices: [...ROLES.keys(), ...LINK_ROLES.keys()], requiresArg: true, describe: 'What they may do' },
         label: { type: 'string', requiresArg: true, describe: 'A name to tell it from others' },
+        'password-stdin': {
+          type: 'boolean',
+          default: false,
+          describe: 'Another password for a link, from standard input',
+        },
+        'remove-password': { type: 'boolean', default: false, describe: 'Take the password off a link' },
+        'max-downloads': { type: 'number', requiresArg: true, describe: 'As for a new link; 0 takes the limit off' },
+        'hide-download': { type: 'boolean', describe: 'For looking at only; --no-hide-download takes it back' },
         ...commonOptions,
         ...accountOption,
         ...jsonOption,
       })
-      .example('$0 share edit 12 --role viewer', ''),
+      .example('$0 share edit 12 --role viewer', '')
+      .example('$0 share edit 14 --remove-password --max-downloads 20', ''),
   handler: async (options) => {
-    const { role, label } = options;
+    const { role, label, maxDownloads, hideDownload } = options;
     const rights = role === undefined ? undefined : (LINK_ROLES.get(role as LinkRoleName) ?? rightsOfRole(role));
+    if (options.passwordStdin && options.removePassword) {
+      throw new CommandError(EXIT.usage, 'Either another password or none: --password-stdin or --remove-password.');
+    }
+    const password = options.passwordStdin ? await secretFromStdin() : options.removePassword ? '' : undefined;
     const params = {
       ...commonParams(options),
       ...(label === undefined ? {} : { label }),
+      ...(password === undefined ? {} : { password }),
+      ...(maxDownloads === undefined ? {} : { max_downloads: maxDownloads === 0 ? '' : String(maxDownloads) }),
+      ...(hideDownload === undefined ? {} : { hideDownload: String(hideDownload) }),
       ...(rights === undefined ? {} : { permissions: String(rights) }),
     };
     if (Object.keys(params).length === 0) throw new CommandError(EXIT.usage, 'Say what to change: see --help.');

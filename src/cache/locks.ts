@@ -46,6 +46,13 @@ export class Locks {
       return held;
     }
     if (node.lockInfo !== null && !node.lockInfo.mine) throw heldByOther(node, node.lockInfo);
+    // What is sent from here carries the lock of the file itself; one of a folder would keep its holder out, too.
+    if (node.kind !== 'file') {
+      throw new CloudError(
+        'is_dir',
+        `locking "${node.name}": a file is required, found a ${node.kind === 'dir' ? 'folder' : 'link'}`,
+      );
+    }
     const path = this.#path(node);
     try {
       const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal: this.#stop.signal });
@@ -84,7 +91,9 @@ export class Locks {
       if (path === null) continue;
       try {
         const fresh = await this.#o.remote.refreshLock(path, info.token, { signal: this.#stop.signal });
-        this.#remember(node, { ...info, ...fresh, token: info.token, mine: true });
+        // What a server leaves out of this answer is as it was.
+        const sinceEpoch_s = fresh.sinceEpoch_s ?? info.sinceEpoch_s;
+        this.#remember(node, { ...info, ...fresh, sinceEpoch_s, token: info.token, mine: true });
       } catch (error) {
         this.#o.connection.suspect(error);
         if (!isCloudError(error, 'precondition', 'not_found', 'locked')) continue;

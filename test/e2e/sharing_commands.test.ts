@@ -116,6 +116,26 @@ it('the log tells who did what with whom and with which program', async () => {
   expect(shown).toMatch(/\/s\/\S+ +edit .*for the press/);
 });
 
+it('all of a link is changed by command', async () => {
+  await folder('Link');
+  const made = await alice.run('share', 'link', alice.path('Link'), '--json');
+  const { id, url } = JSON.parse(made) as { readonly id: string; readonly url: string };
+  const status = async () => (await fetch(`${url}/note.txt`)).status;
+  expect(await status()).toBe(200);
+  await alice.drive.mustCli(['share', 'edit', id, '--password-stdin'], { input: 'open sesame\n' });
+  expect(await status()).toBe(401);
+  await alice.run('share', 'edit', id, '--remove-password', '--max-downloads', '2', '--label', 'twice');
+  expect([await status(), await status(), await status()]).toEqual([200, 200, 403]);
+  await alice.run('share', 'edit', id, '--max-downloads', '0');
+  expect(await status()).toBe(200);
+  await alice.run('share', 'edit', id, '--hide-download');
+  expect(await status()).toBe(403);
+  await alice.run('share', 'edit', id, '--no-hide-download', '--role', 'drop');
+  expect(await status()).toBe(404);
+  expect(await alice.run('shares')).toMatch(/\/Link .* drop .* twice/);
+  expect((await alice.drive.cli(['share', 'edit', id])).code).toBe(2);
+});
+
 it('typing completes the names of users and groups', async () => {
   const complete = async (...words: readonly string[]) =>
     (await alice.run('--get-yargs-completions', 'cloudmount', ...words)).split('\n').filter(Boolean);

@@ -35,9 +35,36 @@ for (const kind of ['cloudmount', 'apache'] as const) {
     expect((await server.dav.send('PUT', 'report', { body: 'no' })).status).toBe(423);
     await fs.setxattr(drive.path('report'), 'user.cloudmount.lock', '0');
     await server.dav.put('report', 'yes');
+    // A folder's lock would keep its own holder from changing what is in it.
+    await fs.mkdir(drive.path('folder'));
+    await drive.flush();
+    const refused = await drive.cli(['lock', drive.path('folder')]);
+    expect([refused.code, refused.stderr.includes('a file is required, found a folder')]).toEqual([1, true]);
+    await expect(fs.setxattr(drive.path('folder'), 'user.cloudmount.lock', '1')).rejects.toMatchObject(errno('EISDIR'));
     await drive.unmount();
   });
 }
+
+it('a lock is kept over a remount with the time since when', async () => {
+  interface Held {
+    readonly lock: { readonly mine: boolean; readonly sinceEpoch_s: number | null; readonly expiresEpoch_s: number };
+  }
+  const server = await stage().ownServer();
+  await server.dav.put('report', 'content');
+  const drive = await stage().mount(server);
+  const held = async () => (JSON.parse(await drive.mustCli(['locks', '--json'])) as readonly Held[])[0]?.lock;
+  await drive.mustCli(['lock', drive.path('report')]);
+  const before = await held();
+  expect(before).toMatchObject({ mine: true, sinceEpoch_s: expect.any(Number) as number });
+  await drive.remount();
+  const after = await eventually(
+    'the lock to be refreshed',
+    held,
+    (lock) => (lock?.expiresEpoch_s ?? 0) > (before?.expiresEpoch_s ?? 0),
+  );
+  expect(after).toMatchObject({ mine: true, sinceEpoch_s: before?.sinceEpoch_s });
+  await drive.unmount();
+});
 
 // On Apache a lock is whose token it is; on our server the account's own locks are not somebody else's.
 it('a lock of somebody else makes the file read-only and names them; unlocking gives it back', async () => {
