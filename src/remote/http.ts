@@ -162,6 +162,9 @@ export class HttpClient {
         // undici takes any async iterable; its types name only streams.
         body: call.outgoing as string | Buffer | Readable | null,
         signal: call.signal,
+        // undici takes a body only with methods it knows for meant, and gives the connection up after others: after every
+        // REPORT, LOCK and MKCOL. In WebDAV they have one.
+        ...(request.method === 'HEAD' ? {} : { reset: false }),
       });
       return call.answered(answer.statusCode, answer.headers, answer.body);
     } catch (error) {

@@ -227,6 +227,22 @@ describe('TLS', () => {
   });
 });
 
+it('methods of WebDAV with a body leave the connection to the next request', async () => {
+  const ports = new Set<number | undefined>();
+  const server = createPlain((request, response) => {
+    ports.add(request.socket.remotePort);
+    request.resume().on('end', () => response.end('done'));
+  });
+  const http = client(`http://127.0.0.1:${await listen(server)}`);
+  for (const method of ['REPORT', 'LOCK', 'MKCOL', 'PROPFIND', 'REPORT']) {
+    await (await http.request({ method, path: '/', body: '<a/>' })).text();
+    await new Promise((resolve) => setImmediate(resolve)); // the connection is free again
+  }
+  expect(ports.size).toBe(1);
+  await http.close();
+  await new Promise((resolve) => server.close(resolve));
+});
+
 describe('an urgent short read', () => {
   it('takes a connection that is there instead of making one of its own', async () => {
     const ports = new Set<number | undefined>();
