@@ -2,6 +2,8 @@
 // inhibitor. `startDrive` resolves when the drive answers; from then on `closed` resolves when it is down, whoever asked
 // for that: `stop`, the control socket, or a plain `umount`.
 
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
 import type { CacheControl, DriveCache } from '../cache/cache_api.js';
 import { openCache } from '../cache/open_cache.js';
 import type { Clock } from '../clock.js';
@@ -130,6 +132,8 @@ async function openRemote(
     timeout_ms: config.timeout_ms,
     tls: await readTlsFiles(config.tls),
     userAgent: environment.userAgent,
+    // One cache folder serves one process at a time.
+    instance: createHash('sha256').update(`${hostname()}\0${config.cacheDir}`).digest('hex').slice(0, 12),
     log: environment.log,
   };
   const description = await saved.load();

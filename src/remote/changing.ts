@@ -4,7 +4,7 @@
 import { CloudError, isCloudError } from '../errors.js';
 import { isWithin, type RemotePath, splitPath } from '../ids.js';
 import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
-import { dropGhosts, guarded, lockLost, lookAt, mismatch, requireNow } from './guard.js';
+import { dropOrphans, guarded, lockLost, lookAt, mismatch, requireNow } from './guard.js';
 import { codeOfStatus } from './http.js';
 import type { CallOptions, MetaPatch, PosixMeta, Precondition, PutResult, RemoteEntry } from './remote.js';
 import { isTransient, retry } from './retry.js';
@@ -113,7 +113,7 @@ export async function moveNode(
     try {
       await attempt();
     } catch (error) {
-      if (isCloudError(error, 'locked') && (await dropGhosts(dav, [from, to], options))) throw lockLost(from, error);
+      if (isCloudError(error, 'locked') && (await dropOrphans(dav, [from, to], options))) throw lockLost(from, error);
       if (isCloudError(error) && isTransient(error) && (await isMoved(dav, from, to, options))) return;
       if (tried > 0 && isCloudError(error, 'not_found', 'precondition') && (await isMoved(dav, from, to, options)))
         return;
@@ -208,7 +208,7 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
     try {
       await attempt();
     } catch (error) {
-      if (isCloudError(error, 'locked') && (await dropGhosts(dav, [path], options))) throw lockLost(path, error);
+      if (isCloudError(error, 'locked') && (await dropOrphans(dav, [path], options))) throw lockLost(path, error);
       if (!isCloudError(error, 'precondition')) throw error;
       const entry = await lookAt(dav, path, options);
       if (entry === null) throw new CloudError('not_found', `${doing}: nothing is there`, { status: 412, path });

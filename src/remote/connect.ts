@@ -1,5 +1,6 @@
 // The door to this room: an address and credentials in, a `Remote` out.
 
+import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { CloudError } from '../errors.js';
 import type { Credentials } from './auth.js';
@@ -27,6 +28,8 @@ export interface RemoteOptions {
   readonly userAgent?: string;
   /** Name in the locks we take; default `USER@HOST`. */
   readonly lockOwner?: string;
+  /** The same at every start, and no other process's: by it locks that a killed one left are known; default random. */
+  readonly instance?: string;
   readonly log?: Log;
 }
 
@@ -63,6 +66,7 @@ function build(options: RemoteOptions, info: ServerInfo | null): WebdavRemote {
     userAgent: options.userAgent ?? 'cloudmount',
     tls: options.tls ?? {},
     lockOwner: options.lockOwner ?? `${userOf(credentials) ?? 'cloudmount'}@${hostname()}`,
+    instance: options.instance ?? randomBytes(6).toString('hex'),
     log: options.log ?? SILENT,
     info,
   });

@@ -1,7 +1,6 @@
 // WebDAV requests on one tree: addresses, headers, statuses and multistatus bodies turned into values and CloudErrors.
 // What reads is repeated on transient failures here; what changes is sent once, its caller knows what a repetition means.
 
-import { LRUCache } from 'lru-cache';
 import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { splitPath } from '../ids.js';
@@ -16,6 +15,7 @@ import {
   isWebPage,
   readFailure,
 } from './http.js';
+import type { OwnLocks } from './own_locks.js';
 import { Turns } from './places.js';
 import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
@@ -72,17 +72,23 @@ export class Dav {
   readonly log: Log;
   /** For changes of which a server takes only one at a time in a folder. */
   readonly folderTurns = new Turns();
-  /** Tokens of locks that we gave back. A server may still show one (mod_dav writes its locks back from a stale copy when
-   * several change at once): then it is given back again. */
-  readonly returnedLocks = new LRUCache<string, true>({ max: 4096 });
+  readonly ownLocks: OwnLocks;
   readonly #resolve: (href: string) => HrefTarget | null;
   readonly #propfindBody: string;
 
-  constructor(parts: { http: HttpClient; info: ServerInfo; dialect: Dialect; self: Self; log: Log }) {
+  constructor(parts: {
+    http: HttpClient;
+    info: ServerInfo;
+    dialect: Dialect;
+    self: Self;
+    ownLocks: OwnLocks;
+    log: Log;
+  }) {
     this.http = parts.http;
     this.info = parts.info;
     this.dialect = parts.dialect;
     this.self = parts.self;
+    this.ownLocks = parts.ownLocks;
     this.log = parts.log;
     this.#resolve = hrefResolver(parts.info.base);
     const privileges = parts.info.privileges === true ? [PRIVILEGES] : [];

@@ -9,6 +9,7 @@ import { Dav, type Log } from './dav.js';
 import { dialectOf } from './dialects/index.js';
 import type { Self } from './entry.js';
 import { captivePortal, codeOfStatus, type HttpClient, type HttpResponse, isWebPage, readFailure } from './http.js';
+import type { OwnLocks } from './own_locks.js';
 import type { CallOptions, RemoteCapabilities } from './remote.js';
 import { retry } from './retry.js';
 import type { ConditionalWrites, ServerInfo } from './server_info.js';
@@ -51,6 +52,7 @@ export async function detect(
   http: HttpClient,
   address: Address,
   self: Omit<Self, 'user'>,
+  ownLocks: OwnLocks,
   log: Log,
   options: CallOptions,
 ): Promise<ServerInfo> {
@@ -59,7 +61,7 @@ export async function detect(
       const status = await serverStatus(http, address, options);
       const info =
         status === null ? await genericServer(http, address, options) : await ocsServer(http, address, status, options);
-      await requireCollection(http, info, self, log, options);
+      await requireCollection(http, info, self, ownLocks, log, options);
       return info;
     },
     { signal: options.signal, deadline_ms: http.timeout_ms },
@@ -277,10 +279,18 @@ async function requireCollection(
   http: HttpClient,
   info: ServerInfo,
   self: Omit<Self, 'user'>,
+  ownLocks: OwnLocks,
   log: Log,
   options: CallOptions,
 ): Promise<void> {
-  const dav = new Dav({ http, info, dialect: dialectOf(info.dialect), self: { ...self, user: info.user }, log });
+  const dav = new Dav({
+    http,
+    info,
+    dialect: dialectOf(info.dialect),
+    self: { ...self, user: info.user },
+    ownLocks,
+    log,
+  });
   const doing = `signing in at ${info.origin}${info.base}`;
   try {
     const root = await dav.stat('' as RemotePath, options);

@@ -6,6 +6,7 @@ import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { decodeSegment } from '../names.js';
 import type { Dialect } from './dialects/dialect.js';
+import { OwnLocks } from './own_locks.js';
 import type { LockInfo, NodeKind, PosixMeta, RemoteEntry, Rights } from './remote.js';
 import { parseMode, parseOwnerId, parseTimestamp, parseXattrs } from './wire/cloudmount_props.js';
 import { normalizeEtag } from './wire/etag.js';
@@ -201,7 +202,7 @@ export function activeLocks(discovery: XmlElement): readonly ActiveLock[] {
 }
 
 export function lockInfoOf(lock: ActiveLock, self: Self, now_s = Date.now() / 1000): LockInfo {
-  const mine = lock.owner === self.lockOwner;
+  const mine = OwnLocks.isMine(lock.owner, self.lockOwner);
   return {
     owner: lock.owner === '' ? 'unknown' : lock.owner,
     sinceEpoch_s: null,

@@ -15,18 +15,20 @@ const LOCK_MAX_s = 7200;
 const SLOW_bytesPerSecond = 200_000;
 /** A lock that is said to be there and is not is gone within milliseconds. */
 const GHOST_TRIES = 8;
+/** Members of a collection. */
+const ORPHANS_LOOKED_FOR = 2_000;
 /** Sent in one write together with the headers. */
 export const SMALL_bytes = 256 * 1024;
 
+/** A lock for one change. */
+interface Guard extends Taken {
+  readonly owner: string;
+}
+
 /** What is there, null for nothing. */
 export async function lookAt(dav: Dav, path: RemotePath, options: CallOptions): Promise<RemoteEntry | null> {
-  try {
-    const entry = await dav.stat(path, options);
-    return isLockNull(entry) ? null : entry;
-  } catch (error) {
-    if (isCloudError(error, 'not_found')) return null;
-    throw error;
-  }
+  const entry = await statOrNull(dav, path, options);
+  return entry === null || isLockNull(entry) ? null : entry;
 }
 
 export function mismatch(path: RemotePath, precondition: Precondition, found: string | null): CloudError {
@@ -128,17 +130,18 @@ async function underLock<T>(
   }
 }
 
-/** mod_dav loses locks that are taken and given back at the same time, in both directions: a 423 that shows no lock, or
- * one that we gave back, is tried again for a moment before it counts. */
-async function takeGuard(dav: Dav, path: RemotePath, timeout_s: number, options: CallOptions): Promise<Taken> {
+/** A 423 that shows no lock (mod_dav loses locks that are taken and given back at the same time, in both directions), or
+ * one of ours that nobody holds, is tried again for a moment before it counts. */
+async function takeGuard(dav: Dav, path: RemotePath, timeout_s: number, options: CallOptions): Promise<Guard> {
   const attempt = async () => {
+    const owner = dav.ownLocks.begin();
     try {
-      return await takeLock(dav, path, timeout_s, options);
+      return { ...(await takeLock(dav, path, timeout_s, options, owner)), owner };
     } catch (error) {
+      dav.ownLocks.end(owner);
       if (!isCloudError(error, 'locked')) throw error;
       const shown = await lockShown(dav, path, options);
-      if (shown !== null && (shown.token === null || !dav.returnedLocks.has(shown.token))) throw error;
-      if (shown?.token != null) await giveBack(dav, path, shown.token);
+      if (shown !== null && !(await dropOrphan(dav, path, shown))) throw error;
       throw new CloudError('busy_server', `${error.message}, by nobody as it seems`, {
         ...error.details,
         cause: error,
@@ -157,21 +160,47 @@ function isGhost(error: CloudError): boolean {
   return error.code === 'busy_server' && error.details.status === 423;
 }
 
-/** After a 423: gives back again what of these places is still shown as locked by a lock that we gave back. Was it that? */
-export async function dropGhosts(dav: Dav, paths: readonly RemotePath[], options: CallOptions): Promise<boolean> {
+/** After a 423 or 424: gives back what of these places, and of the members of those that are collections, is shown as
+ * locked by a lock of ours that nobody holds. Was it that? */
+export async function dropOrphans(dav: Dav, paths: readonly RemotePath[], options: CallOptions): Promise<boolean> {
   let found = false;
-  for (const path of paths) {
-    const shown = await lockShown(dav, path, options);
-    if (shown?.token == null || !dav.returnedLocks.has(shown.token)) continue;
-    await giveBack(dav, path, shown.token);
-    found = true;
+  const collections: RemotePath[] = [];
+  const look = async (entry: RemoteEntry) => {
+    if (entry.lock !== null && (await dropOrphan(dav, entry.path, entry.lock))) found = true;
+    if (entry.kind === 'dir') collections.push(entry.path);
+  };
+  try {
+    for (const path of paths) {
+      const entry = await statOrNull(dav, path, options);
+      if (entry !== null) await look(entry);
+    }
+    let looked = 0;
+    for (let path = collections.shift(); path !== undefined; path = collections.shift()) {
+      for await (const batch of dav.list(path, options)) {
+        for (const entry of batch) if (entry.path !== path) await look(entry);
+        looked += batch.length;
+      }
+      if (looked > ORPHANS_LOOKED_FOR) break;
+    }
+  } catch (error) {
+    if (!isCloudError(error, 'not_found')) throw error; // it goes while it is looked at: as well
   }
   return found;
 }
 
+async function dropOrphan(dav: Dav, path: RemotePath, lock: LockInfo): Promise<boolean> {
+  if (lock.token === null || !dav.ownLocks.isOrphan(lock)) return false;
+  await giveBack(dav, path, lock.token);
+  return true;
+}
+
 async function lockShown(dav: Dav, path: RemotePath, options: CallOptions): Promise<LockInfo | null> {
+  return (await statOrNull(dav, path, options))?.lock ?? null;
+}
+
+async function statOrNull(dav: Dav, path: RemotePath, options: CallOptions): Promise<RemoteEntry | null> {
   try {
-    return (await dav.stat(path, options)).lock;
+    return await dav.stat(path, options);
   } catch (error) {
     if (isCloudError(error, 'not_found')) return null;
     throw error;
@@ -179,12 +208,7 @@ async function lockShown(dav: Dav, path: RemotePath, options: CallOptions): Prom
 }
 
 /** Gives the lock back; the empty file it made goes too, if nothing came of it. A failure is logged: the lock runs out. */
-async function release(
-  dav: Dav,
-  path: RemotePath,
-  lock: { readonly token: string; readonly created: boolean },
-  done: boolean,
-): Promise<void> {
+async function release(dav: Dav, path: RemotePath, lock: Guard, done: boolean): Promise<void> {
   try {
     if (lock.created && !done) {
       const entry = await lookAt(dav, path, {});
@@ -196,12 +220,14 @@ async function release(
     await giveBack(dav, path, lock.token);
   } catch (error) {
     dav.log.warn({ path, error: String(error) }, 'a lock taken for one change could not be given back');
+  } finally {
+    dav.ownLocks.end(lock.owner);
   }
 }
 
 /** A lock goes with the file it was on, and some servers lose them: what is wanted is that it is gone. */
 async function giveBack(dav: Dav, path: RemotePath, token: string): Promise<void> {
-  dav.returnedLocks.set(token, true);
+  dav.ownLocks.returned(token);
   try {
     await freeLock(dav, path, token, {});
   } catch (error) {

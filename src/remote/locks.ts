@@ -44,9 +44,9 @@ export async function takeLock(
   path: RemotePath,
   timeout_s: number | null,
   options: CallOptions,
+  owner = dav.self.lockOwner,
 ): Promise<Taken> {
   const doing = `locking ${show(path)}`;
-  const owner = escapeText(dav.self.lockOwner);
   const { response, text } = await ask(
     dav,
     {
@@ -58,7 +58,7 @@ export async function takeLock(
         'content-type': 'application/xml; charset=utf-8',
         ...(byUser(dav) ? { 'x-user-lock': '1' } : {}),
       },
-      body: `${XML_DECLARATION}<d:lockinfo${ROOT_XMLNS}><d:lockscope><d:exclusive/></d:lockscope><d:locktype><d:write/></d:locktype><d:owner>${owner}</d:owner></d:lockinfo>`,
+      body: `${XML_DECLARATION}<d:lockinfo${ROOT_XMLNS}><d:lockscope><d:exclusive/></d:lockscope><d:locktype><d:write/></d:locktype><d:owner>${escapeText(owner)}</d:owner></d:lockinfo>`,
       signal: options.signal,
     },
     doing,

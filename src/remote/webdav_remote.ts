@@ -13,6 +13,7 @@ import { changePage } from './feed.js';
 import { HttpClient, type TlsOptions } from './http.js';
 import { LearnedRights } from './learned_rights.js';
 import { freeLock, refreshLock, takeLock, withRealToken } from './locks.js';
+import { OwnLocks } from './own_locks.js';
 import { keepPushOpen } from './push.js';
 import { readRange } from './reading.js';
 import type {
@@ -47,6 +48,8 @@ export interface WebdavRemoteOptions {
   readonly tls: TlsOptions;
   /** Written into the locks we take; tells our own from others' after a restart. */
   readonly lockOwner: string;
+  /** Tells the locks we take for a change from those of another process of the same user on the same machine. */
+  readonly instance: string;
   readonly log: Log;
   /** From an earlier connect. */
   readonly info: ServerInfo | null;
@@ -60,12 +63,14 @@ export class WebdavRemote implements Remote {
   readonly #http: HttpClient;
   readonly #closed = new AbortController();
   readonly #learned = new LearnedRights();
+  readonly #ownLocks: OwnLocks;
   #credentials: Credentials;
   #dav: Dav | null;
 
   constructor(options: WebdavRemoteOptions) {
     this.#options = options;
     this.#credentials = options.credentials;
+    this.#ownLocks = new OwnLocks(options.lockOwner, options.instance);
     this.displayUrl = options.address.origin + options.address.path;
     this.#http = new HttpClient({
       origin: options.address.origin,
@@ -90,7 +95,7 @@ export class WebdavRemote implements Remote {
    * something stands in between, or all that is known of the account is about another server. */
   async connect(options: CallOptions = {}): Promise<RemoteCapabilities> {
     const { address, lockOwner, log } = this.#options;
-    const info = await detect(this.#http, address, { lockOwner }, log, options);
+    const info = await detect(this.#http, address, { lockOwner }, this.#ownLocks, log, options);
     const known = this.#dav?.info;
     if (known !== undefined && (known.dialect !== info.dialect || known.user !== info.user)) {
       throw new CloudError(
@@ -286,7 +291,7 @@ export class WebdavRemote implements Remote {
   #davFor(info: ServerInfo): Dav {
     const { lockOwner, log } = this.#options;
     const self = { user: info.user ?? userOf(this.#credentials), lockOwner };
-    return new Dav({ http: this.#http, info, dialect: dialectOf(info.dialect), self, log });
+    return new Dav({ http: this.#http, info, dialect: dialectOf(info.dialect), self, ownLocks: this.#ownLocks, log });
   }
 
   #lockable(path: RemotePath): Dav {

@@ -168,6 +168,13 @@ export class Reconciler {
       });
       return;
     }
+    const { dialect } = this.#o.remote.capabilities;
+    if (node.base === null && entry.kind === 'file' && entry.size_bytes === 0 && dialect === 'generic') {
+      // A lock on a free name makes an empty file of it, and whoever took it (we, most likely) did not get to the rest.
+      // Going on from there overwrites nothing: it has no bytes, and has them still when it is replaced.
+      this.#o.store.transaction(() => this.#outcomes.take(node, entry));
+      return;
+    }
     if (await wasSentByUs(node, entry, this.#o.remote, signal)) {
       // Our own upload, its answer lost, and changed here since: the change goes on top of it.
       this.#o.store.transaction(() => {
