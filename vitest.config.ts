@@ -11,6 +11,7 @@ const SOAK = [
   'test/mount/differential.test.ts',
   'test/crash/cache_crash.test.ts',
   'test/mount/sharing_random.test.ts',
+  'test/mount/fault_soak.test.ts',
 ];
 const soak = process.env['CLOUDMOUNT_SOAK'] === '1';
 
@@ -22,7 +23,7 @@ export default defineConfig({
             test: {
               name: 'soak',
               include: SOAK,
-              testTimeout: 300_000,
+              testTimeout: 300_000, // fault_soak has its own
               hookTimeout: 60_000,
               fileParallelism: false,
             },

@@ -77,16 +77,19 @@ export class FileHandle implements OpenFile {
     return answer;
   }
 
-  write(offset: number, data: Buffer, caller: Caller): MaybePromise<void> {
-    const end = offset + data.length;
+  write(at: number | 'end', data: Buffer, caller: Caller): MaybePromise<void> {
+    const start = at === 'end' ? this.content.size_bytes : at;
+    const end = start + data.length;
     if (end > MAX_FILE_BYTES) {
-      throw new CloudError('too_large', `writing at ${offset}: a file has at most ${MAX_FILE_BYTES} bytes`);
+      throw new CloudError('too_large', `writing at ${start}: a file has at most ${MAX_FILE_BYTES} bytes`);
     }
     this.#demandRight();
     if (data.length === 0) return;
-    const fresh = data.length - presentBytes(this.content, offset, end);
+    const fresh = data.length - presentBytes(this.content, start, end);
     const room = fresh > 0 ? this.#s.space.reserve(fresh, { signal: caller.signal }) : undefined;
     return andThen(room, () => {
+      // Another version may have come while this waited for room; once the file is marked none can.
+      const offset = at === 'end' ? this.content.size_bytes : at;
       try {
         const marked = markDirty(this.content, this.#s);
         if (marked === undefined) return this.#store(offset, data, fresh);

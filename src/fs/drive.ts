@@ -136,6 +136,7 @@ class ServedDrive implements MountedDrive {
       handles: this.#handles,
       policy: attributePolicy(options, mounted.privileged),
       attributesChanged: (ino) => this.#invalidator.inode(ino, false),
+      pagesChanged: (ino) => this.#invalidator.inode(ino, true),
     });
     let initialised: (result: CloudError | null) => void = () => undefined;
     this.ready = new Promise((resolve, reject) => {

@@ -86,6 +86,8 @@ export interface FilesystemParts {
   readonly replies: Pick<ReplyBuffer, 'dirents'>;
   /** The attributes of an inode changed in a way the kernel does not know of. */
   readonly attributesChanged: (ino: Ino) => void;
+  /** Nor does it know that the bytes are others than it has. */
+  readonly pagesChanged: (ino: Ino) => void;
 }
 
 export class Filesystem {
@@ -97,6 +99,7 @@ export class Filesystem {
   readonly #clock: Clock;
   readonly #replies: Pick<ReplyBuffer, 'dirents'>;
   readonly #attributesChanged: (ino: Ino) => void;
+  readonly #pagesChanged: (ino: Ino) => void;
 
   constructor(parts: FilesystemParts) {
     this.#cache = parts.cache;
@@ -107,6 +110,7 @@ export class Filesystem {
     this.#clock = parts.clock;
     this.#replies = parts.replies;
     this.#attributesChanged = parts.attributesChanged;
+    this.#pagesChanged = parts.pagesChanged;
   }
 
   // ---- names ----------------------------------------------------------------------------------------------------------
@@ -439,8 +443,13 @@ export class Filesystem {
 
   write(op: WriteOp, caller: Caller): MaybePromise<Answer> {
     const { file, ino } = this.#handles.file(op.handle);
+    const write = () =>
+      andThen(file.write(op.append ? 'end' : op.offset, op.data, caller), () => {
+        // Another version has come that the kernel has not heard of yet: it has put the bytes elsewhere in its pages.
+        if (op.append && this.#cache.node(ino).size_bytes !== op.offset + op.data.length) this.#pagesChanged(ino);
+      });
     return andThen(this.#killSuidgid(ino, op.killSuidgid, caller), () =>
-      this.#changing(ino, () => file.write(op.offset, op.data, caller), { kind: 'written', size: op.data.length }),
+      this.#changing(ino, write, { kind: 'written', size: op.data.length }),
     );
   }
 

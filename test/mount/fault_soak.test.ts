@@ -11,7 +11,7 @@ import type { Drive } from '../support/drive.js';
 import { FaultProxy } from '../support/fault_proxy.js';
 import type { FsProcess } from '../support/fs_process.js';
 import { eventually } from '../support/processes.js';
-import { seeds } from '../support/random.js';
+import { gateSeeds } from '../support/random.js';
 import type { TestServer } from '../support/servers.js';
 import { Chaos } from '../support/soak/chaos.js';
 import { DirectClient } from '../support/soak/direct_client.js';
@@ -44,7 +44,7 @@ function residentMegabytes(pid: number): number {
   return Number(line?.[1] ?? 0) / 1024;
 }
 
-const [seed = 0] = seeds(1);
+const [seed = 0] = gateSeeds(1);
 
 it.each(ALL_SERVERS)(
   'nothing acknowledged is lost under faults, on %s',

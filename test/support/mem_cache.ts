@@ -379,8 +379,9 @@ class MemFile implements OpenFile {
     return waitFor(systemClock.sleep(this.#cache.delay_ms), caller.signal).then(now);
   }
 
-  write(offset: number, data: Buffer, caller: Caller): MaybePromise<void> {
+  write(where: number | 'end', data: Buffer, caller: Caller): MaybePromise<void> {
     const now = () => {
+      const offset = where === 'end' ? this.#node.size_bytes : where;
       for (let at = 0; at < data.length; ) at += writeSync(this.#fd, data, at, data.length - at, offset + at);
       this.#node.dataVersion += 1;
       this.#node.mtime = systemClock.timestamp();

@@ -5,7 +5,16 @@ import { CloudError } from '../../errors.js';
 import type { HandleId, Ino } from '../../ids.js';
 import { IN_HEADER_BYTES, Opcode } from './abi.js';
 import { type Cursor, ShortReadError } from './cursor.js';
-import { Fattr, FSYNC_FDATASYNC, GETATTR_FH, Init, OPEN_KILL_SUIDGID, WRITE_KILL_SUIDGID } from './flags.js';
+import {
+  Fattr,
+  FSYNC_FDATASYNC,
+  GETATTR_FH,
+  Init,
+  O_APPEND,
+  OPEN_KILL_SUIDGID,
+  WRITE_CACHE,
+  WRITE_KILL_SUIDGID,
+} from './flags.js';
 import type { Op, ReaddirOp, Request, SetattrOp, TimeChange } from './ops.js';
 
 /** The header was read, the operation was not: the kernel must still get an answer to `unique`. */
@@ -74,9 +83,11 @@ function decodeOp(opcode: number, cursor: Cursor): Op {
       const offset = cursor.u64();
       const size = cursor.u32();
       const flags = cursor.u32();
-      cursor.skip(16);
+      cursor.skip(8);
+      const append = (cursor.u32() & O_APPEND) !== 0 && (flags & WRITE_CACHE) === 0;
+      cursor.skip(4);
       const killSuidgid = (flags & WRITE_KILL_SUIDGID) !== 0;
-      return { kind: 'write', handle: fh, offset, data: cursor.bytes(size), killSuidgid };
+      return { kind: 'write', handle: fh, offset, data: cursor.bytes(size), append, killSuidgid };
     }
     case Opcode.READDIRPLUS:
       return readdir(cursor, true);

@@ -51,6 +51,8 @@ export const Fattr = {
 export const GETATTR_FH = 1 << 0;
 /** `fuse_open_in.open_flags`: kill suid and sgid on O_TRUNC (HANDLE_KILLPRIV_V2). */
 export const OPEN_KILL_SUIDGID = 1 << 0;
+/** `fuse_write_in.write_flags`: of a dirty page, not of a write(2). */
+export const WRITE_CACHE = 1 << 0;
 /** `fuse_write_in.write_flags` */
 export const WRITE_KILL_SUIDGID = 1 << 2;
 /** `fuse_fsync_in.fsync_flags` */
@@ -61,6 +63,7 @@ export const O_RDONLY = 0;
 export const O_WRONLY = 1;
 export const O_EXCL = 0o200;
 export const O_TRUNC = 0o1000;
+export const O_APPEND = 0o2000;
 
 export const RENAME_NOREPLACE = 1 << 0;
 export const RENAME_EXCHANGE = 1 << 1;

@@ -154,6 +154,8 @@ export interface WriteOp {
   readonly handle: HandleId;
   readonly offset: number;
   readonly data: Buffer;
+  /** O_APPEND: `offset` is where the kernel believes the end to be. */
+  readonly append: boolean;
   readonly killSuidgid: boolean;
 }
 

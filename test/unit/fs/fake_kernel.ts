@@ -33,6 +33,7 @@ export class FakeKernel {
   readonly handles = new HandleTable(noBackingFiles);
   readonly session: Session;
   readonly attributesChanged: number[] = [];
+  readonly pagesChanged: number[] = [];
   /** What the kernel says to the next reply. */
   delivery: Delivery = 'delivered';
   caller = { uid: 0, gid: 0, pid: 1 };
@@ -53,6 +54,7 @@ export class FakeKernel {
       timeouts: new Timeouts(cache),
       policy: { uid: 0, gid: 0, fileMode: 0o644, dirMode: 0o755, storedOwners: true, ...options.policy },
       attributesChanged: (ino) => this.attributesChanged.push(ino),
+      pagesChanged: (ino) => this.pagesChanged.push(ino),
     });
     this.session = new Session(filesystem, replies, clock, options.log ?? silentLog, {
       passthrough: false,
@@ -123,8 +125,8 @@ export class FakeKernel {
     return this.call(Opcode.READ, ino, readBody(handle, offset, size));
   }
 
-  write(ino: number, handle: number, offset: number, data: Buffer, flags = 0): Promise<Reply> {
-    return this.call(Opcode.WRITE, ino, writeBody(handle, offset, data, flags));
+  write(ino: number, handle: number, offset: number, data: Buffer, flags = 0, openFlags = 0): Promise<Reply> {
+    return this.call(Opcode.WRITE, ino, writeBody(handle, offset, data, flags, openFlags));
   }
 
   release(ino: number, handle: number): Promise<Reply> {
@@ -154,8 +156,8 @@ export function readBody(handle: number, offset: number, size: number): Buffer {
   return Buffer.concat([u64(handle, offset), u32(size, 0), Buffer.alloc(16)]);
 }
 
-export function writeBody(handle: number, offset: number, data: Buffer, flags = 0): Buffer {
-  return Buffer.concat([u64(handle, offset), u32(data.length, flags), Buffer.alloc(16), data]);
+export function writeBody(handle: number, offset: number, data: Buffer, flags = 0, openFlags = 0): Buffer {
+  return Buffer.concat([u64(handle, offset), u32(data.length, flags), u64(0), u32(openFlags, 0), data]);
 }
 
 /** struct fuse_setattr_in with only what is given. */

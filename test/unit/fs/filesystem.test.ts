@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Opcode } from '../../../src/fs/wire/abi.js';
-import { Fattr, Fopen, OPEN_KILL_SUIDGID, WRITE_KILL_SUIDGID } from '../../../src/fs/wire/flags.js';
+import {
+  Fattr,
+  Fopen,
+  O_APPEND,
+  OPEN_KILL_SUIDGID,
+  WRITE_CACHE,
+  WRITE_KILL_SUIDGID,
+} from '../../../src/fs/wire/flags.js';
 import { ROOT_INO } from '../../../src/ids.js';
 import { ALL, MemCache, type MemNode } from '../../support/mem_cache.js';
 import { attrOf, entryOf, FakeKernel, readBody, setattrBody, text, u32, u64 } from './fake_kernel.js';
@@ -296,6 +303,19 @@ describe('OPEN, READ, WRITE', () => {
     expect((await kernel.read(file.ino, handle, 99, 100)).body.length).toBe(0);
     kernel.handles.file(handle as never).file.read = () => Buffer.alloc(5000);
     expect((await kernel.read(file.ino, handle, 0, 100)).body.length).toBe(100);
+  });
+
+  it('appends behind what is there, wherever the kernel believes the end to be', async () => {
+    const { handle } = await kernel.open(file.ino, O_RDWR | O_APPEND);
+    const size = (await kernel.read(file.ino, handle, 0, 1000)).body.length;
+    await kernel.write(file.ino, handle, size, Buffer.from('one'), 0, O_APPEND);
+    expect(kernel.pagesChanged).toEqual([]);
+    await kernel.write(file.ino, handle, 1, Buffer.from('two'), 0, O_APPEND);
+    expect((await kernel.read(file.ino, handle, size, 100)).body.toString()).toBe('onetwo');
+    expect(kernel.pagesChanged).toEqual([file.ino]);
+    // A dirty page of a mapping goes where it says.
+    await kernel.write(file.ino, handle, size, Buffer.from('ONE'), WRITE_CACHE, O_APPEND);
+    expect((await kernel.read(file.ino, handle, size, 100)).body.toString()).toBe('ONEtwo');
   });
 
   it('reads and writes 1 MiB in one request', async () => {

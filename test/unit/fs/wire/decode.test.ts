@@ -61,7 +61,7 @@ const expected: Record<VectorName, unknown> = {
   openTruncate: { kind: 'open', flags: 0o101001, killSuidgid: false },
   create: { kind: 'create', name: 'f', flags: 0o100302, mode: 0o100640 },
   read: { kind: 'read', handle: 1, offset: 0, size: 4096 },
-  write: { kind: 'write', handle: 1, offset: 0, data: Buffer.from('hello'), killSuidgid: false },
+  write: { kind: 'write', handle: 1, offset: 0, data: Buffer.from('hello'), append: false, killSuidgid: false },
   statfs: { kind: 'statfs' },
   release: { kind: 'release', handle: 1 },
   fsync: { kind: 'fsync', handle: 1, dataOnly: false },
