@@ -11,8 +11,6 @@ import { DAV, ROOT_XMLNS } from './wire/ns.js';
 import { formatTimeout } from './wire/timeout.js';
 import { childOf, escapeText, parseXml, XML_DECLARATION } from './wire/xml.js';
 
-/** Stands for "the user's lock" where the server has no tokens. */
-const USER_LOCK = ANY_LOCK;
 const ANSWER_LIMIT_bytes = 256 * 1024;
 
 export interface Taken {
@@ -24,7 +22,7 @@ export interface Taken {
 
 /** Options without a token that is none: the server knows the user. */
 export function withRealToken(options: CallOptions): CallOptions {
-  if (options.lockToken !== USER_LOCK) return options;
+  if (options.lockToken !== ANY_LOCK) return options;
   return options.signal === undefined ? {} : { signal: options.signal };
 }
 
@@ -64,7 +62,7 @@ export async function takeLock(
     doing,
   );
   const created = response.status === 201;
-  if (byUser(dav)) return { token: USER_LOCK, created, info: userLock(dav, timeout_s) };
+  if (byUser(dav)) return { token: ANY_LOCK, created, info: userLock(dav, timeout_s) };
   const header = /<([^>]+)>/.exec(response.headers['lock-token'] ?? '')?.[1];
   const info = readLock(dav, text, header ?? null, doing);
   if (info.token === null) throw new CloudError('protocol', `${doing}: a lock token is required, found none`);
@@ -78,7 +76,7 @@ export async function refreshLock(
   timeout_s: number | null,
   options: CallOptions,
 ): Promise<LockInfo> {
-  if (token === USER_LOCK) return (await takeLock(dav, path, timeout_s, options)).info;
+  if (token === ANY_LOCK) return (await takeLock(dav, path, timeout_s, options)).info;
   const doing = `refreshing the lock of ${show(path)}`;
   const { text } = await ask(
     dav,
@@ -94,7 +92,7 @@ export async function refreshLock(
 }
 
 export async function freeLock(dav: Dav, path: RemotePath, token: string, options: CallOptions): Promise<void> {
-  const headers: Record<string, string> = token === USER_LOCK ? { 'x-user-lock': '1' } : { 'lock-token': `<${token}>` };
+  const headers: Record<string, string> = token === ANY_LOCK ? { 'x-user-lock': '1' } : { 'lock-token': `<${token}>` };
   await dav.send(
     { method: 'UNLOCK', path: dav.href(path), headers, signal: options.signal },
     [200, 204],
@@ -125,7 +123,7 @@ function userLock(dav: Dav, timeout_s: number | null): LockInfo {
     owner: dav.self.user ?? dav.self.lockOwner,
     sinceEpoch_s: now_s,
     expiresEpoch_s: timeout_s === null ? null : now_s + timeout_s,
-    token: USER_LOCK,
+    token: ANY_LOCK,
     mine: true,
   };
 }

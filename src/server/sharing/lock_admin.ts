@@ -2,6 +2,7 @@
 // folder, whether or not it is served at the moment.
 
 import { systemClock } from '../../clock.js';
+import { silentLog } from '../../log.js';
 import { SERVER_SCHEMA } from '../accounts/open_accounts.js';
 import { prepareDataDir } from '../data_dir.js';
 import { SqliteDatabase } from '../storage/metadata/sqlite/database.js';
@@ -78,7 +79,7 @@ export function breakLocks(dataDir: string, owner: string, path: string): Promis
   return withStore(dataDir, async ({ database, store }) => {
     const wanted = `/${path.replace(/^\/+/, '')}`;
     const broken = (await list(database, store)).filter((lock) => lock.owner === owner && lock.path === wanted);
-    const activity = new Activity(database, systemClock, { debug() {}, info() {}, warn() {}, error() {} });
+    const activity = new Activity(database, systemClock, silentLog);
     for (const { token, path: at } of broken) {
       const node = await store.write(async (tx) => {
         const lock = await tx.lock(token, systemClock.now_ms());
