@@ -17,6 +17,7 @@ import type {
 import { check } from './check.js';
 import type { ContentStore } from './content/content_store.js';
 import { DriveSide, type DriveSideOptions } from './drive_side.js';
+import { raceAbort } from './follower.js';
 import type { Locks } from './locks.js';
 import type { Database } from './metadata/database.js';
 import type { NodeRecord } from './metadata/node.js';
@@ -105,7 +106,8 @@ export class Cache extends DriveSide implements CacheControl {
         const node = this.#c.store.get(ino);
         return node !== null && inside(node) ? [node] : [];
       });
-      if (left.length === 0) return;
+      // What a deletion that was dropped, say, brought back shows as it is by then.
+      if (left.length === 0) return await raceAbort(this.#c.writeback.lookedUp(), signal);
       this.#c.connection.require(`flushing ${path === '' ? 'the drive' : `"${path}"`}: ${left.length} changes wait`);
       for (const node of left) {
         const before = tried.get(node.ino);

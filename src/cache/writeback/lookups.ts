@@ -44,6 +44,11 @@ export class Lookups {
     });
   }
 
+  /** Resolves when what is being asked now is answered, or has failed. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
   /** After the signal was aborted. */
   async close(): Promise<void> {
     if (this.#retry !== null) clearTimeout(this.#retry);

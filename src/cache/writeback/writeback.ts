@@ -334,6 +334,11 @@ export class Writeback {
     this.lookUpDeferred();
   }
 
+  /** Resolves when the server has answered what it is being asked about again, or could not. */
+  lookedUp(): Promise<void> {
+    return this.#lookups.settled();
+  }
+
   /** Asks the server again about paths that it spoke of while a request of ours was on its way. */
   lookUpDeferred(): void {
     this.#lookups.kick();

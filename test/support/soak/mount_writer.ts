@@ -56,8 +56,9 @@ export class MountWriter {
   async #write(path: string, flags: string, text: string | Buffer, offset?: number): Promise<void> {
     const fd = await this.#fs.open(path, flags);
     try {
-      if (offset === undefined) await this.#fs.write(fd, text);
-      else await this.#fs.pwrite(fd, text, offset);
+      const written = offset === undefined ? await this.#fs.write(fd, text) : await this.#fs.pwrite(fd, text, offset);
+      // A failure behind the first mebibyte shows as a short count.
+      if (written !== Buffer.byteLength(text)) throw new FsError('EIO', `writing ${path}: ${written} bytes were taken`);
       await this.#fs.fsync(fd);
     } finally {
       await this.#fs.close(fd).catch(() => undefined);
