@@ -1,12 +1,21 @@
 // The bytes of one node while somebody uses them: an open handle, a fetch, an upload. One object per inode; it joins the
 // record (sizes, ETag), the content file, the extents and the block sums, and knows who uses it.
 
+import type { Timestamp } from '../clock.js';
 import type { Ino, RemotePath } from '../ids.js';
 import type { BlockSums } from './content/block_sums.js';
 import type { ContentFile } from './content/content_file.js';
 import type { ExtentSet } from './content/extents.js';
 import type { Hydratable } from './hydrator.js';
 import type { NodeRecord } from './metadata/node.js';
+
+/** The content file as it was when the kernel was allowed to write it, or when it was last looked at. */
+export interface KernelWrites {
+  readonly size_bytes: number;
+  readonly mtime_ns: bigint;
+  /** The file's time in the record at the beginning; null once it is known that something was written. */
+  readonly untouchedSince: Timestamp | null;
+}
 
 /** How the handles of this inode reach the bytes: decided by the first one, kept until the last one closes. */
 export type AccessPath = 'undecided' | 'cached' | 'passthrough';
@@ -43,9 +52,8 @@ export class ActiveContent implements Hydratable {
   accounted_bytes: number;
   /** Where handles read last, for partial eviction. */
   readonly positions = new Map<object, number>();
-  /** The content file as it was when a passing-through writer came. */
-  passthroughStart: { readonly size_bytes: number; readonly mtime_ns: bigint; readonly untouched: boolean } | null =
-    null;
+  /** While the kernel may write the content file by itself. */
+  kernelWrites: KernelWrites | null = null;
 
   constructor(
     node: NodeRecord,
@@ -82,6 +90,12 @@ export class ActiveContent implements Hydratable {
 
   get complete(): boolean {
     return this.extents.isComplete(this.node.size_bytes);
+  }
+
+  /** To be asked later: are the bytes still those of now? Nobody can say so while the kernel may write them by itself. */
+  snapshot(): () => boolean {
+    const { writeSeq, size_bytes } = this;
+    return () => this.kernelWrites === null && this.writeSeq === writeSeq && this.size_bytes === size_bytes;
   }
 
   remotePath(): RemotePath {

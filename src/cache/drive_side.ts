@@ -26,11 +26,11 @@ import type {
 import type { Connection } from './connection.js';
 import type { Contents } from './contents.js';
 import {
-  beginPassthroughWrites,
+  beginKernelWrites,
   FileHandle,
   type FileServices,
   markDirty,
-  notePassthroughWrites,
+  noteKernelWrites,
   resize,
 } from './file_handle.js';
 import type { Follower } from './follower.js';
@@ -104,7 +104,7 @@ export class DriveSide implements DriveCache {
     const node = this.o.store.must(ino);
     if (node.kind === 'file') {
       const content = this.o.contents.peek(ino);
-      if (content !== null && content.passthroughStart !== null) notePassthroughWrites(content, this.#files);
+      if (content !== null) noteKernelWrites(content, this.#files);
     }
     return node;
   }
@@ -278,7 +278,7 @@ export class DriveSide implements DriveCache {
     try {
       if (content.access === 'passthrough' && mode.write) {
         const marked = andThen(markDirty(content, this.#files, mode.truncate ? 0 : undefined), () => {
-          beginPassthroughWrites(content, wasDirty);
+          beginKernelWrites(content, wasDirty);
           if (mode.truncate) resize(content, 0, this.#files);
         });
         return marked instanceof Promise ? marked.catch(fail) : marked;

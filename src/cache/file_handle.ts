@@ -104,7 +104,7 @@ export class FileHandle implements OpenFile {
 
   flush(caller: Caller): MaybePromise<void> {
     const { content } = this;
-    this.#notePassthroughWrites();
+    this.#noteKernelWrites();
     if (content.node.errorCode === 'corrupt')
       throw new CloudError('corrupt', content.node.error ?? 'content is damaged');
     if (!this.#writable) return;
@@ -120,7 +120,7 @@ export class FileHandle implements OpenFile {
   }
 
   fsync(_caller: Caller): Promise<void> {
-    this.#notePassthroughWrites();
+    this.#noteKernelWrites();
     return this.#s.contents.save(this.content);
   }
 
@@ -177,7 +177,8 @@ export class FileHandle implements OpenFile {
   passthroughFd(): number | null {
     const { content } = this;
     if (content.access === 'undecided') {
-      const fits = content.complete && !this.#writable && content.handles === 1;
+      // Who closes only when the server has it must be asked for each write.
+      const fits = content.complete && !this.#writable && content.handles === 1 && this.#s.writeThrough === null;
       content.access = fits ? 'passthrough' : 'cached';
     }
     if (content.access !== 'passthrough') return null;
@@ -191,12 +192,12 @@ export class FileHandle implements OpenFile {
     this.#closing.abort();
     content.positions.delete(this);
     content.handles -= 1;
-    this.#notePassthroughWrites();
+    this.#noteKernelWrites();
     if (this.#writable) {
       content.writers -= 1;
       if (content.writers === 0) {
         content.sendNow = false;
-        settlePassthrough(content);
+        endKernelWrites(content);
         this.#s.tree.changed(content.node);
       }
     }
@@ -226,6 +227,7 @@ export class FileHandle implements OpenFile {
     // Another write may have filled the range while this one waited for room.
     const fresh = Math.min(reserved_bytes, data.length - presentBytes(content, offset, offset + data.length));
     try {
+      stayDirty(content, this.#s);
       content.file.write(offset, data);
     } catch (error) {
       // A part may have been stored (a full disk): what was there before is not sure any more, what is new does not count.
@@ -237,7 +239,6 @@ export class FileHandle implements OpenFile {
     crashPoint('write.after_data');
     this.#s.space.refund(reserved_bytes - fresh);
     content.accounted_bytes += fresh;
-    stayDirty(content, this.#s);
     if (offset > node.size_bytes) content.extents.insertDirty(node.size_bytes, offset);
     content.wrote(offset, offset + data.length, this.#s.clock.monotonic_ms());
     if (offset + data.length > node.size_bytes) node.size_bytes = offset + data.length;
@@ -253,8 +254,8 @@ export class FileHandle implements OpenFile {
     const stop = keepSize ? Math.min(end, node.size_bytes) : end;
     if (!keepSize && end > node.size_bytes) resize(content, end, this.#s);
     if (offset >= stop) return;
-    content.file.punchHole(offset, stop);
     stayDirty(content, this.#s);
+    content.file.punchHole(offset, stop);
     content.wrote(offset, stop, this.#s.clock.monotonic_ms());
     const now = this.#s.clock.timestamp();
     node.mtime = now;
@@ -264,8 +265,8 @@ export class FileHandle implements OpenFile {
 
   /** The kernel writes to a passed-through file without asking: its size and time say whether it did. Only the first
    * handle of a file is asked for its descriptor, but whoever was opened for writing may have written. */
-  #notePassthroughWrites(): void {
-    if (this.#writable) notePassthroughWrites(this.content, this.#s);
+  #noteKernelWrites(): void {
+    if (this.#writable) noteKernelWrites(this.content, this.#s);
   }
 }
 
@@ -283,10 +284,7 @@ export function markDirty(
   if (!wasClean && !settled && !cuts) return;
   const displaced = wasClean && node.displaced !== null;
   if (displaced && !content.extents.isComplete(Math.min(node.size_bytes, cutTo_bytes))) {
-    throw new CloudError(
-      'stale',
-      `writing "${node.name}": all of it must be here, but only a part is, and the server has another version by now; open it again`,
-    );
+    throw displacedInParts(node);
   }
   const claimed = cuts && node.extents !== null && ExtentSet.parse(node.extents).end > cutTo_bytes;
   services.store.transaction(() => {
@@ -323,13 +321,24 @@ function cutRecord(content: ActiveContent, size_bytes: number, wasClean: boolean
   node.extents = claims.isEmpty ? null : claims.serialise();
 }
 
-/** Right before the bytes change: while the change waited for its journal record an upload may have sent the file as it
- * was and taken the mark away. */
-function stayDirty(content: ActiveContent, services: Pick<FileServices, 'tree'>): void {
+/** Right before the bytes change (or when the kernel has changed them): while the change waited for its journal record an
+ * upload may have sent the file as it was and taken the mark away. */
+function stayDirty(content: ActiveContent, services: Pick<FileServices, 'store' | 'tree' | 'putBack'>): void {
   const { node } = content;
   if (node.contentDirty) return;
-  node.dirty |= Dirty.content | Dirty.mtime;
-  services.tree.changed(node);
+  if (node.displaced !== null && !content.complete) throw displacedInParts(node);
+  services.store.transaction(() => {
+    if (node.displaced !== null) services.putBack(node);
+    node.dirty |= Dirty.content | Dirty.mtime;
+    services.tree.changed(node);
+  });
+}
+
+function displacedInParts(node: NodeRecord): CloudError {
+  return new CloudError(
+    'stale',
+    `writing "${node.name}": all of it must be here, but only a part is, and the server has another version by now; open it again`,
+  );
 }
 
 /** truncate(2) and growth: the content file, the extents and the size change together. The caller has marked it dirty, and
@@ -337,7 +346,7 @@ function stayDirty(content: ActiveContent, services: Pick<FileServices, 'tree'>)
 export function resize(
   content: ActiveContent,
   size_bytes: number,
-  services: Pick<FileServices, 'clock' | 'contents' | 'space' | 'tree'>,
+  services: Pick<FileServices, 'clock' | 'contents' | 'store' | 'tree' | 'putBack'>,
 ): void {
   if (size_bytes > MAX_FILE_BYTES) {
     throw new CloudError(
@@ -348,6 +357,7 @@ export function resize(
   const { node } = content;
   const old = node.size_bytes;
   content.cutting_bytes = null;
+  stayDirty(content, services);
   content.file.truncate(size_bytes);
   if (size_bytes < old) {
     content.extents.clip(size_bytes);
@@ -355,7 +365,6 @@ export function resize(
   } else if (size_bytes > old) {
     content.extents.insertDirty(old, size_bytes);
   }
-  stayDirty(content, services);
   node.size_bytes = size_bytes;
   content.writeSeq += 1;
   content.lastWrite_ms = services.clock.monotonic_ms();
@@ -366,36 +375,43 @@ export function resize(
   services.contents.scheduleSave();
 }
 
-/** Looks at a passed-through content file and takes over what the kernel wrote. */
-export function notePassthroughWrites(
+/** The kernel may write the content file by itself from now on. After `markDirty`. */
+export function beginKernelWrites(content: ActiveContent, wasDirty: boolean): void {
+  if (content.kernelWrites !== null) return;
+  // A write within the clock tick of the last one would not show otherwise.
+  content.file.forgetTime();
+  const { size_bytes, mtime_ns } = content.file.stat();
+  content.kernelWrites = { size_bytes, mtime_ns, untouchedSince: wasDirty ? null : content.node.mtime };
+}
+
+/** Looks at the content file and takes over what the kernel wrote. */
+export function noteKernelWrites(
   content: ActiveContent,
-  services: Pick<FileServices, 'clock' | 'contents'>,
+  services: Pick<FileServices, 'clock' | 'contents' | 'store' | 'tree' | 'putBack'>,
 ): void {
-  const start = content.passthroughStart;
-  if (start === null) return;
-  const now = content.file.stat();
-  if (now.size_bytes === start.size_bytes && now.mtime_ns === start.mtime_ns) return;
+  const before = content.kernelWrites;
+  if (before === null) return;
+  const { size_bytes, mtime_ns } = content.file.stat();
+  if (size_bytes === before.size_bytes && mtime_ns === before.mtime_ns) return;
   const { node } = content;
-  if (now.size_bytes < node.size_bytes) content.extents.clip(now.size_bytes);
-  content.wrote(0, now.size_bytes, services.clock.monotonic_ms());
-  content.passthroughStart = { size_bytes: now.size_bytes, mtime_ns: now.mtime_ns, untouched: false };
-  node.size_bytes = now.size_bytes;
-  node.mtime = { s: Number(now.mtime_ns / 1_000_000_000n), ns: Number(now.mtime_ns % 1_000_000_000n) };
+  stayDirty(content, services);
+  if (size_bytes < node.size_bytes) content.extents.clip(size_bytes);
+  content.wrote(0, size_bytes, services.clock.monotonic_ms());
+  content.kernelWrites = { size_bytes, mtime_ns, untouchedSince: null };
+  node.size_bytes = size_bytes;
+  node.mtime = { s: Number(mtime_ns / 1_000_000_000n), ns: Number(mtime_ns % 1_000_000_000n) };
   node.ctime = node.mtime;
   node.dataVersion += 1;
   services.contents.scheduleSave();
 }
 
-/** The kernel may write to the content file itself from now on: what it looks like before. After `markDirty`. */
-export function beginPassthroughWrites(content: ActiveContent, wasDirty: boolean): void {
-  const { size_bytes, mtime_ns } = content.file.stat();
-  content.passthroughStart ??= { size_bytes, mtime_ns, untouched: !wasDirty };
-}
-
-/** The last passing-through writer closed. Opened for writing but not written: not dirty after all. */
-function settlePassthrough(content: ActiveContent): void {
-  if (content.passthroughStart?.untouched === true) content.node.dirty &= ~(Dirty.content | Dirty.mtime);
-  content.passthroughStart = null;
+/** The last writer closed. Opened for writing but not written: not dirty after all. */
+function endKernelWrites(content: ActiveContent): void {
+  const { kernelWrites, node } = content;
+  content.kernelWrites = null;
+  if (kernelWrites === null || kernelWrites.untouchedSince === null) return;
+  node.dirty &= ~Dirty.content;
+  if (node.mtime === kernelWrites.untouchedSince) node.dirty &= ~Dirty.mtime;
 }
 
 function presentBytes(content: ActiveContent, start: number, end: number): number {

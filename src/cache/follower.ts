@@ -109,9 +109,9 @@ export class Follower {
     });
   }
 
-  /** The server says that there is something new. */
-  #pushedChange(): void {
-    if (this.#pushTimer !== null || this.#stop.signal.aborted) return;
+  /** The server says that there is something new, or was found to have it. */
+  hint(): void {
+    if (!this.#o.remote.capabilities.changeFeed || this.#pushTimer !== null || this.#stop.signal.aborted) return;
     const rest_ms = this.#caughtUp_ms + PUSH_GAP_MS - this.#o.clock.monotonic_ms();
     if (this.#catching === null && rest_ms <= 0) {
       this.catchUp();
@@ -303,7 +303,7 @@ export class Follower {
     this.#watching = new AbortController();
     this.#o.remote.watch(
       {
-        onChange: () => this.#pushedChange(),
+        onChange: () => this.hint(),
         onConnection: (connected) => {
           this.#setPushed(connected);
           if (connected) this.catchUp();

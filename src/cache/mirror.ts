@@ -56,8 +56,8 @@ export class Mirror {
     this.#store = options.store;
   }
 
-  /** Paths about which the server must be asked again, because a request of ours was on its way. Empties the list, but
-   * for those where it still is; each path that is handed out is to be `answered`. The server's echo of what we know by now is no question. */
+  /** Paths about which the server must be asked again, because a request of ours was on its way; where it still is, they
+   * stay put off. The server's echo of what we know by now is no question. Each path is to be `answered`. */
   takeDeferred(): RemotePath[] {
     const paths: RemotePath[] = [];
     for (const [path, entry] of this.#deferred) {
@@ -269,7 +269,7 @@ export class Mirror {
     }
     for (const member of this.#store.baseMembers(node.ino)) this.gone(member);
     const keep = this.#mustBeSentAgain(node);
-    this.#forgetBase(node);
+    this.forgetBase(node);
     if (node.isDir) this.#o.tree.nothingWasSentInto(node);
     if (node.parent === null) {
       this.#store.save(node);
@@ -336,7 +336,7 @@ export class Mirror {
     const place = node.base ?? (node.parent === null ? null : { parent: node.parent, name: node.name });
     const movedAway = node.base !== null && !node.inPlace;
     const pinned = node.pin;
-    this.#forgetBase(node);
+    this.forgetBase(node);
     if (node.kind === 'file') node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
     if (node.parent !== null && !movedAway) this.setAside(node, reason);
     else this.#o.tree.changed(node, 0);
@@ -373,7 +373,7 @@ export class Mirror {
     const folder = this.#store.get(place.parent);
     const parent = folder === null || folder.parent === null ? this.#store.must(1 as Ino) : folder;
     node.displaced = null;
-    this.#forgetBase(node);
+    this.forgetBase(node);
     node.parent = parent.ino;
     node.name = place.name;
     node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
@@ -526,7 +526,7 @@ export class Mirror {
     }
     const { parent, name, base, pin, seen } = node;
     const oldEtag = node.baseEtag;
-    this.#forgetBase(node);
+    this.forgetBase(node);
     node.baseEtag = oldEtag;
     node.displaced = parent === null ? null : { parent, name };
     node.parent = null;
@@ -595,7 +595,7 @@ export class Mirror {
       'something else is in its place on the server',
     );
     node.limbo = node.inPlace ? 'follow' : 'stay';
-    node.base = null; // its size there stays: see `#forgetBase`
+    node.base = null; // its size there stays: see `forgetBase`
     if (node.limbo === 'follow' && node.parent !== null) {
       const { parent, name } = node;
       if (this.#mustBeSentAgain(node)) {
@@ -624,7 +624,8 @@ export class Mirror {
     return node.contentDirty || (node.limbo === 'none' && !node.inPlace && this.#o.isComplete(node));
   }
 
-  #forgetBase(node: NodeRecord): void {
+  /** The server has nothing any more that `node` is a version of. */
+  forgetBase(node: NodeRecord): void {
     // Of a changed file the parts that are not here are lost with the server's version. Its size is kept: it says which
     // bytes are missing, and that they are not zeros.
     if (node.kind !== 'file' || this.#o.isComplete(node)) node.baseSize_bytes = null;

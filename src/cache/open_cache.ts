@@ -183,6 +183,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
               // What we know of it is not so any more: whoever reads next must find it as it is.
               mirror.defer(at);
               writeback.lookUpDeferred();
+              follower.hint();
               throw error;
             }
             at = now;
@@ -212,6 +213,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
         if (node.parent !== null) pins.kick();
         autoLock.changed(node);
       },
+      onSurprise: () => follower.hint(),
     });
     const follower: Follower = new Follower({
       remote,

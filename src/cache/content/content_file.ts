@@ -154,6 +154,11 @@ export class ContentFile {
     };
   }
 
+  /** So that the next write shows, whatever the clock does meanwhile: sets the time to one that no write has. */
+  forgetTime(): void {
+    this.#try('setting the time of', () => fs.futimesSync(this.fd, 0, 0));
+  }
+
   /** Changes whenever anything touches the file: size, mtime, ctime, inode. Not the device, whose number may differ
    * after a reboot. Another fingerprint is no proof of damage; the same one means that nothing happened to it. */
   fingerprint(): string {

@@ -18,10 +18,12 @@ export async function sameContent(
   if (entry.kind !== 'file' || entry.size_bytes !== node.size_bytes || !contents.isComplete(node)) return false;
   const content = await contents.acquire(node);
   try {
-    const seq = content.writeSeq;
-    const stillSame = () => content.writeSeq === seq;
+    const stillSame = content.snapshot();
     const theirs = sha256Of(entry);
-    if (theirs !== null) return theirs === (await hashContent(content, entry.size_bytes, stillSame, signal));
+    if (theirs !== null) {
+      const mine = await hashContent(content, entry.size_bytes, stillSame, signal);
+      return theirs === mine && stillSame();
+    }
     if (entry.size_bytes > COMPARE_LIMIT_BYTES) return false;
     let same = true;
     await remote.read(

@@ -57,7 +57,7 @@ export class Outcomes {
     this.forget(node);
   }
 
-  /** The server has our own last upload, the answer to which was lost: that is the version the next step is about. */
+  /** The server has what we sent last, the answer to which was lost: that is the version the next step is about. */
   adoptOwn(node: NodeRecord, entry: RemoteEntry): void {
     this.#o.mirror.adoptVersion(node, entry);
     this.#o.tree.changed(node, 0);

@@ -148,12 +148,7 @@ export class Reconciler {
       }
       // Edited here, removed there: the edit wins.
       this.#o.store.transaction(() => {
-        node.base = null;
-        node.baseEtag = null;
-        node.baseSize_bytes = null;
-        node.fileid = null;
-        node.lockInfo = null;
-        node.uploadState = null;
+        this.#o.mirror.forgetBase(node);
         this.#o.tree.changed(node, 0);
       });
       return;

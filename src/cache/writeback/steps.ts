@@ -99,8 +99,7 @@ export class Steps {
   async #create(node: NodeRecord, make: (path: RemotePath) => Promise<PutResult>, sentBits: number): Promise<void> {
     const target = this.#target(node);
     this.#underWay.targets.set(node.ino, target.place);
-    noteSending(node, { place: target.place, sha256: null, size_bytes: 0 }, this.#o.store);
-    await this.#o.store.durable();
+    await noteSending(node, { place: target.place, sha256: null, size_bytes: 0 }, this.#o.store);
     const result = await make(target.path);
     crashPoint('writeback.after_mkdir');
     this.#o.recent.note(target.path);
@@ -151,9 +150,8 @@ export class Steps {
     const call = asHolder(node, signal);
     this.#underWay.targets.set(node.ino, place);
     this.#underWay.unconfirmed.set(node.ino, place);
-    noteSending(node, { place, sha256: null, size_bytes: 0 }, store);
     try {
-      await store.durable();
+      await noteSending(node, { place, sha256: null, size_bytes: 0 }, store);
       if (over !== null && overwrite === null) {
         // No way to say which version may be replaced: remove it under its own rules first.
         await remote.remove(path, over.baseEtag, { signal }).catch((error: unknown) => {
@@ -287,8 +285,7 @@ export class Steps {
     }
     node.base = place;
     node.sending = [];
-    mirror.adoptVersion(node, entry);
-    this.#o.tree.changed(node, 0);
+    this.#outcomes.adoptOwn(node, entry);
     return true;
   }
 

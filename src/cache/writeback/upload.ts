@@ -9,7 +9,7 @@ import type { PosixMeta, Precondition, PutResult, Remote, UploadSource } from '.
 import type { Contents } from '../contents.js';
 import { crashPoint } from '../crash_points.js';
 import type { Hydrator } from '../hydrator.js';
-import { type BasePlace, Dirty, type NodeRecord, type Sending } from '../metadata/node.js';
+import { type BasePlace, Dirty, type NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
 import { lostParts } from './merge.js';
 import { hashContent, readContent, readSmall, sendSmall } from './outgoing.js';
@@ -50,10 +50,9 @@ export async function upload(
   try {
     if (node.base === null && !content.complete) throw lostParts(node);
     await hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal });
-    const seq = content.writeSeq;
-    const size_bytes = node.size_bytes;
-    const { mtime, mode, uid, gid } = node;
-    const stillSame = () => content.writeSeq === seq && node.size_bytes === size_bytes;
+    const { size_bytes, mtime, mode, uid, gid } = node;
+    const stillSame = content.snapshot();
+    if (!stillSame()) throw new CloudError('again', `sending "${node.name}": it is being written`);
     await unlessFull(contents.saveIfNeeded(content));
     const bytes = size_bytes <= SMALL_BYTES ? await readSmall(content, size_bytes, stillSame) : null;
     const sha256 =
@@ -62,7 +61,7 @@ export async function upload(
         : createHash('sha256').update(bytes).digest('hex');
     if (node.parent === null && node.base === null)
       throw new CloudError('again', `sending "${node.name}": removed meanwhile`);
-    await unlessFull(note(node, { place, sha256, size_bytes }, store));
+    await unlessFull(noteSending(node, { place, sha256, size_bytes }, store));
     const precondition: Precondition =
       node.base === null || node.baseEtag === null ? { kind: 'if_absent' } : { kind: 'if_match', etag: node.baseEtag };
     const meta: PosixMeta = { mtime, ...posixOf({ mode, uid, gid }) };
@@ -101,11 +100,6 @@ export async function upload(
   } finally {
     contents.release(content);
   }
-}
-
-async function note(node: NodeRecord, sending: Sending, store: NodeStore): Promise<void> {
-  noteSending(node, sending, store);
-  await store.durable();
 }
 
 /** On a full disk sending goes on all the same: it is what makes room. */

@@ -68,6 +68,8 @@ export interface WritebackOptions extends UploadServices {
   readonly hydrator: Hydrator;
   /** The node's state as others see it changed (uploaded, failed, …). */
   readonly onSettled: (node: NodeRecord) => void;
+  /** The server has something else than we knew: nobody told us, so there may be more of it. */
+  readonly onSurprise: () => void;
 }
 
 export class Writeback {
@@ -218,7 +220,7 @@ export class Writeback {
       const content = this.#o.contents.peek(node.ino);
       if (content !== null && content.writers > 0 && !content.sendNow) {
         const idle = this.#o.clock.monotonic_ms() - content.lastWrite_ms;
-        const whole = content.passthroughStart !== null || this.#mayOnlyAdd(node);
+        const whole = content.kernelWrites !== null || this.#mayOnlyAdd(node);
         if (whole || idle < OPEN_IDLE_MS) {
           this.#queue.sleep(node.ino, whole ? OPEN_IDLE_MS : OPEN_IDLE_MS - idle);
           return;
@@ -410,6 +412,7 @@ export class Writeback {
 
   async #reconcile(node: NodeRecord, step: Step, error: CloudError): Promise<void> {
     node.attempts += 1;
+    this.#o.onSurprise();
     if (node.attempts > RECONCILE_ATTEMPTS) {
       this.#keep(node, error);
       return;

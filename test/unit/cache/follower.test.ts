@@ -43,3 +43,19 @@ it('what was put off when the daemon was killed is told again after the next sta
   await again.until('what the others made is shown', async () => (await again.list('d')).includes('theirs'));
   expect(await again.read('d/theirs')).toBe('x');
 });
+
+it('a version that nobody told of makes it ask what else is new', async () => {
+  const server = new FakeServer();
+  server.write('a', 'one');
+  server.write('b', 'one');
+  const remote = new FakeRemote(server);
+  // A push channel that looks alive and says nothing.
+  remote.watch = (events) => events.onConnection(true);
+  const drive = await start({ remote });
+  await drive.until('b is here', async () => (await drive.node('b')) !== null);
+  await sleep(300); // the first listing ends with a look at what changed meanwhile
+  server.write('a', 'another');
+  server.write('b', 'another');
+  await drive.read('a').catch(() => undefined);
+  await drive.until('b has its new size', async () => (await drive.must('b')).size_bytes === 7);
+});
