@@ -149,6 +149,16 @@ export function setNonBlocking(fd: number): void {
   }
 }
 
+const F_RDLCK = 0;
+const F_SETLEASE = 1024;
+
+/** Has anybody else this regular file open for writing? `fd` must be open for reading only. A read lease is granted only
+ * when nobody has (fcntl(2), "Leases"); where the file system knows none the answer is no. */
+export function isWrittenElsewhere(fd: number): boolean {
+  if (native.fcntl(fd, F_SETLEASE, F_RDLCK) === 0) return false; // ends with the descriptor
+  return koffi.errno() === errnoOf.EAGAIN;
+}
+
 const POLLIN = 1;
 
 /** Calls back once `fd` is readable, hung up or in error, or after `timeout_ms`. Occupies a thread of the pool. */

@@ -349,6 +349,7 @@ export class Contents {
     const claims = ExtentSet.parse(node.extents);
     const there = this.#o.files.has(node.ino, node.gen);
     if (!there && !claims.isEmpty) return; // reported when it is opened, and by check
+    if (there && end === 'killed') this.#takeFromOthers(node);
     const file = there ? this.#o.files.open(node.ino, node.gen, { create: false }) : null;
     try {
       const stored = file?.stat().size_bytes ?? 0;
@@ -387,6 +388,15 @@ export class Contents {
       this.#o.tree().changed(node);
     } finally {
       file?.close();
+    }
+  }
+
+  /** What a program does through a mount whose daemon is gone must not change what this one has. */
+  #takeFromOthers({ ino, gen, name }: NodeRecord): void {
+    try {
+      if (this.#o.files.takeFromOthers(ino, gen)) this.#o.log.info({ ino, name }, 'still being written elsewhere');
+    } catch (error) {
+      this.#o.log.warn({ err: error, ino, name }, 'still being written elsewhere, and could not be copied');
     }
   }
 

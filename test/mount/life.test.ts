@@ -48,6 +48,27 @@ it('a process with an open file does not hang when the daemon is killed', async 
   expect('errno' in left ? left.errno : Buffer.from(String(left.ok), 'base64').toString()).toMatch(/^(x||ENOENT)$/);
 });
 
+it('what a program goes on writing after the daemon was killed changes nothing that the next one has', async () => {
+  const { server, drive, fs } = await mounted();
+  const other = stage().fs();
+  await fs.writeFile(drive.path('file'), 'one\n');
+  await drive.flush();
+  // Open for reading first: then the kernel reads and writes the content itself, without a daemon.
+  const reader = await other.open(drive.path('file'));
+  const writer = await fs.open(drive.path('file'), 'O_WRONLY|O_APPEND');
+  await fs.write(writer, 'two\n');
+  await fs.fsync(writer);
+  await drive.kill9();
+  await drive.mount();
+  await fs.ask({ op: 'write', fd: writer, data: Buffer.from('three\n').toString('base64') });
+  await fs.ask({ op: 'close', fd: writer });
+  await other.ask({ op: 'close', fd: reader });
+  expect(await fs.readText(drive.path('file'))).toBe('one\ntwo\n');
+  await drive.flush();
+  expect(await server.dav.text('file')).toBe('one\ntwo\n');
+  await drive.mustCli(['check', drive.dir]);
+});
+
 it('what was closed a good second before a kill -9 is still there', async () => {
   const { server, drive, fs } = await mounted();
   const link = await stage().link(server);

@@ -7,6 +7,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
 import type { Ino } from '../../ids.js';
+import * as libc from '../../libc.js';
 import type { Log } from '../../log.js';
 import { ContentFile } from './content_file.js';
 
@@ -24,6 +25,7 @@ export type OpenContent =
   | { readonly create: true; readonly size_bytes: number };
 
 const TRASH = '.trash';
+const COPY_BYTES = 1024 * 1024;
 
 export class ContentStore {
   readonly #dir: string;
@@ -84,6 +86,33 @@ export class ContentStore {
       throw toCloudError(error, `removing content ${ino}.${gen}`);
     }
     this.#bury(grave);
+  }
+
+  /** After a crash: a program that has the content still open for writing, through the mount of the daemon that is gone,
+   * goes on doing so without anybody noticing. The content gets a file of its own then, which nobody else has. Returns
+   * whether that was so. Waits for the disk. */
+  takeFromOthers(ino: Ino, gen: number): boolean {
+    const path = this.#path(ino, gen);
+    const copy = join(this.#dir, TRASH, `${ino}.${gen}.copy`);
+    const from = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
+    try {
+      if (!libc.isWrittenElsewhere(from)) return false;
+      const to = fs.openSync(copy, 'w', 0o600);
+      try {
+        copySparse(from, to);
+        fs.fsyncSync(to);
+      } finally {
+        fs.closeSync(to);
+      }
+      fs.renameSync(copy, path);
+      syncFolder(this.#folder(ino));
+      return true;
+    } catch (error) {
+      fs.rmSync(copy, { force: true });
+      throw toCloudError(error, `taking content ${ino}.${gen} from those who still have it open`);
+    } finally {
+      fs.closeSync(from);
+    }
   }
 
   /** Bytes taken on the disk (st_blocks), 0 when there is none. */
@@ -210,6 +239,35 @@ export class ContentStore {
     this.#pending.add(work);
     const done = () => this.#pending.delete(work);
     work.then(done, done);
+  }
+}
+
+/** All bytes of one file into an empty one; holes stay holes. */
+function copySparse(from: number, to: number): void {
+  const { size } = fs.fstatSync(from);
+  fs.ftruncateSync(to, size);
+  const buffer = Buffer.allocUnsafe(COPY_BYTES);
+  for (
+    let at = libc.seekDataHole(from, 0, 'data');
+    at !== null && at < size;
+    at = libc.seekDataHole(from, at, 'data')
+  ) {
+    const end = Math.min(libc.seekDataHole(from, at, 'hole') ?? size, size);
+    while (at < end) {
+      const read = fs.readSync(from, buffer, 0, Math.min(buffer.length, end - at), at);
+      if (read === 0) return; // cut short meanwhile
+      fs.writeSync(to, buffer, 0, read, at);
+      at += read;
+    }
+  }
+}
+
+function syncFolder(folder: string): void {
+  const fd = fs.openSync(folder, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
   }
 }
 

@@ -272,6 +272,31 @@ describe('ContentFile', () => {
     file.close();
   });
 
+  it('takes content from those who still write it, holes and all', async () => {
+    const mine = store.open(ino(7), 0, { create: true, size_bytes: 10_000_000 });
+    mine.write(0, blob(5000));
+    mine.write(9_000_000, blob(5000, 2));
+    await mine.sync();
+    mine.close();
+    await store.close();
+    expect(store.takeFromOthers(ino(7), 0)).toBe(false);
+    const path = join(root, '07', '7.0');
+    const reader = fs.openSync(path, 'r');
+    expect(store.takeFromOthers(ino(7), 0)).toBe(false);
+    const writer = fs.openSync(path, 'r+');
+    expect(store.takeFromOthers(ino(7), 0)).toBe(true);
+    fs.writeSync(writer, 'from another time', 0);
+    fs.closeSync(writer);
+    fs.closeSync(reader);
+    const kept = store.open(ino(7), 0);
+    expect((await kept.read(0, 5000)).equals(blob(5000))).toBe(true);
+    expect((await kept.read(9_000_000, 5000)).equals(blob(5000, 2))).toBe(true);
+    expect(kept.stat().size_bytes).toBe(10_000_000);
+    expect(kept.stat().allocated_bytes).toBeLessThan(100_000);
+    kept.close();
+    expect(fs.readdirSync(join(root, '.trash'))).toEqual([]);
+  });
+
   it('lets a sync finish after the last close', async () => {
     const file = store.open(ino(1), 1, { create: true, size_bytes: 8 });
     const syncing = file.sync();
