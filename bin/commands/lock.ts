@@ -34,7 +34,7 @@ export const lock: Command<{ readonly path: string; readonly json: boolean }> = 
 
 interface Held {
   readonly path: string;
-  readonly lock: Lock & { readonly auto?: boolean };
+  readonly lock: Lock & { readonly auto?: boolean; readonly deep?: boolean };
 }
 
 export const locks: Command<{ readonly drive?: string | undefined; readonly json: boolean }> = {
@@ -59,7 +59,7 @@ export const locks: Command<{ readonly drive?: string | undefined; readonly json
         formatTable(
           ['PATH', 'BY', 'SINCE', 'UNTIL'],
           found.map(({ mountPoint, path, lock: held }) => [
-            printable(join(mountPoint, path)),
+            `${printable(join(mountPoint, path))}${held.deep === true ? ' and all in it' : ''}`,
             held.mine ? `you${held.auto === true ? ' (while it is open)' : ''}` : printable(held.owner),
             timeOf(held.sinceEpoch_s),
             // One's own is kept alive.

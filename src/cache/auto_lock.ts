@@ -100,7 +100,7 @@ export class AutoLock {
     const documents = this.#documentsOf(lockFile, lockFile.parent);
     for (const document of documents) {
       if (!this.#canBeLocked(document)) {
-        if (document.lockInfo === null) this.#missed.add(lockFile.ino);
+        if (document.heldLock === null) this.#missed.add(lockFile.ino);
         continue;
       }
       this.#take(document, 'log').catch((error: unknown) =>
@@ -121,8 +121,8 @@ export class AutoLock {
     return found.length > 1 ? found.filter((node) => contents.isOpen(node)) : found;
   }
 
-  #canBeLocked({ kind, base, lockInfo, rights }: NodeRecord): boolean {
-    return kind === 'file' && base !== null && lockInfo === null && rights.write && this.#o.online();
+  #canBeLocked({ kind, base, heldLock, rights }: NodeRecord): boolean {
+    return kind === 'file' && base !== null && heldLock === null && rights.write && this.#o.online();
   }
 
   async #take(node: NodeRecord, onOther: 'refuse' | 'log'): Promise<void> {
@@ -133,7 +133,7 @@ export class AutoLock {
       await asking;
       this.#settleLater(node);
     } catch (error) {
-      const holder = node.lockInfo;
+      const holder = node.heldLock;
       if (onOther === 'refuse' && isCloudError(error, 'locked')) {
         if (holder !== null && !holder.mine) throw heldByOther(node, holder, 'no_access');
         throw heldByOther(node, { ...NOBODY, owner: error.details.lockOwner ?? 'somebody else' }, 'no_access');

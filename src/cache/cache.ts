@@ -81,7 +81,7 @@ export class Cache extends DriveSide implements CacheControl {
       cached_bytes: below?.cached_bytes ?? this.#c.contents.cachedBytes(node),
       ...(below === null ? {} : { files: below.files }),
       pin: this.#c.pins.state(node),
-      lock: node.lockInfo,
+      lock: node.heldLock,
       error: node.error,
     };
   }

@@ -167,8 +167,10 @@ export class DriveSide implements DriveCache {
       this.#inDir(newParent, caller, (to) => {
         const node = this.#child(from, name);
         this.#refuseLocked(node);
+        this.#refuseLockedBelow(node);
         const target = this.o.store.child(to.ino, newName);
         if (target !== null) this.#refuseLocked(target);
+        if (target !== null && mode === 'exchange') this.#refuseLockedBelow(target);
         const known = target?.isDir === true ? this.ensureListed(target.ino, caller) : undefined;
         return andThen(known, () => this.o.tree.rename(node, to, newName, mode));
       }),
@@ -250,6 +252,7 @@ export class DriveSide implements DriveCache {
       this.o.follower.ensureKnown(dir, () => caller.signal),
       () => {
         if (dir.parent === null && dir.ino !== ROOT_INO) throw new CloudError('not_found', `"${dir.name}" was removed`);
+        this.#refuseLocked(dir);
         return change(dir);
       },
     );
@@ -260,9 +263,23 @@ export class DriveSide implements DriveCache {
   }
 
   #refuseLocked(node: NodeRecord): void {
-    if (node.lock !== 'other' || node.lockInfo === null) return;
-    const { message, details } = heldByOther(node, node.lockInfo);
-    throw new CloudError('no_access', message, details);
+    const held = node.heldLock;
+    if (held !== null && !held.mine) throw heldByOther(node, held, 'no_access');
+  }
+
+  /** The server moves no folder in which others have something locked; until they have not, all changes in it would wait. */
+  #refuseLockedBelow(folder: NodeRecord): void {
+    if (!folder.isDir) return;
+    for (const locked of this.o.store.locked()) {
+      if (locked.lockInfo?.mine === false && this.#isBelow(locked, folder)) this.#refuseLocked(locked);
+    }
+  }
+
+  #isBelow(node: NodeRecord, folder: NodeRecord): boolean {
+    for (let at: NodeRecord | null = node; at !== null && at.parent !== null; at = this.o.store.get(at.parent)) {
+      if (at.parent === folder.ino) return true;
+    }
+    return false;
   }
 
   #prepare(content: ActiveContent, mode: OpenMode): MaybePromise<void> {

@@ -259,9 +259,11 @@ export class Follower {
       if (own !== null) {
         dir.baseEtag = own.etag;
         dir.listedEtag = own.etag;
-        const { rightsBits } = dir;
+        const { rightsBits, lock } = dir;
         dir.rights = own.rights;
-        if (dir.rightsBits !== rightsBits) this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
+        mirror.applyLock(dir, own);
+        if (dir.rightsBits !== rightsBits || dir.lock !== lock)
+          this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
       }
       dir.listed_ms = this.#o.clock.now_ms();
       store.save(dir);

@@ -40,12 +40,14 @@ export class Locks {
 
   /** `auto`: not asked for by the user, whose own wish for a lock outlives it. */
   async lock(node: NodeRecord, { auto = false }: { readonly auto?: boolean } = {}): Promise<LockInfo> {
-    const held = node.lockInfo;
-    if (held?.mine === true && held.token !== null) {
-      if (held.auto === true && !auto) this.#remember(node, { ...held, auto: false });
+    const held = node.heldLock;
+    if (held !== null && !held.mine) throw heldByOther(node, held);
+    if (held !== null && held.token !== null) {
+      // From now on it is this drive that keeps it.
+      const kept = held.auto === true || held.elsewhere === true;
+      if (kept && !auto && held === node.lockInfo) this.#remember(node, { ...held, auto: false, elsewhere: false });
       return held;
     }
-    if (node.lockInfo !== null && !node.lockInfo.mine) throw heldByOther(node, node.lockInfo);
     // What is sent from here carries the lock of the file itself; one of a folder would keep its holder out, too.
     if (node.kind !== 'file') {
       throw new CloudError(
@@ -66,10 +68,14 @@ export class Locks {
 
   /** `force` breaks what others hold, as far as the server lets one. */
   async unlock(node: NodeRecord, { force = false }: { readonly force?: boolean } = {}): Promise<void> {
-    const info = node.lockInfo;
+    const info = node.heldLock;
     if (info === null) return;
     const token = info.mine ? (info.token ?? ANY_LOCK) : null;
     if (token === null && !force) throw heldByOther(node, info);
+    const locked = this.#lockedBy(node);
+    if (locked !== node && !force) {
+      throw new CloudError('not_permitted', `"${node.name}" is locked with the folder "${locked.name}": unlock that`);
+    }
     try {
       await this.#o.remote.unlock(this.#path(node), token ?? ANY_LOCK, { signal: this.#stop.signal });
     } catch (error) {
@@ -77,7 +83,14 @@ export class Locks {
       // Already free (expired, broken by an administrator): what was wanted is so.
       if (!isCloudError(error, 'not_found', 'precondition')) throw error;
     }
-    this.#remember(node, null);
+    this.#remember(locked, null);
+  }
+
+  /** The node that has the lock which counts for this one: itself, or a folder above it. */
+  #lockedBy(node: NodeRecord): NodeRecord {
+    if (node.heldLock === node.lockInfo) return node;
+    const covering = this.#o.store.cover.at(node.parent);
+    return (covering === null ? null : this.#o.store.get(covering.folder)) ?? node;
   }
 
   /** Keeps our locks alive; also right after coming back online. */
@@ -86,7 +99,7 @@ export class Locks {
     // Asked of the store: a lock goes along when an editor puts a new file in the place of the old one.
     for (const node of this.#o.store.locked()) {
       const info = node.lockInfo;
-      if (info === null || !info.mine || info.token === null) continue;
+      if (info === null || !info.mine || info.token === null || info.elsewhere === true) continue;
       const path = this.#o.mirror.remotePath(node);
       if (path === null) continue;
       try {

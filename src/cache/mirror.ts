@@ -25,6 +25,8 @@ export interface MirrorOptions {
   readonly recent: RecentOperations;
   readonly log: Log;
   readonly invalidate: (event: Invalidation) => void;
+  /** A folder came under a lock of a folder above it, or out of it. */
+  readonly coverChanged: (folder: Ino) => void;
   /** Does the server keep the times we give it? If not, ours count for the versions we made. */
   readonly keepsTimes: () => boolean;
   /** A request about the node, or one that moves it with a collection above, is on its way or its outcome unknown. */
@@ -122,7 +124,8 @@ export class Mirror {
     if (node.kind !== 'file' || entry.kind !== 'file' || node.limbo !== 'none') return false;
     if (!isStrongEtag(entry.etag) || entry.etag !== node.baseEtag || entry.fileid !== node.fileid) return false;
     if (entry.size_bytes !== node.baseSize_bytes || entry.checksum !== node.checksum) return false;
-    if (entry.lock !== null || node.lockInfo !== null || entry.shared !== node.shared) return false;
+    if ((entry.lock !== null && entry.lockRoot === undefined) || node.lockInfo !== null || entry.shared !== node.shared)
+      return false;
     if (entry.xattrs.size > 0 || node.xattrs !== null) return false;
     const { mode, uid, gid } = entry.posix;
     const mtime = entry.posix.mtime ?? entry.mtime;
@@ -404,6 +407,19 @@ export class Mirror {
     if (shownOf(root) !== before) this.#o.invalidate({ kind: 'inode', ino: root.ino, data: false });
   }
 
+  /** What a listing says of the locks of its collection. The caller saves. */
+  applyLock(dir: NodeRecord, entry: RemoteEntry): void {
+    dir.lockInfo = ownLock(dir, entry);
+    const covering = this.#store.cover.at(dir.parent);
+    const folder = covering === null ? null : this.#store.get(covering.folder);
+    const known = folder === null ? null : this.remotePath(folder);
+    const told = entry.lockRoot ?? null;
+    if (told === known) return;
+    // A lock was taken or ended above, where nobody has looked since.
+    if (told !== null) this.defer(told);
+    if (known !== null) this.defer(known);
+  }
+
   #insert(parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
     if (parent.parent === null && parent.ino !== 1) {
       // Removed here, but somebody put something new into it: the removal is dropped.
@@ -451,6 +467,7 @@ export class Mirror {
 
   #update(node: NodeRecord, parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
     const before = shownOf(node);
+    const lockBefore = node.lock;
     const followed = node.limbo === 'follow' || (node.limbo === 'none' && node.inPlace);
     const moved = node.base === null || node.base.parent !== parent.ino || node.base.name !== name;
     const unlinkedHere = node.parent === null && node.limbo !== 'follow';
@@ -492,7 +509,6 @@ export class Mirror {
     else {
       // Dirty here and changed there: the base ETag stays, the upload's precondition will fail, both are kept.
       node.rights = entry.rights;
-      node.lockInfo = entry.lock;
       this.#o.tree.changed(node, 0);
     }
     this.#applyMeta(node, entry);
@@ -502,6 +518,7 @@ export class Mirror {
     }
     const visible = shownOf(node) !== before;
     if (visible) this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
+    if (moved && node.isDir && node.lock !== lockBefore) this.#o.coverChanged(node.ino);
     // What a lock or a missing right stood in the way of is tried as soon as these change.
     const mayHelp = visible && (node.errorCode === 'locked' || node.errorCode === 'no_access');
     const wait_ms = mayHelp ? 0 : Math.max(0, node.notBefore_ms - this.#o.clock.monotonic_ms());
@@ -554,7 +571,7 @@ export class Mirror {
     node.baseEtag = entry.etag;
     node.baseSize_bytes = entry.size_bytes;
     node.rights = entry.rights;
-    node.lockInfo = mergeLock(node, entry);
+    node.lockInfo = ownLock(node, entry);
     node.shared = entry.shared;
     node.checksum = entry.checksum;
   }
@@ -562,7 +579,7 @@ export class Mirror {
   /** Attributes that are not ours to keep. */
   #applyMeta(node: NodeRecord, entry: RemoteEntry): void {
     node.rights = entry.rights;
-    node.lockInfo = mergeLock(node, entry);
+    node.lockInfo = ownLock(node, entry);
     node.shared = entry.shared;
     const timeIsOurs = node.isDir && !this.#o.keepsTimes() && node.listed_ms > 0;
     if ((node.dirty & (Dirty.mtime | Dirty.content)) === 0 && !timeIsOurs) {
@@ -688,12 +705,21 @@ function opaque(etag: string): string {
   return etag.startsWith('W/') ? etag.slice(2) : etag;
 }
 
-/** A lock that we know to be ours stays ours when a listing shows it without saying so. */
-function mergeLock(node: NodeRecord, entry: RemoteEntry): NodeRecord['lockInfo'] {
+/** The lock on the node itself. One of a folder above is that folder's; one that we know to be ours stays ours when a
+ * listing shows it without saying so. */
+function ownLock(node: NodeRecord, { lock, lockRoot }: RemoteEntry): NodeRecord['lockInfo'] {
   const mine = node.lockInfo;
-  if (mine?.mine !== true || entry.lock === null) return entry.lock;
-  if (entry.lock.token !== null && mine.token !== null && entry.lock.token !== mine.token) return entry.lock;
-  return { ...entry.lock, mine: true, token: mine.token, ...(mine.auto === true ? { auto: true } : {}) };
+  if (lock === null || lockRoot !== undefined) return null;
+  if (mine?.mine !== true) return lock;
+  if (lock.token !== null && mine.token !== null && lock.token !== mine.token) return lock;
+  const { elsewhere: _, ...told } = lock;
+  return {
+    ...told,
+    mine: true,
+    token: mine.token,
+    ...(mine.auto === true ? { auto: true } : {}),
+    ...(mine.elsewhere === true ? { elsewhere: true } : {}),
+  };
 }
 
 /** Some servers answer 1970 for what they do not know. */

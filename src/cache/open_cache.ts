@@ -5,6 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError, toCloudError } from '../errors.js';
+import type { Ino } from '../ids.js';
 import type { Log } from '../log.js';
 import type { Remote } from '../remote/remote.js';
 import type { ActiveContent } from './active_content.js';
@@ -17,6 +18,7 @@ import { Contents } from './contents.js';
 import { lockFolder } from './folder_lock.js';
 import { Follower } from './follower.js';
 import { Hydrator } from './hydrator.js';
+import { invalidateBelow } from './invalidate_below.js';
 import { Locks } from './locks.js';
 import { Database } from './metadata/database.js';
 import type { NodeRecord } from './metadata/node.js';
@@ -95,6 +97,8 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     const invalidate = (event: Invalidation) => {
       for (const listener of listeners) listener(event);
     };
+    const coverChanged = (folder: Ino) => invalidateBelow(folder, store, invalidate);
+    store.cover.onChange = coverChanged;
     const recent = new RecentOperations(clock);
     const files = new ContentStore({ dir: join(o.dir, CONTENT), log });
     const link = new LinkMeter();
@@ -143,6 +147,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       recent,
       log,
       invalidate,
+      coverChanged,
       keepsTimes: () => remote.capabilities.setMtime,
       isBusy: (node) => writeback.isUnsettled(node),
       isOpen: (node) => contents.isOpen(node),

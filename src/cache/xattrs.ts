@@ -125,11 +125,11 @@ export class Xattrs {
     put('status', this.#s.status(node));
     const pin = this.#s.pinState(node);
     put('pin', pin === 'none' ? null : pin === 'pinned' ? '1' : 'inherited');
-    if (node.lockInfo !== null) {
+    const held = node.heldLock;
+    if (held !== null) {
       put('lock', node.lock);
-      put('lock.owner', node.lockInfo.owner);
-      if (node.lockInfo.sinceEpoch_s !== null)
-        put('lock.since', new Date(node.lockInfo.sinceEpoch_s * 1000).toISOString());
+      put('lock.owner', held.owner);
+      if (held.sinceEpoch_s !== null) put('lock.since', new Date(held.sinceEpoch_s * 1000).toISOString());
     }
     put('etag', node.baseEtag);
     put('fileid', node.fileid);

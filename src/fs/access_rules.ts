@@ -17,28 +17,29 @@ export function checkRead(node: NodeView): void {
 export function checkWrite(node: NodeView): void {
   if (node.kind === 'dir') {
     if (!node.rights.createFile && !node.rights.createDir) throw refuse('changing', node, 'change it');
+    checkUnlocked('changing', node);
     return;
   }
   if (!node.rights.write) throw refuse('writing', node, 'write it');
-  if (node.lock === 'other') {
-    throw new CloudError('no_access', `writing "${node.name}": somebody else holds a lock on it`);
-  }
+  checkUnlocked('writing', node);
 }
 
 /** open(2) with O_CREAT, mknod(2), symlink(2), and a file's way into another directory. */
 export function checkCreateFile(dir: NodeView): void {
   if (!dir.rights.createFile) throw refuse('creating a file in', dir, 'create files in it');
+  checkUnlocked('creating a file in', dir);
 }
 
 /** mkdir(2), and a directory's way into another directory. */
 export function checkCreateDir(dir: NodeView): void {
   if (!dir.rights.createDir) throw refuse('creating a directory in', dir, 'create directories in it');
+  checkUnlocked('creating a directory in', dir);
 }
 
 /** unlink(2), rmdir(2). */
 export function checkRemove(node: NodeView): void {
   if (!node.rights.remove) throw refuse('removing', node, 'remove it');
-  checkUnlocked('removing', node);
+  checkUnlocked('removing', node, 'locked');
 }
 
 /** rename(2) of `node` from its directory to `target`; `replaced` is what has the new name now. */
@@ -46,7 +47,7 @@ export function checkRename(node: NodeView, target: NodeView, replaced: NodeView
   const stays = node.parent === target.ino;
   if (stays && !node.rights.rename) throw refuse('renaming', node, 'rename it');
   if (!stays && !node.rights.move) throw refuse('moving', node, 'move it');
-  checkUnlocked('renaming', node);
+  checkUnlocked('renaming', node, 'locked');
   if (replaced !== null && replaced.ino !== node.ino) {
     // A file renamed over a file is new content of that file: the atomic save of editors.
     if (replaced.kind === 'dir') checkRemove(replaced);
@@ -57,6 +58,6 @@ export function checkRename(node: NodeView, target: NodeView, replaced: NodeView
   }
 }
 
-function checkUnlocked(what: string, node: NodeView): void {
-  if (node.lock === 'other') throw new CloudError('locked', `${what} "${node.name}": somebody else holds a lock on it`);
+function checkUnlocked(what: string, node: NodeView, code: 'no_access' | 'locked' = 'no_access'): void {
+  if (node.lock === 'other') throw new CloudError(code, `${what} "${node.name}": somebody else holds a lock on it`);
 }

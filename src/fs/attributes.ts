@@ -42,7 +42,8 @@ export function modeOf(node: NodeView, policy: AttributePolicy): number {
       return S_IFLNK | 0o777;
     case 'dir': {
       const { createFile, createDir, read } = node.rights;
-      return S_IFDIR | masked(node.mode ?? policy.dirMode, createFile || createDir, read);
+      const mayChange = (createFile || createDir) && node.lock !== 'other';
+      return S_IFDIR | masked(node.mode ?? policy.dirMode, mayChange, read);
     }
     case 'file': {
       const mayWrite = node.rights.write && node.lock !== 'other';

@@ -6,7 +6,15 @@ import { isWithin, type RemotePath, splitPath } from '../ids.js';
 import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
 import { dropOrphans, guarded, lockLost, lookAt, mismatch, requireNow } from './guard.js';
 import { codeOfStatus } from './http.js';
-import type { CallOptions, MetaPatch, PosixMeta, Precondition, PutResult, RemoteEntry } from './remote.js';
+import {
+  ANY_LOCK,
+  type CallOptions,
+  type MetaPatch,
+  type PosixMeta,
+  type Precondition,
+  type PutResult,
+  type RemoteEntry,
+} from './remote.js';
 import { isTransient, retry } from './retry.js';
 import { ROOT_XMLNS } from './wire/ns.js';
 import { XML_DECLARATION } from './wire/xml.js';
@@ -95,9 +103,15 @@ export async function moveNode(
   const { overwrite } = rule;
   let held = options;
   const attempt = async () => {
-    if (overwrite === null) return await send(sourceCondition(dav, from, rule, held));
+    const all = tokensOf(held);
+    if (overwrite === null) {
+      const conditions = sourceCondition(dav, from, rule, held);
+      return await send(
+        held.alsoTokens === undefined ? conditions : { ...conditions, if: submitting(dav.tag(from), all, '') },
+      );
+    }
     const precondition: Precondition = { kind: 'if_match', etag: overwrite.etag };
-    const tagged = { if: targetCondition(dav, to, overwrite.etag, held) };
+    const tagged = { if: submitting(dav.tag(to), all, ` [${overwrite.etag}]`) };
     if (dav.info.dialect !== 'generic') return await send({ ...sourceCondition(dav, from, rule, {}), ...tagged });
     // Also because locking a free name makes a file of it.
     const target = await requireNow(dav, to, precondition, options);
@@ -158,11 +172,16 @@ function sourceCondition(dav: Dav, from: RemotePath, rule: MoveRule, options: Ca
   };
 }
 
-/** The lists of an If header are alternatives: both here demand the tag, one with our lock on the target, one without. */
-function targetCondition(dav: Dav, to: RemotePath, etag: string, options: CallOptions): string {
-  const tag = dav.tag(to);
-  const token = options.lockToken;
-  return token === undefined ? `${tag} ([${etag}])` : `${tag} (<${token}> [${etag}]) (Not <${token}> [${etag}])`;
+function tokensOf({ lockToken, alsoTokens = [] }: CallOptions): readonly string[] {
+  return (lockToken === undefined ? alsoTokens : [lockToken, ...alsoTokens]).filter((token) => token !== ANY_LOCK);
+}
+
+/** An If header that shows tokens, whatever they are on, and depends on nothing but `etag` (` [ETAG]`, or ''): its lists are
+ * alternatives, and one of them holds as far as locks go (RFC 4918 section 10.4.8). */
+function submitting(tag: string, tokens: readonly string[], etag: string): string {
+  if (tokens.length === 0) return `${tag} (${etag.trim()})`;
+  const never = tokens.length === 1 ? tokens[0] : 'DAV:no-lock';
+  return `${tag} (${tokens.map((token) => `<${token}>`).join(' ')}${etag}) (Not <${never}>${etag})`;
 }
 
 /** After a lost answer: the source is gone and something is at the target. */

@@ -15,6 +15,7 @@ import {
   isWebPage,
   readFailure,
 } from './http.js';
+import { LockRoots } from './lock_roots.js';
 import type { OwnLocks } from './own_locks.js';
 import { Turns } from './places.js';
 import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
@@ -168,6 +169,7 @@ export class Dav {
       body: this.#propfindBody,
       signal: options.signal,
     };
+    const roots = this.lockRoots();
     for await (const page of this.multistatus(request, doing)) {
       const entries: RemoteEntry[] = [];
       for (const response of page.responses) {
@@ -183,7 +185,7 @@ export class Dav {
             path,
           });
         }
-        entries.push(entryOf(response, target.path, target.slash, this.dialect, this.self));
+        entries.push(entryOf(response, target.path, target.slash, this.dialect, this.self, roots));
       }
       if (entries.length > 0) yield entries;
     }
@@ -202,6 +204,17 @@ export class Dav {
     if (target === null)
       throw this.#protocol(doing, `an address below ${this.info.base} is required, found ${show(href)}`);
     return target;
+  }
+
+  /** For the locks of one answer. */
+  lockRoots(): LockRoots {
+    return new LockRoots((href) => {
+      try {
+        return this.#resolve(href)?.path ?? null;
+      } catch {
+        return null; // no address that could be one of ours
+      }
+    });
   }
 
   /** Sends a request whose answer is a multistatus and hands out its responses as they arrive; the last page has the sync

@@ -6,6 +6,7 @@ import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { decodeSegment } from '../names.js';
 import type { Dialect } from './dialects/dialect.js';
+import type { LockRoots, ShownLock } from './lock_roots.js';
 import { OwnLocks } from './own_locks.js';
 import type { LockInfo, NodeKind, PosixMeta, RemoteEntry, Rights } from './remote.js';
 import { parseMode, parseOwnerId, parseTimestamp, parseXattrs } from './wire/cloudmount_props.js';
@@ -50,9 +51,10 @@ export function entryOf(
   slash: boolean,
   dialect: Dialect,
   self: Self,
+  roots: LockRoots,
 ): RemoteEntry {
   try {
-    return describe(response, path, slash, dialect, self);
+    return describe(response, path, slash, dialect, self, roots);
   } catch (error) {
     if (isCloudError(error, 'invalid')) throw protocol(path, error.message, error);
     throw error;
@@ -65,6 +67,7 @@ function describe(
   slash: boolean,
   dialect: Dialect,
   self: Self,
+  roots: LockRoots,
 ): RemoteEntry {
   // It is there and we may know no more: named, so that nobody takes its folder for empty.
   if (response.status !== null) return unreadable(path, slash);
@@ -89,7 +92,7 @@ function describe(
     size_bytes,
     mtime: posix.mtime ?? lastModified(response),
     rights,
-    lock: lockOf(response, self),
+    ...lockOf(response, path, kind, self, roots),
     shared: sharedIn ? 'in' : sharedOut(response),
     checksum: checksumOf(response),
     symlinkTarget: kind === 'symlink' ? decodeSegment(link ?? '') : null,
@@ -179,8 +182,7 @@ function checksumOf(response: MultistatusResponse): string | null {
 
 // --- locks
 
-export interface ActiveLock {
-  readonly token: string | null;
+export interface ActiveLock extends ShownLock {
   readonly owner: string;
   readonly timeout_s: number | null;
 }
@@ -193,10 +195,15 @@ export function activeLocks(discovery: XmlElement): readonly ActiveLock[] {
     const owner = childOf(lock, DAV, 'owner');
     const timeout = childOf(lock, DAV, 'timeout');
     const parsed = timeout === null ? null : parseTimeout(textOf(timeout));
+    const depth = childOf(lock, DAV, 'depth');
+    const root = childOf(lock, DAV, 'lockroot');
+    const rootHref = root === null ? null : childOf(root, DAV, 'href');
     return {
       token: href === null ? null : textOf(href).trim(),
       owner: owner === null ? '' : textOf(owner).trim(),
       timeout_s: typeof parsed === 'number' ? parsed : null,
+      deep: depth !== null && textOf(depth).trim().toLowerCase() === 'infinity',
+      root: rootHref === null ? null : textOf(rootHref).trim(),
     };
   });
 }
@@ -212,16 +219,34 @@ export function lockInfoOf(lock: ActiveLock, self: Self, now_s = Date.now() / 10
   };
 }
 
-function lockOf(response: MultistatusResponse, self: Self): LockInfo | null {
+/** Of several locks (shared ones) one of ours counts; what we hold, others do not keep us from. */
+function lockOf(
+  response: MultistatusResponse,
+  path: RemotePath,
+  kind: NodeKind,
+  self: Self,
+  roots: LockRoots,
+): Pick<RemoteEntry, 'lock' | 'lockRoot'> {
   const discovery = propertyOf(response, DAV, 'lockdiscovery');
-  const [active] = discovery === null ? [] : activeLocks(discovery);
+  const all = discovery === null ? [] : activeLocks(discovery);
+  const active = all.find(({ owner }) => OwnLocks.isMine(owner, self.lockOwner)) ?? all[0];
+  const lock = lockInfo(response, active, self);
+  if (lock === null || active === undefined) return { lock };
+  const lockRoot = roots.above(path, active);
+  return {
+    lock: active.deep && kind === 'dir' ? { ...lock, deep: true } : lock,
+    ...(lockRoot === null ? {} : { lockRoot }),
+  };
+}
+
+function lockInfo(response: MultistatusResponse, active: ActiveLock | undefined, self: Self): LockInfo | null {
   const user = propertyText(response, NC, 'lock-owner');
   const held = propertyText(response, NC, 'lock') === '1';
-  if (!held || user === null) return active === undefined ? null : lockInfoOf(active, self);
+  const fromDav = active === undefined ? null : lockInfoOf(active, self);
+  if (!held || user === null) return fromDav;
   const since = Number(propertyText(response, NC, 'lock-time') || Number.NaN);
   const timeout = Number(propertyText(response, NC, 'lock-timeout') || Number.NaN);
   const mine = user === self.user;
-  const fromDav = active === undefined ? null : lockInfoOf(active, self);
   return {
     owner: propertyText(response, NC, 'lock-owner-displayname') || user,
     sinceEpoch_s: Number.isFinite(since) ? since : null,
@@ -230,5 +255,6 @@ function lockOf(response: MultistatusResponse, self: Self): LockInfo | null {
       (Number.isFinite(since) && Number.isFinite(timeout) && timeout > 0 ? since + timeout : null),
     token: mine ? (active?.token ?? null) : null,
     mine,
+    ...(mine && fromDav?.mine === false ? { elsewhere: true } : {}),
   };
 }

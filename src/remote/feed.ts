@@ -5,6 +5,7 @@
 import { CloudError, isCloudError } from '../errors.js';
 import { type Dav, namesCondition, propElement } from './dav.js';
 import { entryOf } from './entry.js';
+import type { LockRoots } from './lock_roots.js';
 import type { CallOptions, ChangePage, RemoteChange } from './remote.js';
 import { retry } from './retry.js';
 import { pathOfHref } from './wire/href.js';
@@ -68,13 +69,14 @@ async function readPage(dav: Dav, cursor: Cursor | null, options: FeedOptions): 
   const gone: RemoteChange[] = [];
   let token: string | null = null;
   let truncated = false;
+  const roots = dav.lockRoots();
   for await (const page of dav.multistatus(request, doing)) {
     for (const response of page.responses) {
       if (isTruncation(response, dav.info.base)) {
         truncated = true;
         continue;
       }
-      const change = changeOf(dav, response, doing);
+      const change = changeOf(dav, response, roots, doing);
       (change.kind === 'gone' ? gone : present).push(change);
     }
     token = page.syncToken ?? token;
@@ -99,8 +101,8 @@ function isTruncation(response: MultistatusResponse, base: string): boolean {
   return trimmed(pathOfHref(response.hrefs[0] ?? '/')) === trimmed(base);
 }
 
-function changeOf(dav: Dav, response: MultistatusResponse, doing: string): RemoteChange {
+function changeOf(dav: Dav, response: MultistatusResponse, roots: LockRoots, doing: string): RemoteChange {
   const { path, slash } = dav.targetOf(response, doing);
   if (response.status === 404 || response.status === 410) return { kind: 'gone', path };
-  return { kind: 'present', entry: entryOf(response, path, slash, dav.dialect, dav.self) };
+  return { kind: 'present', entry: entryOf(response, path, slash, dav.dialect, dav.self, roots) };
 }

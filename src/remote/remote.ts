@@ -27,6 +27,10 @@ export interface LockInfo {
   /** Present when the lock is ours and we know its token. */
   readonly token: string | null;
   readonly mine: boolean;
+  /** It covers all that is below the folder, too (RFC 4918 section 9.10.3, Depth: infinity). Never said of a file. */
+  readonly deep?: boolean;
+  /** Ours, but held by another program or machine: not for this drive to keep alive. */
+  readonly elsewhere?: boolean;
   /** The drive took it by itself and gives it back by itself (`--auto-lock`). Never said by a server. */
   readonly auto?: boolean;
 }
@@ -53,7 +57,10 @@ export interface RemoteEntry {
   readonly size_bytes: number;
   readonly mtime: Timestamp;
   readonly rights: Rights;
+  /** The lock that applies to the node, as far as the server says. */
   readonly lock: LockInfo | null;
+  /** The collection above it on which that lock was taken. Absent: it was taken on the node itself. */
+  readonly lockRoot?: RemotePath;
   readonly shared: 'in' | 'out' | 'link' | null;
   /** `ALGO:hex` as the server knows it, e.g. `SHA256:…`; null if unknown. */
   readonly checksum: string | null;
@@ -89,6 +96,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Token of a lock we hold on the node, sent in the `If` header. */
   readonly lockToken?: string;
+  /** MOVE: of other locks of ours in the way, on the collections it leads out of or into or on what is moved along. */
+  readonly alsoTokens?: readonly string[];
 }
 
 /** Body of an upload: reopened for each attempt, so that a retry sends the same bytes. */

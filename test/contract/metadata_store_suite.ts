@@ -447,6 +447,19 @@ export function metadataStoreSuite(title: string, open: Opener): void {
         expect(await store.sweep(clock.ms + 10)).toMatchObject({ expiredLocks: 1 });
         expect(await store.read((tx) => tx.locksOn([f.id], 0))).toHaveLength(1);
       });
+
+      test('that run out are a change of what they were on', async () => {
+        const f = await make('f');
+        expect(await store.read((tx) => tx.nextLockExpiry())).toBeNull();
+        await store.write((tx) => tx.addLock(lockOn(f, { expires_ms: clock.ms + 10 })));
+        await store.write((tx) => tx.addLock(lockOn(f, { expires_ms: clock.ms + 1000, scope: 'shared' })));
+        expect(await store.read((tx) => tx.nextLockExpiry())).toBe(clock.ms + 10);
+        const { seq } = await store.read((tx) => tx.head());
+        expect(await store.write((tx) => tx.expireLocks(clock.ms + 10))).toBe(1);
+        const page = await store.read((tx) => tx.changes(root.id, { seq, listedFrom: null }, 10));
+        expect(page?.changes.map((change) => change.kind === 'present' && change.node.id)).toEqual([f.id]);
+        expect(await store.read((tx) => tx.nextLockExpiry())).toBe(clock.ms + 1000);
+      });
     });
 
     describe('the change feed', () => {

@@ -1,7 +1,7 @@
 // One node in memory: the row of `schema.ts` with names, types and the few rules that follow from it.
 
 import type { Timestamp } from '../../clock.js';
-import type { Ino, Name } from '../../ids.js';
+import { type Ino, type Name, ROOT_INO } from '../../ids.js';
 import {
   ALL_RIGHTS_BITS,
   type LockInfo,
@@ -11,6 +11,7 @@ import {
   unpackRights,
 } from '../../remote/remote.js';
 import type { NodeView } from '../cache_api.js';
+import type { LockCover } from './lock_cover.js';
 
 /** What of a node differs from the server besides its place. */
 export const Dirty = {
@@ -69,6 +70,7 @@ export class NodeRecord implements NodeView {
   shared: 'in' | 'out' | 'link' | null = null;
   checksum: string | null = null;
   fileid: string | null = null;
+  /** The lock on the node itself; `heldLock` is the one that counts. */
   lockInfo: LockInfo | null = null;
   xattrs: Map<string, Buffer> | null = null;
   base: BasePlace | null = null;
@@ -110,6 +112,8 @@ export class NodeRecord implements NodeView {
   displaced: BasePlace | null = null;
   /** Monotonic time before which writeback leaves the node alone (quiet time, backoff). In memory only. */
   notBefore_ms = 0;
+  /** Set by the store. In memory only. */
+  cover: LockCover | null = null;
 
   constructor(ino: Ino, kind: NodeKind, parent: Ino | null, name: Name, now: Timestamp) {
     this.ino = ino;
@@ -130,8 +134,27 @@ export class NodeRecord implements NodeView {
   }
 
   get lock(): 'none' | 'mine' | 'other' {
-    if (this.lockInfo === null) return 'none';
-    return this.lockInfo.mine ? 'mine' : 'other';
+    const held = this.heldLock;
+    if (held === null) return 'none';
+    return held.mine ? 'mine' : 'other';
+  }
+
+  /** The lock that applies: on the node itself, or on a folder above it. */
+  get heldLock(): LockInfo | null {
+    const own = this.lockInfo;
+    if (own?.mine === true || this.cover === null || this.cover.isEmpty) return own;
+    const above = this.cover.at(this.parent)?.lock ?? null;
+    if (above === null || above.mine) return above ?? own;
+    // What the server does not have yet is nobody else's.
+    return own ?? (this.base === null && this.ino !== ROOT_INO ? null : above);
+  }
+
+  /** Of our lock on it, or on a folder above it, where the server has it (or is to have it). */
+  get lockToken(): string | null {
+    const own = this.lockInfo;
+    if (own?.mine === true) return own.token;
+    const above = this.cover?.at(this.base?.parent ?? this.parent)?.lock;
+    return above?.mine === true ? above.token : null;
   }
 
   get nlink(): number {

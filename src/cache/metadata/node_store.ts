@@ -10,6 +10,7 @@ import { nameFromSql, nameToSql } from '../../names.js';
 import type { LockInfo, NodeKind } from '../../remote/remote.js';
 import type { NodeView } from '../cache_api.js';
 import type { Database } from './database.js';
+import { LockCover } from './lock_cover.js';
 import { type ConflictNote, Dirty, NodeRecord, rightsOfBits, type Sending } from './node.js';
 
 const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
@@ -133,11 +134,14 @@ export class NodeStore {
   readonly #sending: Set<Ino>;
   /** Nodes written by the transaction that is running. */
   #touched: Set<NodeRecord> | null = null;
+  /** Locks of folders that cover what is below them. */
+  readonly cover = new LockCover((ino) => this.get(ino)?.parent ?? null);
 
   constructor(db: Database) {
     this.#db = db;
     this.#lastPending = (this.#one('SELECT max(pending) FROM node WHERE pending IS NOT NULL') as number | null) ?? 0;
     this.#sending = new Set(this.#pluck('SELECT ino FROM node WHERE sent IS NOT NULL') as Ino[]);
+    for (const node of this.locked()) this.cover.note(node);
   }
 
   /** All or nothing, in the file and in memory. */
@@ -211,6 +215,7 @@ export class NodeStore {
     if (node.differs) this.#written.set(node, row); // others are hardly ever written again
     this.#touched?.add(node);
     this.#remember(node);
+    this.cover.note(node);
     return node;
   }
 
@@ -223,6 +228,9 @@ export class NodeStore {
       INSERT_LISTED,
       LISTED_AT.map((at) => row[at]),
     );
+    const { kind, lockInfo } = draft;
+    if (done.changes > 0 && lockInfo !== null)
+      this.cover.note({ ino: Number(done.lastInsertRowid) as Ino, kind, lockInfo });
     return done.changes > 0;
   }
 
@@ -290,12 +298,14 @@ export class NodeStore {
     const set = changed.map((at) => `${COLUMNS[at]} = ?`).join(', ');
     this.#run('writing a node', `UPDATE node SET ${set} WHERE ino = ?`, [...changed.map((at) => row[at]), node.ino]);
     this.#written.set(node, row);
+    this.cover.note(node);
   }
 
   remove(node: NodeRecord): void {
     this.#touched?.add(node);
     this.#sending.delete(node.ino);
     this.#run('removing a node', 'DELETE FROM node WHERE ino = ?', [node.ino]);
+    this.cover.forget(node.ino);
     this.#ghosts.set(node.ino, node);
     this.#written.delete(node);
     this.#recent.delete(node.ino);
@@ -329,7 +339,15 @@ export class NodeStore {
   /** The same as `members`, to be shown: without objects for what is not in memory. */
   memberViews(parent: Ino, after: number, limit: number): NodeView[] {
     const rows = this.#db.run(READING, () => this.#prepare('rows', MEMBER_VIEWS).all([parent, after, limit])) as Row[];
-    return rows.map((row) => this.inMemory(row[0] as Ino) ?? viewOf(parent, row));
+    const covered = this.cover.isEmpty ? null : (this.cover.at(parent)?.lock ?? null);
+    return rows.map((row) => this.inMemory(row[0] as Ino) ?? viewOf(parent, row, covered));
+  }
+
+  /** Inodes of members, folders first. */
+  memberInos(parent: Ino): { readonly dirs: readonly Ino[]; readonly others: readonly Ino[] } {
+    const of = (condition: string) =>
+      this.#pluck(`SELECT ino FROM node WHERE parent = ? AND kind ${condition}`, parent) as Ino[];
+    return { dirs: of('= 2'), others: of('<> 2') };
   }
 
   hasMembers(parent: Ino): boolean {
@@ -500,6 +518,7 @@ export class NodeStore {
   }
 
   #remember(node: NodeRecord): void {
+    node.cover = this.cover;
     this.#recent.set(node.ino, node);
   }
 
@@ -528,6 +547,7 @@ export class NodeStore {
       Object.assign(node, fromRow(row), { dataVersion, notBefore_ms });
       if (contentDirty && node.contentDirty) Object.assign(node, { size_bytes, mtime, ctime, atime });
       this.#remember(node);
+      this.cover.note(node);
     }
   }
 }
@@ -588,8 +608,9 @@ function fromRow(row: Row): NodeRecord {
 }
 
 /** Of a row of `MEMBER_VIEWS`. */
-function viewOf(parent: Ino, row: Row): NodeView {
-  const lock = row[14] as string | null;
+function viewOf(parent: Ino, row: Row, covered: LockInfo | null): NodeView {
+  const own = row[14] === null ? null : (JSON.parse(row[14] as string) as LockInfo);
+  const lock = own?.mine === true || covered === null ? own : covered.mine ? covered : (own ?? covered);
   const target = row[15] as SqlName | null;
   return {
     ino: row[0] as Ino,
@@ -604,7 +625,7 @@ function viewOf(parent: Ino, row: Row): NodeView {
     uid: row[11] as number | null,
     gid: row[12] as number | null,
     rights: rightsOfBits(row[13] as number),
-    lock: lock === null ? 'none' : (JSON.parse(lock) as LockInfo).mine ? 'mine' : 'other',
+    lock: lock === null ? 'none' : lock.mine ? 'mine' : 'other',
     symlinkTarget: target === null ? null : nameFromSql(target),
     nlink: 1,
     dataVersion: 0,

@@ -5,9 +5,35 @@ import { Dirty, type NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
 import type { Mirror } from '../mirror.js';
 
-/** Options of a request that changes `node`: with the token of our lock on it, if we hold one. */
-export function asHolder({ lockInfo }: NodeRecord, signal: AbortSignal): CallOptions {
-  return lockInfo?.mine === true && lockInfo.token !== null ? { signal, lockToken: lockInfo.token } : { signal };
+/** Options of a request that changes `node`: with the token of our lock on it, or on a folder above it. */
+export function asHolder({ lockToken }: NodeRecord, signal: AbortSignal): CallOptions {
+  return lockToken === null ? { signal } : { signal, lockToken };
+}
+
+/** The same for a move into the folder `to`, perhaps over something: it also changes both folders, and takes along what is
+ * below. */
+export function asMover(
+  node: NodeRecord,
+  to: NodeRecord | null,
+  over: NodeRecord | null,
+  store: NodeStore,
+  signal: AbortSignal,
+): CallOptions {
+  const call = asHolder(node, signal);
+  const from = node.base === null ? null : store.get(node.base.parent);
+  const below = node.isDir ? store.locked().filter((locked) => isBelow(locked, node, store)) : [];
+  const tokens = [from, to, over, ...below].map((one) => one?.lockToken ?? null);
+  const also = new Set(tokens.filter((token) => token !== null));
+  if (call.lockToken !== undefined) also.delete(call.lockToken);
+  return also.size === 0 ? call : { ...call, alsoTokens: [...also] };
+}
+
+/** On the server. */
+function isBelow(node: NodeRecord, folder: NodeRecord, store: NodeStore): boolean {
+  for (let at: NodeRecord | null = node; at?.base != null; at = store.get(at.base.parent)) {
+    if (at.base.parent === folder.ino) return true;
+  }
+  return false;
 }
 
 /** What the server has at a path; null = nothing. */

@@ -11,7 +11,7 @@ import { type BasePlace, DIRTY_META, Dirty, type NodeRecord } from '../metadata/
 import type { RecentOperations } from '../recent_operations.js';
 import type { OutcomeServices, Outcomes } from './outcomes.js';
 import type { Step } from './plan.js';
-import { asHolder, metaOf, placePath, statOrNull } from './request.js';
+import { asHolder, asMover, metaOf, placePath, statOrNull } from './request.js';
 import { isOurs, noteSending } from './sent.js';
 import type { Running, UnderWay } from './under_way.js';
 import { type UploadServices, upload } from './upload.js';
@@ -55,11 +55,15 @@ export class Steps {
     const { remote } = this.#o;
     switch (step.do) {
       case 'make_dir':
-        return this.#create(node, (path) => remote.mkdir(path, metaOf(node), { signal }), DIRTY_META & ~Dirty.xattrs);
+        return this.#create(
+          node,
+          (path) => remote.mkdir(path, metaOf(node), asHolder(node, signal)),
+          DIRTY_META & ~Dirty.xattrs,
+        );
       case 'make_link':
         return this.#create(
           node,
-          (path) => remote.symlink(path, node.symlinkTarget ?? '', { kind: 'if_absent' }, { signal }),
+          (path) => remote.symlink(path, node.symlinkTarget ?? '', { kind: 'if_absent' }, asHolder(node, signal)),
           Dirty.content,
         );
       case 'upload':
@@ -147,14 +151,14 @@ export class Steps {
     const from = this.#pathOf(node, 'moving');
     const { place, path } = this.#target(node, aside ?? node);
     const overwrite = over !== null && isStrongEtag(over.baseEtag) ? { etag: over.baseEtag } : null;
-    const call = asHolder(node, signal);
+    const call = asMover(node, store.get(place.parent), over, store, signal);
     this.#underWay.targets.set(node.ino, place);
     this.#underWay.unconfirmed.set(node.ino, place);
     try {
       await noteSending(node, { place, sha256: null, size_bytes: 0 }, store);
       if (over !== null && overwrite === null) {
         // No way to say which version may be replaced: remove it under its own rules first.
-        await remote.remove(path, over.baseEtag, { signal }).catch((error: unknown) => {
+        await remote.remove(path, over.baseEtag, asHolder(over, signal)).catch((error: unknown) => {
           if (!isCloudError(error, 'not_found')) throw error;
         });
       }

@@ -103,9 +103,13 @@ export interface LockTree {
 
 /** Where the lock's root is in this tree; a lock above what is shared is told as one of the tree itself. */
 export async function lockRootHref(tx: MetadataRead, tree: LockTree, lock: LockRecord): Promise<string> {
-  const names = await tx.pathIn(tree.rootId, lock.nodeId);
-  if (names === null) return tree.basePath;
-  return hrefOf(tree.basePath, names, (await tx.node(lock.nodeId))?.kind === 'dir');
+  return (await hrefIn(tx, tree, lock.nodeId)) ?? tree.basePath;
+}
+
+/** Address of a node in this tree; null = it is not in it. */
+export async function hrefIn(tx: MetadataRead, tree: LockTree, id: NodeId): Promise<string | null> {
+  const names = await tx.pathIn(tree.rootId, id);
+  return names === null ? null : hrefOf(tree.basePath, names, (await tx.node(id))?.kind === 'dir');
 }
 
 /** Locks that forbid a new one of this scope on the node (RFC 4918 section 6.1): anything beside an exclusive one, an

@@ -3,7 +3,8 @@
 import { formatTimeout } from '../../remote/wire/timeout.js';
 import { escapeText } from '../../remote/wire/xml.js';
 import type { LockRecord, MetadataRead, NodeId, NodeRecord } from '../storage/metadata/metadata_store.js';
-import { type LockTree, lockRootHref } from './lock_rules.js';
+import { hrefIn, type LockTree } from './lock_rules.js';
+import { hrefOf } from './resource_path.js';
 
 const NONE: readonly LockRecord[] = [];
 
@@ -15,7 +16,10 @@ export class LockView {
   #own = new Map<NodeId, LockRecord[]>();
   /** Collection -> locks with depth infinity at or above it. */
   readonly #inherited = new Map<NodeId, readonly LockRecord[]>();
-  readonly #hrefs = new Map<NodeId, string>();
+  /** Of what is locked; null = above what the viewer sees. */
+  readonly #hrefs = new Map<NodeId, string | null>();
+  /** Node -> address of the topmost collection at or above it that the viewer sees, where a lock is above that. */
+  readonly #tops = new Map<NodeId, string>();
   /** Trees seen so far -> is anything in them locked? */
   readonly #anyIn = new Map<NodeId, boolean>();
 
@@ -41,7 +45,11 @@ export class LockView {
       else list.push(lock);
       await this.#learnHref(lock);
     }
-    for (const { parentId } of lockable) if (parentId !== null) await this.#inherit(parentId);
+    for (const { id, parentId } of lockable) {
+      if (parentId === null) continue;
+      const inherited = await this.#inherit(parentId);
+      if (inherited.some((lock) => this.#hrefs.get(lock.nodeId) === null)) this.#tops.set(id, await this.#topOf(id));
+    }
   }
 
   of(node: NodeRecord): readonly LockRecord[] {
@@ -51,12 +59,23 @@ export class LockView {
     return inherited.length === 0 ? own : [...own, ...inherited];
   }
 
-  activeLocks(locks: readonly LockRecord[]): string {
+  /** `<activelock>` of each lock of the node. */
+  activeLocks(node: NodeRecord): string {
     let out = '';
-    for (const lock of locks) {
-      out += activeLock(lock, this.#hrefs.get(lock.nodeId) ?? this.#tree.basePath, this.#viewerId, this.#now_ms);
+    for (const lock of this.of(node)) {
+      const root = this.#hrefs.get(lock.nodeId) ?? this.#tops.get(node.id) ?? this.#tree.basePath;
+      out += activeLock(lock, root, this.#viewerId, this.#now_ms);
     }
     return out;
+  }
+
+  /** To who sees a part of what is locked, that part is what is locked. */
+  async #topOf(id: NodeId): Promise<string> {
+    for (const node of await this.#tx.lineage(id)) {
+      const names = await this.#tx.pathIn(this.#tree.rootId, node.id);
+      if (names !== null) return hrefOf(this.#tree.basePath, names, node.kind === 'dir');
+    }
+    return this.#tree.basePath;
   }
 
   async #inherit(id: NodeId): Promise<readonly LockRecord[]> {
@@ -73,10 +92,8 @@ export class LockView {
     return deep;
   }
 
-  async #learnHref(lock: LockRecord): Promise<void> {
-    if (!this.#hrefs.has(lock.nodeId)) {
-      this.#hrefs.set(lock.nodeId, await lockRootHref(this.#tx, this.#tree, lock));
-    }
+  async #learnHref({ nodeId }: LockRecord): Promise<void> {
+    if (!this.#hrefs.has(nodeId)) this.#hrefs.set(nodeId, await hrefIn(this.#tx, this.#tree, nodeId));
   }
 }
 

@@ -66,7 +66,7 @@ const PROPERTIES: readonly LiveProperty[] = [
   dav('getetag', (node) => node.etag, { allprop: true }),
   dav('getlastmodified', (node) => httpDate(node.mtime.s), { allprop: true }),
   dav('resourcetype', (node) => (node.kind === 'dir' ? '<d:collection/>' : ''), { allprop: true }),
-  dav('lockdiscovery', (node, page) => page.locks.activeLocks(page.locks.of(node)), { allprop: true, needs: 'locks' }),
+  dav('lockdiscovery', (node, page) => page.locks.activeLocks(node), { allprop: true, needs: 'locks' }),
   dav('supportedlock', (node, page) => (page.mayLock(node) ? SUPPORTED_LOCK : ''), { allprop: true }),
   dav('supported-report-set', (node) => (node.kind === 'dir' ? REPORTS : '')),
   dav('sync-token', (node, page) => (node.kind === 'dir' ? escapeText(page.syncToken(node)) : null), { needs: 'head' }),

@@ -1,6 +1,6 @@
-// What happens to shares without a request: they expire. Looked at every second (one indexed query), so that an entry is
-// gone within a second of its date, and so that changes by another process on the same data folder (the CLI) are told
-// to connected clients too.
+// What happens to shares and locks without a request: they expire. Looked at every second (two small queries), so that
+// an entry is gone and a file is free within a second of its date, and so that changes by another process on the same
+// data folder (the CLI) are told to connected clients too.
 
 import type { Clock } from '../../clock.js';
 import type { Log } from '../../log.js';
@@ -35,7 +35,7 @@ export class ShareTicker {
       if (this.#isBusy) return;
       this.#isBusy = true;
       this.#running = this.tick()
-        .catch((error: unknown) => this.#log.warn({ err: error }, 'looking for expired shares failed'))
+        .catch((error: unknown) => this.#log.warn({ err: error }, 'looking for expired shares and locks failed'))
         .finally(() => {
           this.#isBusy = false;
         });
@@ -46,11 +46,13 @@ export class ShareTicker {
   /** One look, now. */
   async tick(): Promise<void> {
     const now_ms = this.#clock.now_ms();
-    const { seq, next_ms } = await this.#metadata.read(async (tx) => ({
+    const { seq, share_ms, lock_ms } = await this.#metadata.read(async (tx) => ({
       seq: (await tx.head()).seq,
-      next_ms: await tx.nextExpiry(now_ms),
+      share_ms: await tx.nextExpiry(now_ms),
+      lock_ms: await tx.nextLockExpiry(),
     }));
-    if (next_ms !== null && next_ms <= now_ms) await this.#metadata.write((tx) => tx.expireShares(now_ms));
+    if (share_ms !== null && share_ms <= now_ms) await this.#metadata.write((tx) => tx.expireShares(now_ms));
+    if (lock_ms !== null && lock_ms <= now_ms) await this.#metadata.write((tx) => tx.expireLocks(now_ms));
     // Numbers nobody here has told of were taken by another process.
     if (this.#knownSeq !== null && seq > this.#knownSeq) this.#changes.publishToAll(seq);
     this.#knownSeq = Math.max(this.#knownSeq ?? 0, seq);

@@ -36,6 +36,8 @@ describe('rights and locks as modes', () => {
   it('locked by somebody else: 0444, by me: full', () => {
     expect(octal(node('file', {}, { lock: 'other' }))).toBe('100444');
     expect(octal(node('file', {}, { lock: 'mine' }))).toBe('100644');
+    expect(octal(node('dir', {}, { lock: 'other' }))).toBe('40555');
+    expect(octal(node('dir', {}, { lock: 'mine' }))).toBe('40755');
   });
 
   it('may not read: no read bits', () => {
@@ -82,6 +84,9 @@ describe('what a process that ignores modes meets', () => {
     expect(() => checkCreateDir(node('dir', { createDir: false }))).toThrow(refused);
     checkCreateFile(node('dir', { createDir: false }));
     checkCreateDir(node('dir', { createFile: false }));
+    expect(() => checkCreateFile(node('dir', {}, { lock: 'other' }))).toThrow(refused);
+    expect(() => checkCreateDir(node('dir', {}, { lock: 'other' }))).toThrow(refused);
+    checkCreateFile(node('dir', {}, { lock: 'mine' }));
   });
 
   it('unlink and rmdir', () => {

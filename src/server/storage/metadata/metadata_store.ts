@@ -181,6 +181,8 @@ export interface MetadataRead extends ShareRead {
   lock(token: string, now_ms: number): Promise<LockRecord | null>;
   /** Does anything in this root carry a living lock? The cheap question in front of the others. */
   anyLock(rootId: NodeId, now_ms: number): Promise<boolean>;
+  /** When the first lock runs out (it may have done so); null = there is none. */
+  nextLockExpiry(): Promise<number | null>;
 
   /** Newest number of the sequence and the identity of this history (changes when a backup is restored). */
   head(): Promise<{ readonly seq: number; readonly epoch: string }>;
@@ -221,6 +223,8 @@ export interface MetadataWrite extends MetadataRead, ShareWrite {
   addLock(lock: LockRecord): Promise<void>;
   refreshLock(token: string, timeout_s: number, expires_ms: number): Promise<void>;
   removeLock(token: string): Promise<void>;
+  /** Drops the locks that have run out, as a change of what they were on. Returns how many. */
+  expireLocks(now_ms: number): Promise<number>;
 }
 
 /** What one committed transaction changed, per user whose tree it was in. */

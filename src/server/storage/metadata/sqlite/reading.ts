@@ -114,6 +114,7 @@ function readStatements(db: Connection) {
         'SELECT n.size, r.quota_bytes FROM nodes n LEFT JOIN roots r ON r.node_id = n.id WHERE n.id = ?',
       )
       .raw(),
+    nextLockExpiry: db.prepare<[], number | null>('SELECT min(expires_ms) FROM locks').pluck(),
     anyLock: db
       .prepare<[number, number], number>('SELECT 1 FROM locks WHERE root_id = ? AND expires_ms > ? LIMIT 1')
       .pluck(),
@@ -413,6 +414,10 @@ export class SqliteRead implements MetadataRead {
   async lock(token: string, now_ms: number): Promise<LockRecord | null> {
     const row = this.sql.lock.get(token, now_ms);
     return row === undefined ? null : toLock(row);
+  }
+
+  async nextLockExpiry(): Promise<number | null> {
+    return this.sql.nextLockExpiry.get() ?? null;
   }
 
   async anyLock(rootId: NodeId, now_ms: number): Promise<boolean> {

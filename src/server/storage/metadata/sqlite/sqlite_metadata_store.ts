@@ -34,7 +34,6 @@ const IDLE_SNAPSHOTS = 4;
 
 function storeStatements(db: Database.Database) {
   return {
-    expired: db.prepare<[number]>('DELETE FROM locks WHERE expires_ms <= ?'),
     newestTombstone: db.prepare<[], number | null>('SELECT max(seq) FROM tombstones').pluck(),
     /** Read from the old end: what is passed over is what goes. */
     firstYoungTombstone: db
@@ -151,14 +150,14 @@ export class SqliteMetadataStore implements MetadataStore {
   }
 
   async sweep(now_ms: number): Promise<SweepResult> {
-    const { expiredLocks, upTo } = await this.#database.write(() => {
-      const expiredLocks = this.#sql.expired.run(now_ms).changes;
+    const expiredLocks = await this.write((tx) => tx.expireLocks(now_ms));
+    const upTo = await this.#database.write(() => {
       const young = this.#sql.firstYoungTombstone.get(now_ms - (this.#options.tombstoneAge_ms ?? 60 * DAY_MS));
       const tooOld = young === undefined ? (this.#sql.newestTombstone.get() ?? 0) : young - 1;
       const tooMany = this.#sql.surplusTombstone.get(this.#options.maxTombstones ?? 1_000_000) ?? 0;
       const upTo = Math.max(tooOld, tooMany);
       if (upTo > 0) this.#sql.raiseFloors.run(upTo, upTo, upTo);
-      return { expiredLocks, upTo };
+      return upTo;
     });
     let prunedTombstones = 0;
     // In pieces, so that no request waits for all of it.

@@ -151,7 +151,8 @@ function writeStatements(db: Connection) {
         timeout_s, expires_ms, by_user) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     refreshLock: db.prepare<[number, number, string]>('UPDATE locks SET timeout_s = ?, expires_ms = ? WHERE token = ?'),
-    lockedNode: db.prepare<[string], number>('SELECT node_id FROM locks WHERE token = ?').pluck(),
+    lockedNode: db.prepare<[string], [number, number]>('SELECT node_id, infinite FROM locks WHERE token = ?').raw(),
+    expiredLocks: db.prepare<[number], string>('SELECT token FROM locks WHERE expires_ms <= ?').pluck(),
     deleteLock: db.prepare<[string]>('DELETE FROM locks WHERE token = ?'),
     deleteLocksOf: db.prepare<[number]>('DELETE FROM locks WHERE node_id = ?'),
     anyLockRow: db.prepare<[number], number>('SELECT 1 FROM locks WHERE root_id = ? LIMIT 1').pluck(),
@@ -418,7 +419,7 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
       ...[lock.ownerXml, lock.userId, lock.displayName, lock.created_ms, lock.timeout_s, lock.expires_ms],
       lock.byUser === true ? 1 : 0,
     );
-    this.#stamp(node, node.hasProperties);
+    this.#lockChanged(node, lock.depth === 'infinity');
   }
 
   async refreshLock(token: string, timeout_s: number, expires_ms: number): Promise<void> {
@@ -427,6 +428,12 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
 
   async removeLock(token: string): Promise<void> {
     this.#removeLockSync(token);
+  }
+
+  async expireLocks(now_ms: number): Promise<number> {
+    const tokens = this.#sql.expiredLocks.all(now_ms);
+    for (const token of tokens) this.#removeLockSync(token);
+    return tokens.length;
   }
 
   async addShare(share: NewShare): Promise<ShareRecord> {
@@ -470,11 +477,21 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
   }
 
   #removeLockSync(token: string): void {
-    const id = this.#sql.lockedNode.get(token);
-    if (id === undefined) return;
+    const locked = this.#sql.lockedNode.get(token);
+    if (locked === undefined) return;
     this.#sql.deleteLock.run(token);
-    const node = this.nodeSync(id as NodeId);
-    if (node !== null) this.#stamp(node, node.hasProperties);
+    const node = this.nodeSync(locked[0] as NodeId);
+    if (node !== null) this.#lockChanged(node, locked[1] === 1);
+  }
+
+  /** The lock of a folder is told once, of the folder; and, to who sees only something below it, of that. */
+  #lockChanged(node: NodeRecord, deep: boolean): void {
+    this.#stamp(node, node.hasProperties);
+    if (!deep || node.kind !== 'dir') return;
+    for (const id of this.#sql.sharedIn.all(node.rootId)) {
+      const shared = this.sql.isBelow.get(id, node.id) === undefined ? null : this.nodeSync(id as NodeId);
+      if (shared !== null) this.#stamp(shared, shared.hasProperties);
+    }
   }
 
   #next(): number {
