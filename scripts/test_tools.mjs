@@ -1,7 +1,7 @@
 // Run by `npm test` before anything else: the tests mount real drives and use real programs, so what is missing is said
 // at once, with the command that installs it, instead of in fifty failures.
 
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 /** Program -> Debian/Ubuntu package. */
@@ -25,6 +25,10 @@ const TOOLS = {
   litmus: 'litmus',
   nextcloudcmd: 'nextcloud-desktop-cmd',
   chromium: 'chromium',
+  'dbus-daemon': 'dbus',
+  'gnome-keyring-daemon': 'gnome-keyring',
+  'secret-tool': 'libsecret-tools',
+  'systemd-inhibit': 'systemd',
 };
 
 const PATH = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
@@ -44,6 +48,8 @@ const problems = [];
 const packages = Object.entries(TOOLS)
   .filter(([program]) => !isThere(program))
   .map(([, name]) => name);
+// A module of the distribution's own python.
+if (!existsSync('/usr/lib/python3/dist-packages/dbusmock')) packages.push('python3-dbusmock');
 if (packages.length > 0) {
   problems.push(
     `Programs are missing. On Debian and Ubuntu:\n  sudo apt-get install --no-install-recommends ${packages.join(' ')}`,

@@ -4,6 +4,7 @@ import { AccountBook } from '../../src/daemon/accounts/account_book.js';
 import { Credentials } from '../../src/daemon/accounts/credential_store.js';
 import { type UserDirs, userDirs } from '../../src/daemon/user_dirs.js';
 import { silentLog } from '../../src/log.js';
+import { note } from './output.js';
 
 export interface Context {
   readonly dirs: UserDirs;
@@ -13,5 +14,6 @@ export interface Context {
 
 export function commandContext(): Context {
   const dirs = userDirs();
-  return { dirs, accounts: new AccountBook(dirs.config), credentials: new Credentials(dirs.config, silentLog) };
+  const credentials = new Credentials(dirs.config, silentLog, undefined, note);
+  return { dirs, accounts: new AccountBook(dirs.config), credentials };
 }

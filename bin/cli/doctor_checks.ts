@@ -68,7 +68,7 @@ export async function checkKeyring(): Promise<Finding> {
     return { id, state: 'ok', found: `no D-Bus session here: ${without}` };
   }
   try {
-    await new SecretTool().get('doctor');
+    await new SecretTool('secret-tool', () => undefined, KEYRING_MS).get('doctor');
     return { id, state: 'ok', found: 'the keyring answers' };
   } catch (error) {
     return {
@@ -126,6 +126,7 @@ export function checkClock(
   };
 }
 
+const KEYRING_MS = 10_000;
 const SERVER_TIMEOUT_MS = 5_000;
 const MAX_SKEW_S = 120;
 

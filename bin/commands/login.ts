@@ -199,7 +199,9 @@ export const logout: Command<{ readonly account: string }> = {
       );
     }
     if (account.appToken) await revoke(context, account);
-    await context.credentials.remove(account);
+    await context.credentials.remove(account).catch((error: unknown) => {
+      note(`The entry in the ${account.credential} stays there: ${messageOf(error)}`);
+    });
     await context.accounts.remove(name);
     for (const dead of await deadMounts(context.dirs)) {
       if (dead.account === name) await forgetDeath(context.dirs, dead.cacheDir);
@@ -208,11 +210,18 @@ export const logout: Command<{ readonly account: string }> = {
   },
 };
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 async function revoke(context: Context, account: Account): Promise<void> {
-  const password = await context.credentials.get(account).catch(() => null);
-  if (password === null) return;
-  const login = { url: account.url, user: account.user, password, tls: await readTlsFiles(account.tls) };
-  if (await revokeAppToken(login, userAgent(), silentLog)) return;
+  const password = await context.credentials.get(account).catch((error: unknown) => {
+    note(messageOf(error));
+    return null;
+  });
+  const tls = await readTlsFiles(account.tls);
+  const login = password === null ? null : { url: account.url, user: account.user, password, tls };
+  if (login !== null && (await revokeAppToken(login, userAgent(), silentLog))) return;
   note(
     `The server did not confirm that the app token is revoked; remove it there, in the list of devices of ${account.user}.`,
   );

@@ -312,7 +312,7 @@ class RunningDrive implements Drive {
     // Offline, or with failures only, waiting helps nobody: the data is safe here and goes out another day.
     this.#inhibitor.set(
       status.connection === 'online' && changes > failed,
-      `Uploading ${changes} changes to ${config.account}`,
+      `Uploading ${changes === 1 ? 'a change' : `${changes} changes`} to ${config.account}`,
     );
     if (status.connection !== this.#lastConnection) {
       this.#lastConnection = status.connection;

@@ -18,10 +18,19 @@ export class Credentials {
   readonly #file: CredentialStore;
   readonly #keyring: CredentialStore;
   readonly #log: Log;
+  readonly #tell: (message: string) => void;
 
-  constructor(configDir: string, log: Log, keyring: CredentialStore = new SecretTool()) {
+  /** `tell`: to who waits, why. */
+  constructor(
+    configDir: string,
+    log: Log,
+    keyring?: CredentialStore,
+    tell: (message: string) => void = () => undefined,
+  ) {
     this.#file = new CredentialFile(configDir);
-    this.#keyring = keyring;
+    const onWait = () => tell('waiting for the keyring; it may be asking for its password on the screen …');
+    this.#keyring = keyring ?? new SecretTool('secret-tool', onWait);
+    this.#tell = tell;
     this.#log = log;
   }
 
@@ -49,6 +58,7 @@ export class Credentials {
       } catch (error) {
         if (prefer === 'keyring') throw error;
         this.#log.info({ error }, 'no keyring, the password goes to the credentials file');
+        this.#tell(`the keyring is not used: ${error instanceof Error ? error.message : String(error)}`);
       }
     }
     await this.#file.set(name, secret);

@@ -9,6 +9,8 @@ import { CloudError } from '../../errors.js';
 import type { CredentialStore } from './credential_store.js';
 
 const TIMEOUT_MS = 60_000;
+/** A keyring that has not answered by then asks the user something, or hangs: either way they should know. */
+const PATIENCE_MS = 2_000;
 const MAX_OUTPUT_BYTES = 64 * 1024;
 
 /** Is there a session bus to ask on, and the program to ask with? Says nothing about whether a keyring answers. */
@@ -30,17 +32,29 @@ export function findProgram(name: string, environment: NodeJS.ProcessEnv = proce
 
 export class SecretTool implements CredentialStore {
   readonly #command: string;
+  readonly #onWait: () => void;
+  readonly #timeout_ms: number;
 
-  constructor(command = 'secret-tool') {
+  /** `onWait`: an answer takes long. */
+  constructor(command = 'secret-tool', onWait: () => void = () => undefined, timeout_ms = TIMEOUT_MS) {
     this.#command = command;
+    this.#onWait = onWait;
+    this.#timeout_ms = timeout_ms;
   }
 
   async get(account: string): Promise<string | null> {
     const { code, output, errors } = await this.#run(['lookup', 'service', 'cloudmount', 'account', account], null);
     if (code === 0) return output;
-    // "Not there" is exit code 1 without a word; anything said is a failure to ask.
-    if (errors.trim() === '') return null;
-    throw new CloudError('io', `asking the keyring for account ${account}: ${errors.trim()}`);
+    // "Not there" is exit code 1 without a word, and so is an entry that stays locked; anything said is a failure to ask.
+    if (errors.trim() !== '') throw new CloudError('io', `asking the keyring for account ${account}: ${errors.trim()}`);
+    if (await this.#isThere(account)) throw locked(`password of account ${account}`);
+    return null;
+  }
+
+  /** Also a locked entry, without unlocking it. */
+  async #isThere(account: string): Promise<boolean> {
+    const { output } = await this.#run(['search', 'service', 'cloudmount', 'account', account], null);
+    return output.includes('label = ');
   }
 
   async set(account: string, secret: string): Promise<void> {
@@ -56,6 +70,7 @@ export class SecretTool implements CredentialStore {
     if (code !== 0 && errors.trim() !== '') {
       throw new CloudError('io', `removing account ${account} from the keyring: ${errors.trim()}`);
     }
+    if (code !== 0 && (await this.#isThere(account))) throw locked(`removing account ${account}`);
   }
 
   #run(args: readonly string[], input: string | null): Promise<{ code: number; output: string; errors: string }> {
@@ -63,10 +78,11 @@ export class SecretTool implements CredentialStore {
       const child = spawn(this.#command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
       let output = '';
       let errors = '';
+      const patience = setTimeout(this.#onWait, PATIENCE_MS);
       const timer = setTimeout(() => {
         child.kill('SIGKILL');
-        reject(new CloudError('timeout', `asking the keyring: no answer within ${TIMEOUT_MS / 1000} s`));
-      }, TIMEOUT_MS);
+        reject(new CloudError('timeout', `asking the keyring: no answer within ${this.#timeout_ms / 1000} s`));
+      }, this.#timeout_ms);
       child.stdout.setEncoding('utf8').on('data', (text: string) => {
         if (output.length < MAX_OUTPUT_BYTES) output += text;
       });
@@ -77,12 +93,21 @@ export class SecretTool implements CredentialStore {
       child.stdin.end(input ?? '');
       child.on('error', (error) => {
         clearTimeout(timer);
+        clearTimeout(patience);
         reject(new CloudError('unsupported', `asking the keyring: ${error.message}`, { cause: error }));
       });
       child.on('close', (code) => {
         clearTimeout(timer);
+        clearTimeout(patience);
         resolve({ code: code ?? 1, output, errors });
       });
     });
   }
+}
+
+function locked(doing: string): CloudError {
+  return new CloudError(
+    'unauthorized',
+    `${doing}: the keyring is locked. Unlock it (log in to the desktop, or open its program) and try again, or keep the password in a file: cloudmount login --store file`,
+  );
 }

@@ -43,14 +43,19 @@ it('holds one lock while it is needed, and lets go by closing the pipe', async (
   inhibitor.release();
 });
 
-it('is not asked again where there is no logind', async () => {
+it('is not asked again at once where there is no logind, but later: it may have been restarted', async () => {
   const path = await command(`echo "$$" >> ${dir}/runs\nexit 1`);
-  const inhibitor = new ShutdownInhibitor(silentLog, path);
+  let now_ms = 0;
+  const inhibitor = new ShutdownInhibitor(silentLog, path, () => now_ms);
   inhibitor.set(true, 'x');
   await expect.poll(() => inhibitor.held).toBe(false);
   inhibitor.set(true, 'x');
   expect(inhibitor.held).toBe(false);
   expect(await runs()).toHaveLength(1);
+  now_ms += 60_000;
+  inhibitor.set(true, 'x');
+  await expect.poll(async () => (await runs()).length).toBe(2);
+  inhibitor.release();
 });
 
 it('a machine without systemd-inhibit is none that fails', async () => {
