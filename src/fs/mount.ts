@@ -7,6 +7,7 @@ import {
   accessSync,
   closeSync,
   constants,
+  existsSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -141,15 +142,35 @@ export function mountedType(path: string): string | null {
   return mountedOn(path)?.type ?? null;
 }
 
-function mountedOn(path: string): { readonly type: string; readonly device: string } | null {
-  let found: { readonly type: string; readonly device: string } | null = null;
+/** Begins the topmost mount on `path` in the kernel's table: its number, its parent's, device, root and mount point. */
+export function mountLine(path: string): string | null {
+  return mountedOn(path)?.line ?? null;
+}
+
+/** Where the FUSE connection of the mount on `path` is controlled (Documentation/filesystems/fuse.rst, "Control
+ * filesystem"); null where that file system is not mounted. */
+export function connectionOf(path: string): string | null {
+  const minor = mountedOn(path)?.device.split(':')[1];
+  const control = `/sys/fs/fuse/connections/${minor}`;
+  return minor !== undefined && existsSync(control) ? control : null;
+}
+
+interface MountedOn {
+  readonly type: string;
+  readonly device: string;
+  readonly line: string;
+}
+
+function mountedOn(path: string): MountedOn | null {
+  let found: MountedOn | null = null;
   for (const line of readFileSync('/proc/self/mountinfo', 'utf8').split('\n')) {
     // proc_pid_mountinfo(5): id parent major:minor root MOUNTPOINT options [fields] - TYPE source options
     const [left, right] = line.split(' - ');
-    const [, , device, , point] = left?.split(' ') ?? [];
+    const fields = left?.split(' ').slice(0, 5) ?? [];
+    const [, , device, , point] = fields;
     const type = right?.split(' ')[0];
     if (point !== undefined && device !== undefined && type !== undefined && unescapeMountinfo(point) === path)
-      found = { type, device };
+      found = { type, device, line: `${fields.join(' ')} ` };
   }
   return found;
 }
@@ -338,9 +359,21 @@ export async function unmountPath(mountPoint: string, options: { readonly force:
     }
     return;
   }
+  if (options.force) abortConnection(mountPoint);
   const { code, stderr } = await runHelper([options.force ? '-uz' : '-u', '--', mountPoint], null);
   if (code !== 'exit code 0' && mountedType(mountPoint) !== null) {
     throw unmountError(mountPoint, /busy/i.test(stderr), `${HELPER}: ${stderr}`, null);
+  }
+}
+
+/** What waits for an answer gets none any more. The helper cannot do that; the control file system lets the owner. */
+function abortConnection(mountPoint: string): void {
+  const control = connectionOf(mountPoint);
+  if (control === null) return;
+  try {
+    writeFileSync(join(control, 'abort'), '1');
+  } catch {
+    // somebody else's mount
   }
 }
 

@@ -48,6 +48,23 @@ it('a process with an open file does not hang when the daemon is killed', async 
   expect('errno' in left ? left.errno : Buffer.from(String(left.ok), 'base64').toString()).toMatch(/^(x||ENOENT)$/);
 });
 
+// As when the kernel itself still waits on behalf of the dead: one of the daemon's threads tells of a change and waits for
+// a directory that a program has locked, which waits for the daemon. Neither the device nor the guard's pipe is closed then.
+it('a daemon that was killed and whose files are still open elsewhere keeps nobody waiting', async () => {
+  const { drive, fs } = await mounted();
+  await fs.writeFile(drive.path('file'), 'x', { sync: true });
+  const fd = await fs.open(drive.path('file'), 'O_RDWR');
+  const holder = stage().fs();
+  const held = await holder.call<number[]>({ op: 'hold_descriptors', pid: drive.daemonPid });
+  expect(held.length).toBeGreaterThan(0);
+  await drive.kill9();
+  const answer = await fs.ask({ op: 'fsync', fd });
+  expect('errno' in answer && answer.errno).toBe('ENOTCONN');
+  await fs.ask({ op: 'close', fd });
+  await drive.mount();
+  expect(await fs.readText(drive.path('file'))).toBe('x');
+});
+
 it('what a program goes on writing after the daemon was killed changes nothing that the next one has', async () => {
   const { server, drive, fs } = await mounted();
   const other = stage().fs();

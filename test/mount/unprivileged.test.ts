@@ -1,5 +1,6 @@
 import { chmod, stat } from 'node:fs/promises';
 import { expect, it } from 'vitest';
+import { mountAt } from '../support/mounts.js';
 import { must } from '../support/processes.js';
 import { errno, useStage } from '../support/world.js';
 
@@ -62,6 +63,29 @@ it('kill -9 of an unprivileged daemon leaves no dead mount', async () => {
   const fs = stage().fs({ user: NOBODY });
   await fs.writeFile(drive.path('file'), 'synced', { sync: true });
   await drive.kill9();
+  await drive.mount();
+  expect(await fs.readText(drive.path('file'))).toBe('synced');
+  await drive.unmount();
+});
+
+it('so does one whose files are still open elsewhere, and keeps nobody waiting', async () => {
+  await openFuseDevice();
+  // Mounted on every machine with systemd: what lets the owner of a mount end it.
+  const control = '/sys/fs/fuse/connections';
+  if (mountAt(control) === undefined) {
+    await must('mount', ['-t', 'fusectl', 'fusectl', control]);
+    stage().defer(async () => void (await must('umount', [control])));
+  }
+  const server = await stage().ownServer();
+  const drive = await stage().mount(server, { user: NOBODY });
+  const fs = stage().fs({ user: NOBODY });
+  await fs.writeFile(drive.path('file'), 'synced', { sync: true });
+  const fd = await fs.open(drive.path('file'), 'O_RDWR');
+  await stage().fs().call({ op: 'hold_descriptors', pid: drive.daemonPid });
+  await drive.kill9();
+  const answer = await fs.ask({ op: 'fsync', fd });
+  expect('errno' in answer && answer.errno).toBe('ENOTCONN');
+  await fs.ask({ op: 'close', fd });
   await drive.mount();
   expect(await fs.readText(drive.path('file'))).toBe('synced');
   await drive.unmount();
