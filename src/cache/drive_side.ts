@@ -166,11 +166,10 @@ export class DriveSide implements DriveCache {
     return this.#inDir(parent, caller, (from) =>
       this.#inDir(newParent, caller, (to) => {
         const node = this.#child(from, name);
-        this.#refuseLocked(node);
-        this.#refuseLockedBelow(node);
+        this.#refuseLockedTree(node);
         const target = this.o.store.child(to.ino, newName);
-        if (target !== null) this.#refuseLocked(target);
-        if (target !== null && mode === 'exchange') this.#refuseLockedBelow(target);
+        if (target !== null && mode === 'exchange') this.#refuseLockedTree(target);
+        else if (target !== null) this.#refuseLocked(target);
         const known = target?.isDir === true ? this.ensureListed(target.ino, caller) : undefined;
         return andThen(known, () => this.o.tree.rename(node, to, newName, mode));
       }),
@@ -268,11 +267,18 @@ export class DriveSide implements DriveCache {
   }
 
   /** The server moves no folder in which others have something locked; until they have not, all changes in it would wait. */
-  #refuseLockedBelow(folder: NodeRecord): void {
-    if (!folder.isDir) return;
+  #refuseLockedTree(node: NodeRecord): void {
+    if (this.#isEntryOfShare(node)) return;
+    this.#refuseLocked(node);
+    if (!node.isDir) return;
     for (const locked of this.o.store.locked()) {
-      if (locked.lockInfo?.mine === false && this.#isBelow(locked, folder)) this.#refuseLocked(locked);
+      if (locked.lockInfo?.mine === false && this.#isBelow(locked, node)) this.#refuseLocked(locked);
     }
+  }
+
+  /** Where something shared by others stands in our own files: that goes elsewhere without what it stands for. */
+  #isEntryOfShare({ shared, parent }: NodeRecord): boolean {
+    return shared === 'in' && parent !== null && this.o.store.get(parent)?.shared !== 'in';
   }
 
   #isBelow(node: NodeRecord, folder: NodeRecord): boolean {

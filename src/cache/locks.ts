@@ -93,6 +93,22 @@ export class Locks {
     return (covering === null ? null : this.#o.store.get(covering.folder)) ?? node;
   }
 
+  /** The server has dropped our lock with a move: takes it again. Somebody else may have been faster; then it is theirs. */
+  async again(node: NodeRecord): Promise<void> {
+    const held = node.lockInfo;
+    const path = this.#o.mirror.remotePath(node);
+    if (held?.mine !== true || path === null) return;
+    try {
+      const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal: this.#stop.signal });
+      this.#remember(node, { ...held, ...info, mine: true });
+    } catch (error) {
+      this.#o.connection.suspect(error);
+      this.#o.log.warn({ ino: node.ino, name: node.name, err: error }, 'a lock of ours is lost with a move');
+      // Of anything else the next refreshing finds out.
+      if (isCloudError(error, 'locked', 'no_access', 'not_found', 'not_permitted')) this.#remember(node, null);
+    }
+  }
+
   /** Keeps our locks alive; also right after coming back online. */
   async refresh(): Promise<void> {
     if (!this.#o.connection.online) return;

@@ -219,6 +219,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
         autoLock.changed(node);
       },
       onSurprise: () => follower.hint(),
+      lockAgain: (node) => locks.again(node),
     });
     const follower: Follower = new Follower({
       remote,

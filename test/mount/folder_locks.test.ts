@@ -170,6 +170,11 @@ it('a folder in which others have locked something is not moved: nothing of it w
   await expect(ben.fs.rename(ben.path('Busy', 'in'), ben.path('Busy', 'out'))).rejects.toMatchObject(errno('EACCES'));
   await ben.fs.writeFile(ben.path('Busy', 'in', 'beside.txt'), 'beside');
   await reads(alice, alice.path('Busy', 'in', 'beside.txt'), 'beside');
+  // The entry of the share is ben's own, wherever it stands.
+  await ben.fs.rename(ben.path('Busy'), ben.path('Of alice'));
+  await ben.drive.flush();
+  await reads(ben, ben.path('Of alice', 'top.txt'), 'top');
+  await ben.fs.rename(ben.path('Of alice'), ben.path('Busy'));
   await alice.run('unlock', alice.path('Busy', 'in', 'deep.txt'));
   await hasBits(ben, ben.path('Busy', 'in', 'deep.txt'), 6);
   await ben.fs.rename(ben.path('Busy', 'in'), ben.path('Busy', 'out'));

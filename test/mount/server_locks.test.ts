@@ -45,6 +45,34 @@ for (const kind of ['cloudmount', 'apache'] as const) {
   });
 }
 
+for (const kind of ['cloudmount', 'apache'] as const) {
+  it(`on ${kind}: a lock goes along when the file, or its folder, is renamed or moved`, async () => {
+    const server = await stage().server(kind);
+    await server.dav.mkcol('in');
+    await server.dav.put('in/report', 'content');
+    const drive = await stage().mount(server);
+    const fs = stage().fs();
+    const isHeld = async (path: string) => {
+      expect((await fs.getxattr(drive.path(path), 'user.cloudmount.lock')).toString()).toBe('mine');
+      expect((await server.dav.send('PUT', path, { body: 'by another' })).status).toBe(423);
+    };
+    await fs.list(drive.path('in'));
+    await drive.mustCli(['lock', drive.path('in', 'report')]);
+    await fs.rename(drive.path('in', 'report'), drive.path('in', 'renamed'));
+    await drive.flush();
+    await isHeld('in/renamed');
+    await fs.rename(drive.path('in'), drive.path('out'));
+    await drive.flush();
+    await isHeld('out/renamed');
+    await fs.writeFile(drive.path('out', 'renamed'), 'by the one who holds it');
+    await drive.flush();
+    expect(await server.dav.text('out/renamed')).toBe('by the one who holds it');
+    await drive.mustCli(['unlock', drive.path('out', 'renamed')]);
+    await server.dav.put('out/renamed', 'by another');
+    await drive.unmount();
+  });
+}
+
 it('a lock is kept over a remount with the time since when', async () => {
   interface Held {
     readonly lock: { readonly mine: boolean; readonly sinceEpoch_s: number | null; readonly expiresEpoch_s: number };

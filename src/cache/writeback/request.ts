@@ -28,6 +28,13 @@ export function asMover(
   return also.size === 0 ? call : { ...call, alsoTokens: [...also] };
 }
 
+/** What the user has locked of `node` and what is below it, with this drive. */
+export function heldWith(node: NodeRecord, store: NodeStore): readonly NodeRecord[] {
+  const held = (one: NodeRecord) => one.lockInfo?.mine === true && one.lockInfo.elsewhere !== true;
+  if (!node.isDir) return held(node) ? [node] : [];
+  return store.locked().filter((one) => held(one) && isBelow(one, node, store));
+}
+
 /** On the server. */
 function isBelow(node: NodeRecord, folder: NodeRecord, store: NodeStore): boolean {
   for (let at: NodeRecord | null = node; at?.base != null; at = store.get(at.base.parent)) {

@@ -11,7 +11,7 @@ import { type BasePlace, DIRTY_META, Dirty, type NodeRecord } from '../metadata/
 import type { RecentOperations } from '../recent_operations.js';
 import type { OutcomeServices, Outcomes } from './outcomes.js';
 import type { Step } from './plan.js';
-import { asHolder, asMover, metaOf, placePath, statOrNull } from './request.js';
+import { asHolder, asMover, heldWith, metaOf, placePath, statOrNull } from './request.js';
 import { isOurs, noteSending } from './sent.js';
 import type { Running, UnderWay } from './under_way.js';
 import { type UploadServices, upload } from './upload.js';
@@ -22,6 +22,8 @@ const NO_ANSWER: ErrorCode[] = ['network', 'timeout', 'server', 'busy_server', '
 export interface StepServices extends UploadServices, OutcomeServices {
   readonly recent: RecentOperations;
   readonly log: Log;
+  /** A lock of ours that the server has dropped with a move (RFC 4918 section 7.6) is wanted all the same. Never rejects. */
+  readonly lockAgain: (node: NodeRecord) => Promise<void>;
 }
 
 /** A place and what it is called on the server now. */
@@ -152,6 +154,7 @@ export class Steps {
     const { place, path } = this.#target(node, aside ?? node);
     const overwrite = over !== null && isStrongEtag(over.baseEtag) ? { etag: over.baseEtag } : null;
     const call = asMover(node, store.get(place.parent), over, store, signal);
+    const locked = heldWith(node, store);
     this.#underWay.targets.set(node.ino, place);
     this.#underWay.unconfirmed.set(node.ino, place);
     try {
@@ -171,6 +174,8 @@ export class Steps {
     }
     crashPoint('writeback.after_move');
     this.#moved(node, from, { place, path }, over);
+    // Still under way: until it is locked again, nothing that the server says of it counts.
+    await Promise.all(locked.map((one) => this.#o.lockAgain(one)));
   }
 
   #moved(node: NodeRecord, from: RemotePath, { place, path }: Target, over: NodeRecord | null): void {

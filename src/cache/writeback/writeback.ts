@@ -70,6 +70,8 @@ export interface WritebackOptions extends UploadServices {
   readonly onSettled: (node: NodeRecord) => void;
   /** The server has something else than we knew: nobody told us, so there may be more of it. */
   readonly onSurprise: () => void;
+  /** See `StepServices`. */
+  readonly lockAgain: (node: NodeRecord) => Promise<void>;
 }
 
 export class Writeback {
