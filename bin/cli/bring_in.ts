@@ -16,6 +16,12 @@ import { plural } from './sizes.js';
 
 export const MY_SHARES = 'My shares';
 
+export interface BroughtIn {
+  readonly path: string;
+  /** False: it was brought in before, and neither has changed since. */
+  readonly copied: boolean;
+}
+
 /** Null when `path` lies in a drive already (or is nowhere at all); else where it is in a drive now. `check` rejects when
  * the drive's account could not share it anyhow, before anything is copied. */
 export async function bringIn(
@@ -23,7 +29,7 @@ export async function bringIn(
   path: string,
   account: string | undefined,
   check: (account: string) => Promise<void>,
-): Promise<string | null> {
+): Promise<BroughtIn | null> {
   const absolute = await followParents(resolve(path));
   const table = readMountTable();
   const real = (await boundedRealpath(absolute)) ?? absolute;
@@ -38,7 +44,12 @@ export async function bringIn(
     throw new CommandError(EXIT.failed, `${printable(path)}: the drive ${printable(mount.mountPoint)} is in it.`);
   }
   await check(mount.account);
-  const target = await freeName(join(mount.mountPoint, MY_SHARES), basename(real));
+  const place = await placeFor(real, join(mount.mountPoint, MY_SHARES));
+  const target = place.path;
+  if (!place.copied) {
+    await send(context, mount, target);
+    return place;
+  }
   const progress = startProgress(`Copying ${printable(basename(real))}`);
   try {
     const total_bytes = await sizeOf(real);
@@ -53,7 +64,7 @@ export async function bringIn(
   }
   progress.end();
   await send(context, mount, target);
-  return target;
+  return place;
 }
 
 async function theDrive(context: Context, path: string, account: string | undefined): Promise<RunningMount> {
@@ -68,15 +79,33 @@ async function theDrive(context: Context, path: string, account: string | undefi
   );
 }
 
-/** `Plan.ods`, `Plan (2).ods`, … */
-async function freeName(folder: string, name: string): Promise<string> {
+/** `Plan.ods`, `Plan (2).ods`, …: the first that is free, or the same already. So who shares one thing with several people
+ * shares one copy, in which they meet. */
+async function placeFor(from: string, folder: string): Promise<BroughtIn> {
   await mkdir(folder, { recursive: true });
+  const name = basename(from);
   const end = extname(name);
   const stem = end === '' ? name : name.slice(0, -end.length);
   for (let n = 1; ; n += 1) {
-    const target = join(folder, n === 1 ? name : `${stem} (${n})${end}`);
-    if ((await lstat(target).catch(() => null)) === null) return target;
+    const path = join(folder, n === 1 ? name : `${stem} (${n})${end}`);
+    if ((await lstat(path).catch(() => null)) === null) return { path, copied: true };
+    if (await isSame(from, path)) return { path, copied: false };
   }
+}
+
+/** Names, sizes and times to the second (some servers keep no more) as rsync compares them. */
+async function isSame(one: string, other: string): Promise<boolean> {
+  const [a, b] = await Promise.all([lstat(one), lstat(other)]);
+  if (a.isDirectory()) {
+    if (!b.isDirectory()) return false;
+    const names = (await readdir(one)).sort();
+    if (names.join('/') !== (await readdir(other)).sort().join('/')) return false;
+    for (const name of names) if (!(await isSame(join(one, name), join(other, name)))) return false;
+    return true;
+  }
+  if (a.isSymbolicLink()) return b.isSymbolicLink() && (await readlink(one)) === (await readlink(other));
+  const inSeconds = (ms: number) => Math.floor(ms / 1000);
+  return a.isFile() && b.isFile() && a.size === b.size && inSeconds(a.mtimeMs) === inSeconds(b.mtimeMs);
 }
 
 async function sizeOf(path: string): Promise<number> {

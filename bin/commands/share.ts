@@ -79,8 +79,8 @@ async function placeToShare(
     if (recipient !== null) await mustBeThere(context, await ocsAccount(context, name), recipient);
   });
   if (brought === null) return ocsPlace(context, path);
-  note(`Copied to ${printable(brought)}.`);
-  return ocsPlace(context, brought);
+  note(`${brought.copied ? 'Copied to' : 'It is there already, unchanged:'} ${printable(brought.path)}.`);
+  return ocsPlace(context, brought.path);
 }
 
 async function mustBeThere(context: Context, account: Account, recipient: Recipient): Promise<void> {

@@ -50,11 +50,16 @@ it('a local folder is copied to "My shares" with progress, sent, and shared from
   await reads(ben, ben.path('Garden', 'deep', 'rose.txt'), 'red');
   await ben.fs.writeFile(ben.path('Garden', 'deep', 'rose.txt'), 'white');
   await reads(alice, alice.path('My shares', 'Garden', 'deep', 'rose.txt'), 'white');
-  // A second one of the name does not touch the first.
+  // Who gets it after others gets the same one; a second one of the name, or a changed one, does not touch the first.
+  await alice.run('share', joinPath(local, 'deep'), '--with', 'cara');
+  await alice.run('share', joinPath(local, 'deep'), '--with', 'ben', '--role', 'editor');
+  expect((await alice.fs.list(alice.path('My shares'))).sort()).toEqual(['Garden', 'deep']);
+  await reads(ben, ben.path('deep', 'rose.txt'), 'red');
+  await ben.fs.writeFile(ben.path('deep', 'rose.txt'), 'yellow');
+  await reads(alice, alice.path('My shares', 'deep', 'rose.txt'), 'yellow');
   await alice.run('share', joinPath(local, 'deep'), '--with', '@crew');
-  await alice.run('share', joinPath(local, 'deep'), '--with', 'ben');
   expect((await alice.fs.list(alice.path('My shares'))).sort()).toEqual(['Garden', 'deep', 'deep (2)']);
-  await reads(ben, ben.path('deep (2)', 'rose.txt'), 'red');
+  expect(await alice.dav.text('My shares/deep/rose.txt')).toBe('yellow');
 });
 
 it('nothing is copied for who is not there', async () => {
