@@ -138,6 +138,9 @@ export interface DriveCache {
   removeXattr(ino: Ino, name: string, caller: Caller): MaybePromise<void>;
 
   onInvalidate(listener: (event: Invalidation) => void): void;
+
+  /** The kernel asks for something: what goes on behind the scenes gives way for a moment. Called for every request. */
+  served(): void;
 }
 
 // ---- for the daemon -------------------------------------------------------------------------------------------------

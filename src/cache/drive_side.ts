@@ -100,6 +100,10 @@ export class DriveSide implements DriveCache {
     this.o.listeners.add(listener);
   }
 
+  served(): void {
+    this.o.writeback.served();
+  }
+
   node(ino: Ino): NodeView {
     const node = this.o.store.must(ino);
     if (node.kind === 'file') {

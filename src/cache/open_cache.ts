@@ -384,8 +384,7 @@ async function waitSent(
 ): Promise<void> {
   const { node } = content;
   content.sendNow = true;
-  node.notBefore_ms = 0;
-  writeback.enqueue(node);
+  writeback.sendNow(node);
   while (node.pending !== null && node.contentDirty) {
     connection.require(`writing "${node.name}" through to the server`);
     if (node.errorCode !== null) throw new CloudError('io', node.error ?? `"${node.name}" could not be sent`);

@@ -145,6 +145,7 @@ class ServedDrive implements MountedDrive {
     this.#session = new Session(filesystem, replies, clock, log, {
       passthrough: wantsPassthrough,
       requestTimeout_ms: options.requestTimeout_ms ?? DEFAULT_REQUEST_TIMEOUT_MS,
+      onRequest: () => cache.served(),
       onInit: (negotiated) => {
         this.#initialised(negotiated);
         initialised(null);

@@ -28,6 +28,8 @@ export interface SessionOptions {
   readonly passthrough: boolean;
   /** Bound of a request that neither stores nor transfers what the caller wrote. */
   readonly requestTimeout_ms: number;
+  /** A request has come. */
+  readonly onRequest: () => void;
   readonly onInit: (negotiated: Negotiated) => void;
   readonly onInitFailed: (error: CloudError) => void;
 }
@@ -88,6 +90,7 @@ export class Session {
     }
     const opcode = request.opcode & 63;
     this.#counts[opcode] = (this.#counts[opcode] ?? 0) + 1;
+    this.#options.onRequest();
     const call = new Call(request);
     const { op } = request;
     let answer: MaybePromise<Answer>;

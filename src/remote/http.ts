@@ -73,7 +73,7 @@ export interface HttpResponse {
 
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'PROPFIND', 'REPORT']);
 const MAX_REDIRECTS = 5;
-const LANES: Readonly<Record<Lane, number>> = { meta: 8, read: 16, write: 8, probe: 1 };
+const LANES: Readonly<Record<Lane, number>> = { meta: 8, read: 16, write: 16, probe: 1 };
 /** A kernel buffer of some megabytes drains in bursts on a thin link: sending gets more patience than receiving. */
 const SEND_PATIENCE = 3;
 

@@ -105,6 +105,8 @@ export class MemCache implements DriveCache {
   pushed = true;
   holds = { posix: true, symlinks: true, xattrs: true };
   passthrough = true;
+  /** Of the kernel, as far as it was told. */
+  requests = 0;
   /** Every call that may wait does so, for so long. */
   delay_ms = 0;
   space_: SpaceInfo = { total_bytes: 1 << 30, free_bytes: 1 << 29, files: 10 };
@@ -341,6 +343,10 @@ export class MemCache implements DriveCache {
 
   removeXattr(ino: Ino, name: string): void {
     if (!this.#get(ino).xattrs.delete(name)) throw new CloudError('no_attribute', `no ${name}`);
+  }
+
+  served(): void {
+    this.requests += 1;
   }
 
   onInvalidate(listener: (event: Invalidation) => void): void {

@@ -21,6 +21,7 @@ import type { Tree } from '../tree.js';
 import { Lookups } from './lookups.js';
 import { Outcomes } from './outcomes.js';
 import { type PlanContext, plan, type Step, uncertainFrom } from './plan.js';
+import { Precedence } from './precedence.js';
 import { WorkQueue } from './queue.js';
 import { Reconciler } from './reconcile.js';
 import { settleRefused } from './refused.js';
@@ -31,7 +32,7 @@ import type { UploadServices } from './upload.js';
 
 /** Name on the server of what steps aside while names change places. */
 const ASIDE_PREFIX = '.cloudmount-swap-';
-const PARALLEL = 8;
+const PARALLEL = 16;
 /** A file that stays open for writing is sent when it has been left alone for this long. */
 const OPEN_IDLE_MS = 8_000;
 const SIBLINGS_ASKED = 64;
@@ -84,18 +85,20 @@ export class Writeback {
   readonly #context: PlanContext;
   readonly #stop = new AbortController();
   readonly #lookups: Lookups;
+  readonly #precedence: Precedence;
 
   constructor(options: WritebackOptions) {
     this.#o = options;
     const { store, clock, connection, remote } = options;
     const underWay = new UnderWay(store);
     this.#underWay = underWay;
+    this.#precedence = new Precedence(clock, () => this.#queue.kick());
     this.#queue = new WorkQueue({
       store,
       clock,
       parallel: PARALLEL,
       running: underWay.running,
-      mayStart: () => connection.online,
+      mayStart: () => connection.online && this.#precedence.mayStart(),
       hasWork: ({ ino, pending }) => pending !== null || underWay.unconfirmed.has(ino),
       consider: (node) => this.#consider(node),
       stuck: () => this.#untangle(),
@@ -151,10 +154,7 @@ export class Writeback {
       const mover = this.#underWay.moverOnWayTo(node);
       if (mover === null) return waited;
       waited = true;
-      if (!this.#underWay.isBusy(mover)) {
-        mover.notBefore_ms = 0;
-        this.enqueue(mover);
-      }
+      if (!this.#underWay.isBusy(mover)) this.sendNow(mover);
       await this.changed(AbortSignal.any([signal, this.#stop.signal]));
     }
   }
@@ -164,9 +164,22 @@ export class Writeback {
     this.#queue.enqueue(node);
   }
 
+  /** Somebody waits for it. */
+  sendNow(node: NodeRecord): void {
+    node.notBefore_ms = 0;
+    this.#precedence.hurry();
+    this.enqueue(node);
+  }
+
+  /** The kernel asks for something: what is sent gives way. */
+  served(): void {
+    this.#precedence.served();
+  }
+
   /** Tries everything now, also what failed (`cloudmount flush`, back online). Damaged content only when a user asks: he
    * may have put it right. */
   retryAll(within: (node: NodeRecord) => boolean, damagedToo = false): void {
+    this.#precedence.hurry();
     for (const ino of this.#o.store.pendingInos()) {
       const node = this.#o.store.get(ino);
       if (node === null || !within(node)) continue;
@@ -300,9 +313,8 @@ export class Writeback {
   #start(node: NodeRecord, step: Step, aside: BasePlace | null = null): void {
     const running: Running = { step: step.do, sent_bytes: 0, abort: new AbortController() };
     this.#underWay.running.set(node.ino, running);
-    const signal = AbortSignal.any([running.abort.signal, this.#stop.signal]);
     this.#steps
-      .run(node, step, aside, running, signal)
+      .run(node, step, aside, running, running.abort.signal) // `close` aborts those that run
       .then(() => {
         node.attempts = 0;
       })

@@ -59,6 +59,7 @@ export class FakeKernel {
     this.session = new Session(filesystem, replies, clock, options.log ?? silentLog, {
       passthrough: false,
       requestTimeout_ms: 1000,
+      onRequest: () => cache.served(),
       onInit: () => undefined,
       onInitFailed: () => undefined,
       ...options.session,

@@ -41,6 +41,12 @@ describe('answers', () => {
     expect(kernel.session.stats().inFlight).toBe(0);
   });
 
+  it('of every request the cache is told before it is answered', () => {
+    kernel.post(Opcode.GETATTR, file.ino, Buffer.alloc(16));
+    kernel.post(Opcode.DESTROY, 0, Buffer.alloc(0));
+    expect(cache.requests).toBe(2);
+  });
+
   it('what has to wait is in flight until it is answered', async () => {
     cache.delay_ms = 5;
     const { unique } = kernel.post(Opcode.LOOKUP, ROOT_INO, text('f'));
