@@ -172,7 +172,12 @@ export class ContentFile {
   sync(): Promise<void> {
     if (this.#users === 0) return Promise.resolve(); // dropped meanwhile: nothing left to keep
     if (this.#syncFailure !== null) return Promise.reject(this.#syncFailure);
-    if (this.#running === null) return (this.#running = this.#sync());
+    if (this.#running === null) {
+      this.#running = this.#sync(fs.fdatasync).finally(() => {
+        this.#running = null;
+      });
+      return this.#running;
+    }
     this.#next ??= this.#running.then(
       () => this.#startNext(),
       () => this.#startNext(),
@@ -185,11 +190,11 @@ export class ContentFile {
     return this.sync();
   }
 
-  async #sync(): Promise<void> {
+  async #sync(call: typeof fs.fsync): Promise<void> {
     this.retain();
     try {
       await new Promise<void>((resolve, reject) => {
-        fs.fdatasync(this.fd, (error) => (error === null ? resolve() : reject(error)));
+        call(this.fd, (error) => (error === null ? resolve() : reject(error)));
       });
       if (!this.#entryDurable) {
         await this.#hooks.syncEntry();
@@ -199,26 +204,15 @@ export class ContentFile {
       this.#syncFailure = toCloudError(error, `making ${this.#name} durable`);
       throw this.#syncFailure;
     } finally {
-      this.#running = null;
       this.close();
     }
   }
 
   /** As `sync`, and the times are on the disk too: `fingerprint` then survives a power cut. */
-  async syncTimes(): Promise<void> {
-    await this.sync();
-    if (this.#users === 0) return;
-    this.retain();
-    try {
-      await new Promise<void>((resolve, reject) => {
-        fs.fsync(this.fd, (error) => (error === null ? resolve() : reject(error)));
-      });
-    } catch (error) {
-      this.#syncFailure = toCloudError(error, `making ${this.#name} durable`);
-      throw this.#syncFailure;
-    } finally {
-      this.close();
-    }
+  syncTimes(): Promise<void> {
+    if (this.#users === 0) return Promise.resolve();
+    if (this.#syncFailure !== null) return Promise.reject(this.#syncFailure);
+    return this.#sync(fs.fsync);
   }
 
   /** Starts writing to the disk without waiting for it, so that the syncs of many files share commits. */

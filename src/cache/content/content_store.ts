@@ -32,6 +32,8 @@ export class ContentStore {
   readonly #log: Log;
   readonly #open = new Map<string, ContentFile>();
   readonly #pending = new Set<Promise<void>>();
+  /** Folders whose own names are durable. */
+  readonly #durableFolders = new Set<string>();
   readonly #entrySyncs = new Map<string, { running: Promise<void>; next: Promise<void> | null }>();
   #trashed = 0;
 
@@ -219,7 +221,7 @@ export class ContentStore {
     }
     const running = (async () => {
       try {
-        for (const dir of [folder, this.#dir]) {
+        for (const dir of this.#durableFolders.has(folder) ? [folder] : [folder, this.#dir]) {
           const handle = await fs.promises.open(dir, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
           try {
             await handle.sync();
@@ -227,6 +229,7 @@ export class ContentStore {
             await handle.close();
           }
         }
+        this.#durableFolders.add(folder);
       } finally {
         this.#entrySyncs.delete(folder);
       }
