@@ -92,10 +92,15 @@ export class ActiveContent implements Hydratable {
     return this.extents.isComplete(this.node.size_bytes);
   }
 
-  /** To be asked later: are the bytes still those of now? Nobody can say so while the kernel may write them by itself. */
+  /** Nobody can say what the bytes are: the kernel may write them by itself, or a truncate is about to happen. */
+  get changing(): boolean {
+    return this.kernelWrites !== null || this.cutting_bytes !== null;
+  }
+
+  /** To be asked later: are the bytes still those of now? */
   snapshot(): () => boolean {
     const { writeSeq, size_bytes } = this;
-    return () => this.kernelWrites === null && this.writeSeq === writeSeq && this.size_bytes === size_bytes;
+    return () => !this.changing && this.writeSeq === writeSeq && this.size_bytes === size_bytes;
   }
 
   remotePath(): RemotePath {

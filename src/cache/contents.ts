@@ -241,22 +241,19 @@ export class Contents {
   /** Gives back about `bytes` of clean files that are open, far from where they are being read. */
   shrinkOpen(bytes: number, sides: ShrinkSides): number {
     let freed = 0;
+    const keep_bytes = Math.min(KEEP_NEAR_BYTES, Math.floor(this.#o.space().limit_bytes / KEEP_NEAR_PARTS));
     for (const content of this.#active.values()) {
       if (freed >= bytes) break;
       if (content.node.contentDirty || content.access === 'passthrough' || this.#o.isPinned(content.node)) continue;
-      for (const range of farFrom(
-        content.extents,
-        [...content.positions.values()],
-        bytes - freed,
-        KEEP_NEAR_BYTES,
-        sides,
-      )) {
+      for (const range of farFrom(content.extents, [...content.positions.values()], bytes - freed, keep_bytes, sides)) {
         content.extents.remove(range.start, range.end);
         content.sums.forget(range.start, range.end);
         content.file.punchHole(range.start, range.end);
         content.unsaved = true;
-        content.accounted_bytes = Math.max(0, content.accounted_bytes - (range.end - range.start));
-        freed += range.end - range.start;
+        // Holes in it were not counted: no more comes free than was.
+        const counted = Math.min(content.accounted_bytes, range.end - range.start);
+        content.accounted_bytes -= counted;
+        freed += counted;
       }
     }
     if (freed > 0) this.scheduleSave();
@@ -739,7 +736,9 @@ export class Contents {
   }
 }
 
+/** Around each place that is being read; in a tiny cache so much of it. */
 const KEEP_NEAR_BYTES = 4 * 1024 * 1024;
+const KEEP_NEAR_PARTS = 16;
 const HASH_STEP_BYTES = 1024 * 1024;
 const BLOCK_SLACK_BYTES = 128 * 1024;
 const MANY = 4;

@@ -287,26 +287,33 @@ export function markDirty(
     throw displacedInParts(node);
   }
   const claimed = cuts && node.extents !== null && ExtentSet.parse(node.extents).end > cutTo_bytes;
-  services.store.transaction(() => {
-    if (displaced) services.putBack(node);
-    node.fingerprint = null;
-    node.sums = null;
-    if (wasClean) {
-      node.dirty |= Dirty.content | Dirty.mtime;
-      node.cut_bytes = null;
-      node.torn = false;
-    }
-    if (cuts) cutRecord(content, cutTo_bytes, wasClean);
-    if (wasClean) services.tree.changed(node);
-    else services.store.save(node);
-  });
+  const { cut_bytes, torn } = wasClean ? { cut_bytes: null, torn: false } : node;
+  const notCut = (error: unknown): never => {
+    content.cutting_bytes = null;
+    if (cuts) Object.assign(node, { cut_bytes, torn });
+    throw error;
+  };
+  try {
+    services.store.transaction(() => {
+      if (displaced) services.putBack(node);
+      node.fingerprint = null;
+      node.sums = null;
+      if (wasClean) {
+        node.dirty |= Dirty.content | Dirty.mtime;
+        node.cut_bytes = null;
+        node.torn = false;
+      }
+      if (cuts) cutRecord(content, cutTo_bytes, wasClean);
+      if (wasClean) services.tree.changed(node);
+      else services.store.save(node);
+    });
+  } catch (error) {
+    notCut(error);
+  }
   crashPoint('write.after_dirty_mark');
   const mustLast = (wasClean && node.base !== null) || (!wasClean && settled) || claimed;
   if (!mustLast) return undefined;
-  return services.store.durable().catch((error: unknown) => {
-    content.cutting_bytes = null;
-    throw error;
-  });
+  return services.store.durable().catch(notCut);
 }
 
 /** The row without what a truncate is about to take away. `wasClean`: before it the file was the base version. */

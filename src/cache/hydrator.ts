@@ -378,7 +378,8 @@ export class Hydrator {
   #startFor(waiter: Waiter, total: number, perFile: number): void {
     const { state } = waiter;
     if (waiter.priority === 'read') this.#takeOver(waiter);
-    while (this.#running < total && state.fetches.size < perFile) {
+    // Where there is no room read-ahead fails at once, and its waiter is gone.
+    while (state.waiters.has(waiter) && this.#running < total && state.fetches.size < perFile) {
       const gap = this.#nextGap(waiter);
       if (gap === null) break;
       let path: RemotePath;

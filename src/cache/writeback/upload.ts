@@ -6,6 +6,7 @@ import type { Clock } from '../../clock.js';
 import { CloudError, isCloudError } from '../../errors.js';
 import type { RemotePath } from '../../ids.js';
 import type { PosixMeta, Precondition, PutResult, Remote, UploadSource } from '../../remote/remote.js';
+import type { ActiveContent } from '../active_content.js';
 import type { Contents } from '../contents.js';
 import { crashPoint } from '../crash_points.js';
 import type { Hydrator } from '../hydrator.js';
@@ -49,10 +50,11 @@ export async function upload(
   const content = await contents.acquire(node);
   try {
     if (node.base === null && !content.complete) throw lostParts(node);
+    requireQuiet(content);
     await hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal });
+    requireQuiet(content);
     const { size_bytes, mtime, mode, uid, gid } = node;
     const stillSame = content.snapshot();
-    if (!stillSame()) throw new CloudError('again', `sending "${node.name}": it is being written`);
     await unlessFull(contents.saveIfNeeded(content));
     const bytes = size_bytes <= SMALL_BYTES ? await readSmall(content, size_bytes, stillSame) : null;
     const sha256 =
@@ -100,6 +102,10 @@ export async function upload(
   } finally {
     contents.release(content);
   }
+}
+
+function requireQuiet(content: ActiveContent): void {
+  if (content.changing) throw new CloudError('again', `sending "${content.node.name}": it is being changed`);
 }
 
 /** On a full disk sending goes on all the same: it is what makes room. */

@@ -1,0 +1,138 @@
+// What the journal promises beyond the crash tests: who waits for the disk, what happens when it refuses, and what an
+// end in good or bad order means for the next start.
+
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Database } from '../../../src/cache/metadata/database.js';
+import { silentLog } from '../../../src/log.js';
+import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
+import { CALLER, TestCache } from '../../support/test_cache.js';
+
+let remote: FakeRemote;
+let drive: TestCache;
+
+beforeEach(async () => {
+  remote = new FakeRemote(new FakeServer());
+  remote.server.write('here.txt', 'as the server has it');
+  drive = await TestCache.open({ remote, quiet_ms: 60_000 });
+  await drive.until('the tree is here', async () => (await drive.node('here.txt')) !== null);
+});
+afterEach(() => drive.close());
+
+/** The folder as a crash of the process would leave it, opened again. */
+async function afterKill(): Promise<TestCache> {
+  const { cp, mkdtemp } = await import('node:fs/promises');
+  const { tmpdir } = await import('node:os');
+  const dir = await mkdtemp(join(tmpdir(), 'cm-killed-'));
+  await cp(drive.dir, dir, { recursive: true });
+  for (const name of ['lock', 'owner']) await rm(join(dir, name), { recursive: true, force: true });
+  return TestCache.open({ dir, remote: new FakeRemote(remote.server), quiet_ms: 60_000 });
+}
+
+async function endOf(copy: TestCache): Promise<void> {
+  expect(await copy.check()).toEqual([]);
+  await copy.close();
+  await rm(copy.dir, { recursive: true });
+}
+
+it('an operation that fails does not undo what is being written to an open file', async () => {
+  await drive.mkdir('d');
+  const file = await drive.open('d/open.txt', 'w');
+  await file.write(0, Buffer.from('0123456789'), CALLER);
+  await expect(drive.rmdir('d')).rejects.toMatchObject({ code: 'not_empty' });
+  await expect(drive.mkdir('d')).rejects.toMatchObject({ code: 'exists' });
+  expect((await drive.must('d/open.txt')).size_bytes).toBe(10);
+  await file.write(10, Buffer.from('more'), CALLER);
+  await file.flush(CALLER);
+  file.release();
+  expect(await drive.read('d/open.txt')).toBe('0123456789more');
+});
+
+describe('a process that is killed', () => {
+  it('loses nothing that was written to a new file, synced or not', async () => {
+    const file = await drive.open('new.txt', 'w');
+    await file.write(0, Buffer.from('first, '), CALLER);
+    await file.write(7, Buffer.from('then more'), CALLER);
+    const copy = await afterKill();
+    expect(await copy.read('new.txt')).toBe('first, then more');
+    await endOf(copy);
+    file.release();
+  });
+
+  it('between a truncate and the bytes that follow leaves a file that is neither damaged nor a mixture', async () => {
+    expect(await drive.read('here.txt')).toBe('as the server has it');
+    const file = await drive.open('here.txt', 'w');
+    const emptied = await afterKill();
+    expect(await emptied.read('here.txt')).toBe('');
+    await endOf(emptied);
+    await file.write(0, Buffer.from('new'), CALLER);
+    const begun = await afterKill();
+    expect(await begun.read('here.txt')).toBe('new');
+    await begun.cache.flush('', AbortSignal.timeout(5000));
+    // Under its name, or beside what the copy before has sent.
+    expect(remote.server.paths().map((path) => remote.server.text(path))).toContain('new');
+    await endOf(begun);
+    file.release();
+  });
+
+  it('never gets bytes of the old version back below what was truncated away', async () => {
+    const file = await drive.open('here.txt', 'r+');
+    await drive.cache.setattr(file.ino, { size_bytes: 3 }, CALLER);
+    await drive.cache.setattr(file.ino, { size_bytes: 10 }, CALLER);
+    await file.fsync(CALLER);
+    const copy = await afterKill();
+    expect(await copy.read('here.txt')).toBe('as \0\0\0\0\0\0\0');
+    await endOf(copy);
+    file.release();
+  });
+
+  it('leaves nothing of files that were removed while they were open', async () => {
+    const file = await drive.open('gone.txt', 'w');
+    await file.write(0, Buffer.from('x'), CALLER);
+    await file.fsync(CALLER);
+    await drive.unlink('gone.txt');
+    const copy = await afterKill();
+    expect(await copy.list()).toEqual(['here.txt']);
+    await endOf(copy);
+    file.release();
+  });
+});
+
+describe('the end of the last run', () => {
+  const path = () => join(drive.dir, 'metadata.db');
+
+  it('in good order is known, once', async () => {
+    await drive.close();
+    expect(await readdir(drive.dir)).toContain('metadata.db.clean');
+    const first = await Database.open(path(), silentLog);
+    expect(first.previousEnd).toBe('clean');
+    expect(await readdir(drive.dir)).not.toContain('metadata.db.clean');
+    await first.close(false);
+    const second = await Database.open(path(), silentLog);
+    expect(second.previousEnd).toBe('killed');
+    await second.close(true);
+  });
+
+  it('tells a killed process from a restarted machine', async () => {
+    await drive.close();
+    const db = await Database.open(path(), silentLog);
+    db.sql.prepare("UPDATE setting SET value = 'another' WHERE key = 'boot'").run();
+    await db.close(false);
+    const again = await Database.open(path(), silentLog);
+    expect(again.previousEnd).toBe('power_cut');
+    await again.close(true);
+  });
+
+  it('is not believed when the file is not the one that was left', async () => {
+    await drive.close();
+    const mark = await readFile(`${path()}.clean`, 'utf8');
+    const db = await Database.open(path(), silentLog);
+    db.sql.prepare("INSERT OR REPLACE INTO setting VALUES ('x', 'y')").run();
+    await db.close(false);
+    await (await import('node:fs/promises')).writeFile(`${path()}.clean`, mark);
+    const again = await Database.open(path(), silentLog);
+    expect(again.previousEnd).toBe('killed');
+    await again.close(true);
+  });
+});

@@ -1,0 +1,147 @@
+// "The cache is full of dirty or pinned data → writers are slowed (back-pressure), then ENOSPC; never a lost byte." What
+// the budget counts is what the contents hold and what they take on the disk, whatever happens.
+
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, describe, expect, it } from 'vitest';
+import { isCloudError } from '../../../../src/errors.js';
+import { FakeRemote, FakeServer } from '../../../support/fake_remote.js';
+import { gateSeeds, Random } from '../../../support/random.js';
+import { CALLER, TestCache } from '../../../support/test_cache.js';
+
+const KiB = 1024;
+const open: TestCache[] = [];
+afterEach(async () => {
+  for (const cache of open.splice(0)) await cache.close();
+});
+
+async function start(options: Parameters<typeof TestCache.open>[0]): Promise<TestCache> {
+  const cache = await TestCache.open(options);
+  open.push(cache);
+  return cache;
+}
+
+async function onDisk(dir: string): Promise<number> {
+  let total = 0;
+  for (const entry of await readdir(join(dir, 'content'), { recursive: true, withFileTypes: true })) {
+    if (entry.isFile()) total += (await stat(join(entry.parentPath, entry.name))).blocks * 512;
+  }
+  return total;
+}
+
+describe.each(gateSeeds(3).map((seed) => [seed]))('SEED=%d', (seed) => {
+  it('the budget counts what the contents hold and what they take on the disk', async () => {
+    const random = new Random(seed);
+    const remote = new FakeRemote(new FakeServer());
+    for (let i = 0; i < 6; i += 1) remote.server.write(`s${i}`, random.bytes(20 * KiB + random.below(200 * KiB)));
+    const limit = 700 * KiB;
+    const drive = await start({ remote, sizeLimit_bytes: limit, spaceWait_ms: 100, quiet_ms: 5 });
+    await drive.until('the tree is here', async () => (await drive.node('s5')) !== null);
+    const names = ['s0', 's1', 's2', 's3', 's4', 's5', 'n0', 'n1', 'n2'];
+    for (let step = 0; step < 150; step += 1) {
+      const name = random.pick(names) ?? 'n0';
+      const work = random.weighted<() => Promise<unknown>>([
+        [6, () => drive.read(name)],
+        [5, () => drive.write(name, random.bytes(random.below(150 * KiB)))],
+        [5, () => overwrite(drive, name, random)],
+        [
+          3,
+          async () => drive.cache.setattr((await drive.must(name)).ino, { size_bytes: random.below(90_000) }, CALLER),
+        ],
+        [2, () => drive.unlink(name)],
+        [2, () => drive.rename(name, random.pick(names) ?? 'n1')],
+        [2, async () => drive.cache.free('')],
+        [2, async () => void drive.server.write(name, random.bytes(random.below(100 * KiB)))],
+        [1, () => sleep(20)],
+        [1, () => drive.flush()],
+      ]);
+      await work().catch((error: unknown) => {
+        if (!isCloudError(error, 'not_found', 'no_space', 'stale', 'exists', 'io')) throw error;
+      });
+      expect(drive.cache.status().cacheUsed_bytes).toBeLessThanOrEqual(limit + 256 * KiB);
+    }
+    await drive.flush();
+    await drive.until('nothing is on its way', async () => (await drive.check()).length === 0);
+    expect(drive.cache.status().cacheUsed_bytes).toBe(await onDisk(drive.dir));
+  });
+});
+
+async function overwrite(drive: TestCache, name: string, random: Random): Promise<void> {
+  const file = await drive.open(name, 'r+');
+  try {
+    await file.write(random.below(120 * KiB), random.bytes(1 + random.below(60 * KiB)), CALLER);
+    if (random.chance(0.3)) await file.fallocate(0, random.below(100 * KiB), 1 + random.below(50 * KiB), CALLER);
+    if (random.chance(0.3)) await file.fallocate(3, random.below(100 * KiB), 1 + random.below(50 * KiB), CALLER);
+    if (random.chance(0.3)) await file.fsync(CALLER);
+    await file.flush(CALLER);
+  } finally {
+    file.release();
+  }
+}
+
+describe('back-pressure', () => {
+  it('a writer faster than the network is slowed down and stays within the limit', async () => {
+    const remote = new FakeRemote(new FakeServer());
+    remote.before('put', () => sleep(30));
+    const limit = 1024 * KiB;
+    const drive = await start({ remote, sizeLimit_bytes: limit, quiet_ms: 0 });
+    let most = 0;
+    for (let i = 0; i < 40; i += 1) {
+      await drive.write(`f${i}`, Buffer.alloc(128 * KiB, `${i} `));
+      most = Math.max(most, drive.cache.status().cacheUsed_bytes);
+    }
+    await drive.flush();
+    expect(most).toBeLessThanOrEqual(limit);
+    for (let i = 0; i < 40; i += 1) {
+      expect(drive.server.read(`f${i}`).equals(Buffer.alloc(128 * KiB, `${i} `))).toBe(true);
+    }
+    expect(await drive.check()).toEqual([]);
+  });
+
+  it('a file that cannot fit gets no_space after the wait; every byte before it is kept and sent', async () => {
+    const remote = new FakeRemote(new FakeServer());
+    const drive = await start({ remote, sizeLimit_bytes: 1024 * KiB, spaceWait_ms: 300, quiet_ms: 0 });
+    await drive.write('before', Buffer.alloc(200 * KiB, 'b'));
+    const file = await drive.open('large', 'w');
+    let written = 0;
+    const failure = await (async () => {
+      for (; written < 4096 * KiB; written += 64 * KiB) await file.write(written, Buffer.alloc(64 * KiB, 'x'), CALLER);
+      return null;
+    })().catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 'no_space' });
+    expect(written).toBeGreaterThan(512 * KiB);
+    expect((await drive.must('large')).size_bytes).toBe(written);
+    await file.flush(CALLER);
+    file.release();
+    await drive.flush();
+    expect(drive.server.read('large').equals(Buffer.alloc(written, 'x'))).toBe(true);
+    expect(drive.server.read('before').length).toBe(200 * KiB);
+    // Sent, so it may go: there is room again.
+    await drive.write('after', Buffer.alloc(500 * KiB, 'a'));
+    await drive.flush();
+    expect(await drive.check()).toEqual([]);
+  });
+
+  it('a file larger than the whole cache is read from end to end', async () => {
+    const remote = new FakeRemote(new FakeServer());
+    const size = 6 * 1024 * KiB;
+    const bytes = new Random(1).bytes(size);
+    remote.server.write('large', bytes);
+    const limit = 1024 * KiB;
+    const drive = await start({ remote, sizeLimit_bytes: limit });
+    await drive.until('it is here', async () => (await drive.node('large')) !== null);
+    const file = await drive.open('large');
+    let most = 0;
+    for (let at = 0; at < size; at += 100_000) {
+      const read = file.read(at, 100_000, CALLER);
+      // What is answered at once lies in a buffer that the next read uses.
+      const part = read instanceof Promise ? await read : Buffer.from(read);
+      expect(part.equals(bytes.subarray(at, at + 100_000))).toBe(true);
+      most = Math.max(most, drive.cache.status().cacheUsed_bytes);
+    }
+    file.release();
+    expect(most).toBeLessThanOrEqual(limit + 256 * KiB);
+    expect(await drive.check()).toEqual([]);
+  });
+});
