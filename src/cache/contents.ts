@@ -92,9 +92,9 @@ export class Contents {
     const opening = this.#opening.get(node.ino);
     if (opening !== undefined) return opening.then(() => this.acquire(node));
     const content = this.#load(node);
-    const check = this.#mustVerify(content);
-    if (!check) return this.#activate(content);
-    const work = this.#verify(content).finally(() => this.#opening.delete(node.ino));
+    const verify = this.#mustVerify(content);
+    if (!verify && !mayGrowUnseen(content)) return this.#activate(content);
+    const work = this.#ready(content, verify).finally(() => this.#opening.delete(node.ino));
     this.#opening.set(node.ino, work);
     return work.then(() => {
       // Dropped while it was being checked (a new version on the server): then it is opened again, as that.
@@ -443,6 +443,21 @@ export class Contents {
     return this.#o.files.open(node.ino, node.gen, { create: true, size_bytes: node.size_bytes });
   }
 
+  async #ready(content: ActiveContent, verify: boolean): Promise<void> {
+    if (verify) await this.#verify(content);
+    if (!mayGrowUnseen(content)) return;
+    const { node } = content;
+    try {
+      node.fingerprint = null;
+      node.sums = null;
+      this.#o.store.save(node);
+      await this.#o.store.durable();
+    } catch (error) {
+      content.file.close();
+      throw error;
+    }
+  }
+
   #mustVerify(content: ActiveContent): boolean {
     const { node } = content;
     if (content.extents.isEmpty || node.fingerprint === content.file.fingerprint()) return false;
@@ -742,6 +757,12 @@ const KEEP_NEAR_PARTS = 16;
 const HASH_STEP_BYTES = 1024 * 1024;
 const BLOCK_SLACK_BYTES = 128 * 1024;
 const MANY = 4;
+
+/** Changed here, and closed in good order, with parts that are not here: a fetch will write to the file, whose fingerprint
+ * must not be believed then. Changes would look like damage after a crash: not every part of a block can have a sum. */
+function mayGrowUnseen({ node, complete }: ActiveContent): boolean {
+  return node.contentDirty && !complete && (node.fingerprint !== null || node.sums !== null);
+}
 
 function damaged(node: NodeRecord, what: string): CloudError {
   return new CloudError(

@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { cli, PROGRAM } from '../support/cli.js';
+import { FaultProxy } from '../support/fault_proxy.js';
 import { mountAt } from '../support/mounts.js';
 import { eventually, spawnTracked, stop } from '../support/processes.js';
 import { useStage } from '../support/world.js';
@@ -83,6 +84,35 @@ it('what a program goes on writing after the daemon was killed changes nothing t
   expect(await fs.readText(drive.path('file'))).toBe('one\ntwo\n');
   await drive.flush();
   expect(await server.dav.text('file')).toBe('one\ntwo\n');
+  await drive.mustCli(['check', drive.dir]);
+});
+
+it('a part of a file that was changed here is no damage when a kill -9 comes while the rest is fetched', async () => {
+  const server = await stage().ownServer();
+  const theirs = Buffer.alloc(100_000, 'theirs\n');
+  await server.dav.put('file', theirs);
+  const proxy = await FaultProxy.open({ targetPort: server.port });
+  stage().defer(() => proxy.close());
+  const here = (url: string) => url.replace(`:${server.port}`, `:${proxy.port}`);
+  const login = { ...server.login, root: here(server.login.root) };
+  const drive = await stage().mount({ url: here(server.url), login });
+  const fs = stage().fs();
+  await eventually('the file to be seen', () => fs.exists(drive.path('file')));
+  await proxy.refuse();
+  const fd = await fs.open(drive.path('file'), 'O_WRONLY|O_APPEND');
+  await fs.write(fd, 'mine\n');
+  await fs.fsync(fd);
+  await fs.close(fd);
+  await new Promise((resolve) => setTimeout(resolve, 1500)); // and it is written down as closed
+  proxy.add({ method: 'GET', path: /file$/, fault: { kind: 'stall', after_bytes: 30_000 } });
+  await proxy.accept();
+  await eventually('the rest to be asked for', () => proxy.count('GET', /file$/) > 0, Boolean, 60_000);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await drive.kill9();
+  proxy.clear();
+  await drive.mount();
+  await drive.flush();
+  expect((await server.dav.get('file')).toString()).toBe(`${theirs.toString()}mine\n`);
   await drive.mustCli(['check', drive.dir]);
 });
 
