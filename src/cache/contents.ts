@@ -544,9 +544,10 @@ export class Contents {
   #retire(content: ActiveContent): void {
     if (this.#active.get(content.ino) !== content) return;
     this.#active.delete(content.ino);
-    this.#o
-      .hydrator()
-      .cancel(content, new CloudError('stale', `"${content.node.name}": its cached content was dropped`));
+    const hydrator = this.#o.hydrator();
+    if (hydrator.isBusy(content)) {
+      hydrator.cancel(content, new CloudError('stale', `"${content.node.name}": its cached content was dropped`));
+    }
     content.file.close();
   }
 

@@ -11,6 +11,7 @@ import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from 
 import { andThen, type MaybePromise } from '../maybe_promise.js';
 import type { ActiveContent } from './active_content.js';
 import type { Caller, OpenFile, Seek } from './cache_api.js';
+import { SUM_BLOCK_BYTES } from './content/block_sums.js';
 import { ExtentSet } from './content/extents.js';
 import type { Contents } from './contents.js';
 import { crashPoint } from './crash_points.js';
@@ -45,7 +46,8 @@ export class FileHandle implements OpenFile {
   readonly #s: FileServices;
   readonly #writable: boolean;
   readonly #ahead: ReadAhead;
-  readonly #closing = new AbortController();
+  /** Ends the read-ahead of this handle; made when there is one. */
+  #closing: AbortController | null = null;
   /** `content.revoked` as it was when this was opened. */
   readonly #revoked: number;
   #open = true;
@@ -73,7 +75,10 @@ export class FileHandle implements OpenFile {
     // A signal costs a controller: only who may have to wait asks for one.
     const signal = content.extents.covers(offset, end) ? undefined : caller.signal;
     const answer = this.#s.hydrator.read(content, offset, end - offset, signal);
-    if (ahead !== null) this.#s.hydrator.ahead(content, ahead.start, ahead.end, this.#closing.signal);
+    if (ahead !== null) {
+      this.#closing ??= new AbortController();
+      this.#s.hydrator.ahead(content, ahead.start, ahead.end, this.#closing.signal);
+    }
     return answer;
   }
 
@@ -114,7 +119,7 @@ export class FileHandle implements OpenFile {
     }
     content.unsaved = true;
     this.#s.contents.scheduleSave();
-    this.#s.tree.changed(content.node);
+    this.#s.tree.rewritten(content.node);
     this.#demandRight();
     if (this.#s.writeThrough !== null) return this.#s.writeThrough(content, caller);
   }
@@ -189,7 +194,7 @@ export class FileHandle implements OpenFile {
     if (!this.#open) return;
     this.#open = false;
     const { content } = this;
-    this.#closing.abort();
+    this.#closing?.abort();
     content.positions.delete(this);
     content.handles -= 1;
     this.#noteKernelWrites();
@@ -198,7 +203,7 @@ export class FileHandle implements OpenFile {
       if (content.writers === 0) {
         content.sendNow = false;
         endKernelWrites(content);
-        this.#s.tree.changed(content.node);
+        this.#s.tree.rewritten(content.node);
       }
     }
     if (content.handles === 0) content.access = 'undecided';
@@ -242,6 +247,8 @@ export class FileHandle implements OpenFile {
     if (offset > node.size_bytes) content.extents.insertDirty(node.size_bytes, offset);
     content.wrote(offset, offset + data.length, this.#s.clock.monotonic_ms());
     if (offset + data.length > node.size_bytes) node.size_bytes = offset + data.length;
+    // Of a small file that is written at once the sum is taken here, where its bytes are.
+    if (data.length === node.size_bytes && data.length <= SUM_BLOCK_BYTES) content.sums.record(0, data);
     const now = this.#s.clock.timestamp();
     node.mtime = now;
     node.ctime = now;

@@ -67,6 +67,17 @@ export class Tree {
     this.#options.onPending(node);
   }
 
+  /** The bytes of `node` changed, or somebody who could change them is done. Of what waits to be sent already only that
+   * changed, so it waits on: its size and times are written with the record of its content (`Contents`). */
+  rewritten(node: NodeRecord): void {
+    if (node.pending === null || !node.contentDirty) {
+      this.changed(node);
+      return;
+    }
+    node.notBefore_ms = this.#clock.monotonic_ms() + this.#options.quiet_ms;
+    this.#options.onPending(node);
+  }
+
   create(
     parent: NodeRecord,
     name: Name,
