@@ -2,7 +2,7 @@
 // ones, cuts, killed daemons, a killed server. At the end every byte that fsync (or the server, for the direct client) has
 // acknowledged is on the server, under its name or in a named conflict.
 //
-// Half a minute a server as a gate; `npm run test:soak` takes half an hour each, CLOUDMOUNT_SOAK_S=SECONDS any time.
+// `npm run test:soak` takes half an hour a server, CLOUDMOUNT_SOAK_S=SECONDS any time.
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
