@@ -389,7 +389,12 @@ export class Hydrator {
         this.#settle(waiter, toCloudError(error, `reading ${describe(state.node)}`));
         return;
       }
+      const before = state.fetches.size;
       this.#start(waiter, path, gap.start, Math.min(gap.end, gap.start + this.#requestSize(waiter)));
+      if (state.fetches.size > before) continue;
+      // Over at once, as read-ahead is where there is no room: trying again at once would never end.
+      if (waiter.priority === 'ahead') this.#settle(waiter, new CloudError('no_space', 'read-ahead: there is no room'));
+      return;
     }
     // A local truncate or write may have made the waiter's bytes unnecessary or present.
     if (state.fetches.size === 0 && this.#nextGap(waiter) === null) this.#settle(waiter, null);
