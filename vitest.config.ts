@@ -3,12 +3,7 @@ import { defineConfig } from 'vitest/config';
 // What runs anywhere in parallel; what mounts, spawns daemons or foreign clients and therefore runs two files at a time on
 // the built `dist/`; and the soak (`npm run test:soak`, see test/README.md): what takes minutes, and the random walks with
 // fresh seeds in every run (as a gate they always take the same ones).
-const SLOW = [
-  'test/unit/cache/space/accounting.test.ts',
-  'test/mount/listing_scale.test.ts',
-  'test/crash/crash_points.test.ts',
-  'test/mount/fault_soak.test.ts',
-];
+const SLOW = ['test/mount/listing_scale.test.ts', 'test/crash/crash_points.test.ts', 'test/mount/fault_soak.test.ts'];
 const SOAK = [
   ...SLOW,
   'test/model/one_cache.test.ts',

@@ -245,7 +245,9 @@ export class Contents {
     for (const content of this.#active.values()) {
       if (freed >= bytes) break;
       if (content.node.contentDirty || content.access === 'passthrough' || this.#o.isPinned(content.node)) continue;
-      for (const range of farFrom(content.extents, [...content.positions.values()], bytes - freed, keep_bytes, sides)) {
+      const wanted = this.#o.hydrator().wanted(content);
+      const readers = { positions: [...content.positions.values()], keep_bytes, wanted };
+      for (const range of farFrom(content.extents, readers, bytes - freed, sides)) {
         content.extents.remove(range.start, range.end);
         content.sums.forget(range.start, range.end);
         content.file.punchHole(range.start, range.end);

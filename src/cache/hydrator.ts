@@ -16,7 +16,7 @@ import { isPromise, type MaybePromise } from '../maybe_promise.js';
 import type { Remote } from '../remote/remote.js';
 import { type BlockSums, RunningSum, SUM_BLOCK_BYTES } from './content/block_sums.js';
 import type { ContentFile } from './content/content_file.js';
-import type { ExtentSet } from './content/extents.js';
+import type { ByteRange, ExtentSet } from './content/extents.js';
 import { LinkMeter } from './read_ahead.js';
 
 /** What the hydrator needs of a file: one generation, so one version of its bytes. The fields are read anew each time. */
@@ -247,6 +247,12 @@ export class Hydrator {
     return this.#states.has(node);
   }
 
+  /** What programs wait for in this file, whether some of it is here already or not. */
+  wanted(node: Hydratable): ByteRange[] {
+    const waiters = this.#states.get(node)?.waiters ?? [];
+    return [...waiters].filter(({ priority }) => priority === 'read').map(({ start, end }) => ({ start, end }));
+  }
+
   /** Ends all fetches of this file; who waits gets `error`. */
   cancel(node: Hydratable, error: Error): void {
     const state = this.#states.get(node);
@@ -378,8 +384,7 @@ export class Hydrator {
   #startFor(waiter: Waiter, total: number, perFile: number): void {
     const { state } = waiter;
     if (waiter.priority === 'read') this.#takeOver(waiter);
-    // Where there is no room read-ahead fails at once, and its waiter is gone.
-    while (state.waiters.has(waiter) && this.#running < total && state.fetches.size < perFile) {
+    while (this.#running < total && state.fetches.size < perFile) {
       const gap = this.#nextGap(waiter);
       if (gap === null) break;
       let path: RemotePath;

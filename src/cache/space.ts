@@ -388,18 +388,25 @@ export function diskFree(dir: string): number {
   return stat.bavail * stat.bsize;
 }
 
+/** Who reads a file, and what must not be taken from under them. */
+export interface Readers {
+  /** Where they read last, and how much around each place stays. */
+  readonly positions: readonly number[];
+  readonly keep_bytes: number;
+  /** What they wait for. Taking the first half for the room of the second would never end. */
+  readonly wanted: readonly ByteRange[];
+}
+
 /** Which present ranges of a clean open file to punch so that about `bytes` come free: what is farthest behind the
- * positions that are being read first, then what is farthest ahead; never within `keep_bytes` around one. */
+ * positions that are being read first, then what is farthest ahead; never what `readers` keep. */
 export function farFrom(
   extents: ExtentSet,
-  positions: readonly number[],
+  { positions, keep_bytes, wanted }: Readers,
   bytes: number,
-  keep_bytes: number,
   sides: ShrinkSides = 'any',
 ): ByteRange[] {
-  const kept = [...positions]
-    .sort((a, b) => a - b)
-    .map((at) => ({ start: Math.max(0, at - keep_bytes), end: at + keep_bytes }));
+  const near = positions.map((at) => ({ start: Math.max(0, at - keep_bytes), end: at + keep_bytes }));
+  const kept = [...near, ...wanted].sort((a, b) => a.start - b.start);
   const pieces: { start: number; end: number; behind: boolean; distance: number }[] = [];
   const first = kept[0]?.start ?? Number.MAX_SAFE_INTEGER;
   for (const range of extents.presentRanges()) {

@@ -40,7 +40,8 @@ function world(limit_bytes: number, size: number) {
     evict: () => 0,
     shrinkOpen: (bytes, sides) => {
       let freed = 0;
-      for (const range of farFrom(node.extents, [position.at], bytes, MiB, sides)) {
+      const readers = { positions: [position.at], keep_bytes: MiB, wanted: hydrator.wanted(node) };
+      for (const range of farFrom(node.extents, readers, bytes, sides)) {
         node.evict(range.start, range.end);
         freed += range.end - range.start;
       }

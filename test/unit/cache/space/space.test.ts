@@ -377,30 +377,39 @@ describe('farFrom', () => {
     for (const [start, end] of ranges) extents.insert(start, end);
     return extents;
   };
+  const readers = (positions: number[], keep_bytes: number) => ({ positions, keep_bytes, wanted: [] });
 
   it('takes what is farthest behind the reader first', () => {
-    expect(farFrom(set([0, 1000]), [600], 100, 200)).toEqual([{ start: 0, end: 100 }]);
-    expect(farFrom(set([0, 1000]), [600], 400, 200)).toEqual([{ start: 0, end: 400 }]);
+    expect(farFrom(set([0, 1000]), readers([600], 200), 100)).toEqual([{ start: 0, end: 100 }]);
+    expect(farFrom(set([0, 1000]), readers([600], 200), 400)).toEqual([{ start: 0, end: 400 }]);
   });
 
   it('then what is farthest ahead, unless that must stay', () => {
-    expect(farFrom(set([0, 1000]), [600], 450, 200)).toEqual([
+    expect(farFrom(set([0, 1000]), readers([600], 200), 450)).toEqual([
       { start: 0, end: 400 },
       { start: 950, end: 1000 },
     ]);
-    expect(farFrom(set([0, 1000]), [600], 450, 200, 'behind')).toEqual([{ start: 0, end: 400 }]);
+    expect(farFrom(set([0, 1000]), readers([600], 200), 450, 'behind')).toEqual([{ start: 0, end: 400 }]);
   });
 
   it('touches nothing near any reader', () => {
-    expect(farFrom(set([0, 1000]), [100, 500, 900], 10_000, 100)).toEqual([
+    expect(farFrom(set([0, 1000]), readers([100, 500, 900], 100), 10_000)).toEqual([
       { start: 200, end: 400 },
       { start: 600, end: 800 },
     ]);
-    expect(farFrom(set([0, 1000]), [500], 10_000, 1000)).toEqual([]);
+    expect(farFrom(set([0, 1000]), readers([500], 1000), 10_000)).toEqual([]);
+  });
+
+  it('touches nothing that a program waits for', () => {
+    const wanted = [{ start: 300, end: 700 }];
+    expect(farFrom(set([0, 1000]), { positions: [500], keep_bytes: 100, wanted }, 10_000)).toEqual([
+      { start: 0, end: 300 },
+      { start: 700, end: 1000 },
+    ]);
   });
 
   it('gives everything of a file that nobody has read from', () => {
-    expect(farFrom(set([0, 10], [20, 30]), [], 1000, 100)).toEqual([
+    expect(farFrom(set([0, 10], [20, 30]), readers([], 100), 1000)).toEqual([
       { start: 0, end: 10 },
       { start: 20, end: 30 },
     ]);
@@ -416,7 +425,7 @@ describe('farFrom', () => {
         fc.integer({ min: 0, max: 100 }),
         (pairs, positions, bytes, keep) => {
           const extents = set(...pairs.map(([a, b]): [number, number] => (a < b ? [a, b] : [b, a])));
-          const chosen = farFrom(extents, positions, bytes, keep);
+          const chosen = farFrom(extents, readers(positions, keep), bytes);
           let total = 0;
           let previous = -1;
           for (const range of chosen) {
