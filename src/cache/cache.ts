@@ -3,6 +3,7 @@
 import { CloudError } from '../errors.js';
 import { type Ino, type Name, ROOT_INO } from '../ids.js';
 import type { MaybePromise } from '../maybe_promise.js';
+import { raceAbort } from '../race_abort.js';
 import type { LockInfo } from '../remote/remote.js';
 import type {
   CacheControl,
@@ -17,7 +18,6 @@ import type {
 import { check } from './check.js';
 import type { ContentStore } from './content/content_store.js';
 import { DriveSide, type DriveSideOptions } from './drive_side.js';
-import { raceAbort } from './follower.js';
 import type { Locks } from './locks.js';
 import type { Database } from './metadata/database.js';
 import type { NodeRecord } from './metadata/node.js';

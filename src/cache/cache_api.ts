@@ -78,7 +78,8 @@ export interface OpenFile {
   /** Bytes at [offset, offset+size), shorter only at end of file. The buffer is the callee's; consume it before the next
    * call on the event loop. Fetches what is missing. `stale` if the version this handle reads is gone. */
   read(offset: number, size: number, caller: Caller): MaybePromise<Buffer>;
-  /** Stores all of `data` or nothing; `end` = behind what is there at that moment (O_APPEND). `data` is only valid until the returned value settles (sync: until return). */
+  /** Stores all of `data` or nothing; `end` = behind what is there at that moment (O_APPEND). `data` is only valid until
+   * the returned value settles (sync: until return). */
   write(offset: number | 'end', data: Buffer, caller: Caller): MaybePromise<void>;
   /** close(2) was called on one descriptor; queues what is dirty. Errors of this file's storage surface here. */
   flush(caller: Caller): MaybePromise<void>;

@@ -276,20 +276,13 @@ export class DriveSide implements DriveCache {
     this.#refuseLocked(node);
     if (!node.isDir) return;
     for (const locked of this.o.store.locked()) {
-      if (locked.lockInfo?.mine === false && this.#isBelow(locked, node)) this.#refuseLocked(locked);
+      if (locked.lockInfo?.mine === false && this.o.tree.isBelow(locked, node)) this.#refuseLocked(locked);
     }
   }
 
   /** Where something shared by others stands in our own files: that goes elsewhere without what it stands for. */
   #isEntryOfShare({ shared, parent }: NodeRecord): boolean {
     return shared === 'in' && parent !== null && this.o.store.get(parent)?.shared !== 'in';
-  }
-
-  #isBelow(node: NodeRecord, folder: NodeRecord): boolean {
-    for (let at: NodeRecord | null = node; at !== null && at.parent !== null; at = this.o.store.get(at.parent)) {
-      if (at.parent === folder.ino) return true;
-    }
-    return false;
   }
 
   #prepare(content: ActiveContent, mode: OpenMode): MaybePromise<void> {

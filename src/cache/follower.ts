@@ -3,10 +3,11 @@
 // needed and what we know is older than `dirCacheTime_ms`.
 
 import type { Clock } from '../clock.js';
-import { CloudError, isCloudError } from '../errors.js';
+import { isCloudError } from '../errors.js';
 import { type Name, splitPath } from '../ids.js';
 import type { Log } from '../log.js';
 import type { MaybePromise } from '../maybe_promise.js';
+import { raceAbort } from '../race_abort.js';
 import type { Remote, RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import type { Connection } from './connection.js';
@@ -448,17 +449,4 @@ export class Follower {
 /** Lets the kernel's requests in between batches. */
 function breathe(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-/** `work`, or `interrupted` as soon as the signal aborts; the work itself goes on for others. */
-export function raceAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const aborted = () => reject(new CloudError('interrupted', 'interrupted'));
-    if (signal.aborted) {
-      aborted();
-      return;
-    }
-    signal.addEventListener('abort', aborted, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', aborted));
-  });
 }

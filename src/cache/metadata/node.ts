@@ -141,12 +141,8 @@ export class NodeRecord implements NodeView {
 
   /** The lock that applies: on the node itself, or on a folder above it. */
   get heldLock(): LockInfo | null {
-    const own = this.lockInfo;
-    if (own?.mine === true || this.cover === null || this.cover.isEmpty) return own;
-    const above = this.cover.at(this.parent)?.lock ?? null;
-    if (above === null || above.mine) return above ?? own;
-    // What the server does not have yet is nobody else's.
-    return own ?? (this.base === null && this.ino !== ROOT_INO ? null : above);
+    const above = this.cover?.at(this.parent)?.lock ?? null;
+    return lockThatCounts(this.lockInfo, above, this.base !== null || this.ino === ROOT_INO);
   }
 
   /** Of our lock on it, or on a folder above it, where the server has it (or is to have it). */
@@ -183,4 +179,12 @@ export class NodeRecord implements NodeView {
     if (this.parent === null && this.ino !== 1) return this.base !== null || this.sending.length > 0;
     return this.dirty !== 0 || !this.inPlace;
   }
+}
+
+/** Of the lock on a node itself and that on a folder above it: one of ours before others'. What the server does not have
+ * yet (`onServer` false) is nobody else's, whoever has locked the folder. */
+export function lockThatCounts(own: LockInfo | null, above: LockInfo | null, onServer: boolean): LockInfo | null {
+  if (own?.mine === true || above === null) return own;
+  if (above.mine) return above;
+  return own ?? (onServer ? above : null);
 }

@@ -11,7 +11,7 @@ import type { LockInfo, NodeKind } from '../../remote/remote.js';
 import type { NodeView } from '../cache_api.js';
 import type { Database } from './database.js';
 import { LockCover } from './lock_cover.js';
-import { type ConflictNote, Dirty, NodeRecord, rightsOfBits, type Sending } from './node.js';
+import { type ConflictNote, Dirty, lockThatCounts, NodeRecord, rightsOfBits, type Sending } from './node.js';
 
 const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
 const LIMBO = ['none', 'follow', 'stay'] as const;
@@ -105,7 +105,7 @@ const AS_LISTED = `SELECT ino, seen FROM node INDEXED BY node_base
     AND sent IS NULL AND lock IS NULL AND xattrs IS NULL AND conflict IS NULL AND error_code IS NULL`;
 
 const MEMBER_VIEWS = `SELECT ino, kind, name, size, mtime_s, mtime_ns, ctime_s, ctime_ns, atime_s, atime_ns, mode, uid, gid,
-    rights, lock, target FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?`;
+    rights, lock, target, base_parent FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?`;
 
 export class NodeStore {
   readonly #db: Database;
@@ -339,7 +339,7 @@ export class NodeStore {
   /** The same as `members`, to be shown: without objects for what is not in memory. */
   memberViews(parent: Ino, after: number, limit: number): NodeView[] {
     const rows = this.#db.run(READING, () => this.#prepare('rows', MEMBER_VIEWS).all([parent, after, limit])) as Row[];
-    const covered = this.cover.isEmpty ? null : (this.cover.at(parent)?.lock ?? null);
+    const covered = this.cover.at(parent)?.lock ?? null;
     return rows.map((row) => this.inMemory(row[0] as Ino) ?? viewOf(parent, row, covered));
   }
 
@@ -610,7 +610,7 @@ function fromRow(row: Row): NodeRecord {
 /** Of a row of `MEMBER_VIEWS`. */
 function viewOf(parent: Ino, row: Row, covered: LockInfo | null): NodeView {
   const own = row[14] === null ? null : (JSON.parse(row[14] as string) as LockInfo);
-  const lock = own?.mine === true || covered === null ? own : covered.mine ? covered : (own ?? covered);
+  const lock = lockThatCounts(own, covered, row[16] !== null);
   const target = row[15] as SqlName | null;
   return {
     ino: row[0] as Ino,
