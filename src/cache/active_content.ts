@@ -122,3 +122,11 @@ export function remoteSizeOf(node: NodeRecord): number {
   const base_bytes = node.baseSize_bytes ?? 0;
   return node.contentDirty && node.cut_bytes !== null ? Math.min(base_bytes, node.cut_bytes) : base_bytes;
 }
+
+/** What the budget counts for content that takes `allocated_bytes` on the disk: holes are free, and what the file system
+ * allocates ahead is not ours. */
+export function countedBytes(allocated_bytes: number, extents: ExtentSet): number {
+  return Math.min(allocated_bytes, extents.presentBytes + BLOCK_SLACK_BYTES);
+}
+
+const BLOCK_SLACK_BYTES = 128 * 1024;

@@ -1,22 +1,21 @@
-// Which contents are in use, how they are opened and checked, made durable, accounted for and evicted.
+// Which contents are in use, and when they are made durable, taken away and evicted.
 //
 // Order of durability: bytes first, then the record that claims them, then the journal. A record therefore never claims
 // bytes that a power cut took; bytes nobody claims are fetched again, or were never promised to anybody.
 
-import { createHash } from 'node:crypto';
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
 import type { Ino } from '../ids.js';
 import type { Log } from '../log.js';
-import type { MaybePromise } from '../maybe_promise.js';
-import { ActiveContent, remoteSizeOf } from './active_content.js';
-import { BlockSums } from './content/block_sums.js';
+import { isPromise, type MaybePromise } from '../maybe_promise.js';
+import type { ActiveContent } from './active_content.js';
 import type { ContentStore } from './content/content_store.js';
-import { type ByteRange, ExtentSet } from './content/extents.js';
-import { fillSums, verifyContent } from './content/verify.js';
+import { ExtentSet } from './content/extents.js';
+import { fillSums } from './content/verify.js';
+import { ContentLoader } from './contents_loading.js';
+import { ContentSaver } from './contents_saving.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydratable, Hydrator } from './hydrator.js';
-import type { PreviousEnd } from './metadata/database.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
@@ -44,7 +43,9 @@ export interface ContentsOptions {
 export class Contents {
   readonly #o: ContentsOptions;
   readonly #active = new Map<Ino, ActiveContent>();
-  readonly #opening = new Map<Ino, Promise<void>>();
+  readonly #opening = new Map<Ino, Promise<ActiveContent>>();
+  readonly #loader: ContentLoader;
+  readonly #saver: ContentSaver;
   readonly #stop = new AbortController();
   #timer: NodeJS.Timeout | null = null;
   /** Two lines, so that a large file that is still being written does not hold up the ones that are closed. */
@@ -58,6 +59,12 @@ export class Contents {
 
   constructor(options: ContentsOptions) {
     this.#o = options;
+    this.#loader = new ContentLoader({ ...options, dropFile: (node) => this.#dropFile(node, node.gen) });
+    this.#saver = new ContentSaver({
+      ...options,
+      isActive: (content) => this.#active.get(content.ino) === content,
+      saveAgain: () => this.scheduleSave(SAVE_AGAIN_MS),
+    });
   }
 
   peek(ino: Ino): ActiveContent | null {
@@ -91,12 +98,11 @@ export class Contents {
     }
     const opening = this.#opening.get(node.ino);
     if (opening !== undefined) return opening.then(() => this.acquire(node));
-    const content = this.#load(node);
-    const verify = this.#mustVerify(content);
-    if (!verify && !mayGrowUnseen(content)) return this.#activate(content);
-    const work = this.#ready(content, verify).finally(() => this.#opening.delete(node.ino));
+    const loaded = this.#loader.load(node);
+    if (!isPromise(loaded)) return this.#activate(loaded);
+    const work = loaded.finally(() => this.#opening.delete(node.ino));
     this.#opening.set(node.ino, work);
-    return work.then(() => {
+    return work.then((content) => {
       // Dropped while it was being checked (a new version on the server): then it is opened again, as that.
       if (node.gen === content.gen && !this.#active.has(node.ino)) return this.#activate(content);
       content.file.close();
@@ -151,7 +157,7 @@ export class Contents {
 
   /** The same for one file: fsync(2). */
   async save(content: ActiveContent): Promise<void> {
-    await this.#saveThese([content]);
+    await this.#saver.save([content]);
   }
 
   /** The same, if anything is not on the disk yet. */
@@ -264,21 +270,6 @@ export class Contents {
 
   // ---- end ------------------------------------------------------------------------------------------------------------
 
-  /** After a start that followed no good end, before anything else: records and content files are brought in line. A
-   * killed process loses nothing that was written, so its last writes are taken over as the content files show them. After
-   * a power cut only what the records claim was synced, so only that counts. */
-  recover(end: PreviousEnd): void {
-    if (end === 'clean' || end === 'none') return;
-    for (const node of this.#o.store.withDirtyContent()) {
-      if (node.fingerprint !== null) continue; // closed in good order: its fingerprint and sums say more
-      try {
-        this.#o.store.transaction(() => this.#reclaim(node, end));
-      } catch (error) {
-        this.#o.log.warn({ err: error, ino: node.ino, name: node.name }, 'content of a crash could not be looked at');
-      }
-    }
-  }
-
   /** Content files that no record knows: left by a crash between removing a record and its file. */
   collectOrphans(): Promise<number> {
     const work = this.#collect();
@@ -344,190 +335,6 @@ export class Contents {
     return removed;
   }
 
-  #reclaim(node: NodeRecord, end: 'killed' | 'power_cut'): void {
-    const claims = ExtentSet.parse(node.extents);
-    const there = this.#o.files.has(node.ino, node.gen);
-    if (!there && !claims.isEmpty) return; // reported when it is opened, and by check
-    if (there && end === 'killed') this.#takeFromOthers(node);
-    const file = there ? this.#o.files.open(node.ino, node.gen, { create: false }) : null;
-    try {
-      const stored = file?.stat().size_bytes ?? 0;
-      if (stored < claims.end) return; // the same
-      const theirs = Math.min(node.size_bytes, remoteSizeOf(node));
-      if (end === 'killed' && file !== null) {
-        const kept = Math.min(theirs, stored);
-        for (const gap of claims.missing(kept, stored)) claims.insertDirty(gap.start, gap.end);
-        node.size_bytes = stored;
-      } else {
-        node.size_bytes = Math.max(theirs, claims.end);
-      }
-      if (end === 'power_cut' && node.torn && node.base !== null && !claims.isDirty) {
-        // Emptied for new content that never reached the disk: the version before is better than nothing.
-        node.size_bytes = node.baseSize_bytes ?? 0;
-        node.dirty &= ~(Dirty.content | Dirty.mtime);
-        const path = this.#o.mirror().remotePath(node);
-        if (path !== null) this.#o.mirror().defer(path); // its time is the server's again
-        this.#o.log.warn(
-          { ino: node.ino, name: node.name },
-          'the power went before new content was stored: back to old',
-        );
-      }
-      node.torn = false;
-      if (file !== null) {
-        // What no record claims must not show up in a hole later.
-        if (stored !== node.size_bytes) file.truncate(node.size_bytes);
-        for (const gap of claims.missing(0, node.size_bytes)) file.punchHole(gap.start, gap.end);
-      }
-      const cached_bytes = Math.min(file?.stat().allocated_bytes ?? 0, claims.presentBytes + BLOCK_SLACK_BYTES);
-      if (cached_bytes > node.cached_bytes) this.#o.space().charge(cached_bytes - node.cached_bytes);
-      else this.#o.space().refund(node.cached_bytes - cached_bytes);
-      node.cached_bytes = cached_bytes;
-      node.extents = claims.isEmpty ? null : claims.serialise();
-      node.sums = null;
-      this.#o.tree().changed(node);
-    } finally {
-      file?.close();
-    }
-  }
-
-  /** What a program does through a mount whose daemon is gone must not change what this one has. */
-  #takeFromOthers({ ino, gen, name }: NodeRecord): void {
-    try {
-      if (this.#o.files.takeFromOthers(ino, gen)) this.#o.log.info({ ino, name }, 'still being written elsewhere');
-    } catch (error) {
-      this.#o.log.warn({ err: error, ino, name }, 'still being written elsewhere, and could not be copied');
-    }
-  }
-
-  #load(node: NodeRecord): ActiveContent {
-    const extents = ExtentSet.parse(node.extents);
-    const sums = BlockSums.parse(node.sums);
-    const file = extents.isEmpty
-      ? this.#o.files.open(node.ino, node.gen, { create: true, size_bytes: node.size_bytes })
-      : this.#openExisting(node, extents);
-    if (file.stat().size_bytes !== node.size_bytes && !node.contentDirty) file.truncate(node.size_bytes);
-    const content = new ActiveContent(node, file, extents, sums, (of) => {
-      const path = this.#o.mirror().remotePath(of);
-      if (path === null) throw new CloudError('stale', `reading "${of.name}": its version is no longer on the server`);
-      return path;
-    });
-    // What lies beyond the server's version can only have been made here.
-    const remote = content.remoteSize_bytes;
-    if (node.size_bytes > remote) {
-      for (const gap of extents.missing(Math.min(remote, node.size_bytes), node.size_bytes)) {
-        extents.insertDirty(gap.start, gap.end);
-      }
-    }
-    return content;
-  }
-
-  #openExisting(node: NodeRecord, extents: ExtentSet): ReturnType<ContentStore['open']> {
-    try {
-      const file = this.#o.files.open(node.ino, node.gen, { create: false });
-      const size = file.stat().size_bytes;
-      if (size >= extents.end) return file;
-      file.close();
-      if (node.contentDirty) throw damaged(node, `should have at least ${extents.end} bytes, found ${size}`);
-    } catch (error) {
-      if (!(error instanceof CloudError) || error.code !== 'corrupt') throw error;
-      if (node.contentDirty) {
-        const gone = error.cause === undefined ? error : damaged(node, 'is gone');
-        this.#markDamaged(node, gone);
-        throw gone;
-      }
-    }
-    this.#o.log.warn(
-      { ino: node.ino, name: node.name },
-      'cached content is gone or cut short; it will be fetched again',
-    );
-    extents.clear();
-    this.#dropFile(node, node.gen);
-    return this.#o.files.open(node.ino, node.gen, { create: true, size_bytes: node.size_bytes });
-  }
-
-  async #ready(content: ActiveContent, verify: boolean): Promise<void> {
-    if (verify) await this.#verify(content);
-    if (!mayGrowUnseen(content)) return;
-    const { node } = content;
-    try {
-      node.fingerprint = null;
-      node.sums = null;
-      this.#o.store.save(node);
-      await this.#o.store.durable();
-    } catch (error) {
-      content.file.close();
-      throw error;
-    }
-  }
-
-  #mustVerify(content: ActiveContent): boolean {
-    const { node } = content;
-    if (content.extents.isEmpty || node.fingerprint === content.file.fingerprint()) return false;
-    // Dirty content without a fingerprint was being written when the daemon ended: nothing to compare with.
-    return !(node.contentDirty && node.fingerprint === null);
-  }
-
-  /** The content file is not as we left it: believe only what its sums prove. */
-  async #verify(content: ActiveContent): Promise<void> {
-    const { node, file, extents, sums } = content;
-    if (node.contentDirty) {
-      try {
-        await this.#verifyDirty(content);
-      } catch (error) {
-        file.close();
-        if (error instanceof CloudError && error.code === 'corrupt') this.#markDamaged(node, error);
-        throw error;
-      }
-      return;
-    }
-    const good = await this.#provenRanges(content);
-    const before = extents.presentBytes;
-    extents.clear();
-    for (const range of good) extents.insert(range.start, range.end);
-    for (const gap of extents.missing(0, node.size_bytes)) {
-      file.punchHole(gap.start, gap.end);
-      sums.forget(gap.start, gap.end);
-    }
-    if (extents.presentBytes < before) {
-      this.#o.log.warn(
-        { ino: node.ino, name: node.name, lost_bytes: before - extents.presentBytes },
-        'cached content was altered or cannot be proven; the rest is fetched again',
-      );
-    }
-    content.unsaved = true;
-  }
-
-  /** Bytes that exist only here are served only when all of them are proven; damaged ones of the server's are dropped. */
-  async #verifyDirty(content: ActiveContent): Promise<void> {
-    const { node, file, extents, sums } = content;
-    const found = await verifyContent(file, extents, sums);
-    const lost = [...found.damagedDirty, ...found.unproven.flatMap((at) => extents.dirtyWithin(at.start, at.end))];
-    const [first] = lost;
-    if (first !== undefined) {
-      throw damaged(node, `was altered from outside: bytes ${first.start} to ${first.end} are not the ones written`);
-    }
-    for (const range of [...found.damaged, ...found.unproven]) {
-      extents.remove(range.start, range.end);
-      sums.forget(range.start, range.end);
-      file.punchHole(range.start, range.end);
-    }
-    content.unsaved = true;
-  }
-
-  async #provenRanges(content: ActiveContent): Promise<readonly ByteRange[]> {
-    const { node, file, extents, sums } = content;
-    const checksum = node.checksum?.startsWith('SHA256:') ? node.checksum.slice(7).toLowerCase() : null;
-    if (checksum !== null && extents.isComplete(node.size_bytes)) {
-      const hash = createHash('sha256');
-      for (let at = 0; at < node.size_bytes; at += HASH_STEP_BYTES) {
-        hash.update(await file.readAsync(at, Math.min(HASH_STEP_BYTES, node.size_bytes - at)));
-      }
-      if (hash.digest('hex') === checksum) return [{ start: 0, end: node.size_bytes }];
-    }
-    const { proven } = await verifyContent(file, extents, sums);
-    return proven;
-  }
-
   #activate(content: ActiveContent): ActiveContent {
     const { node } = content;
     content.users = 1;
@@ -581,13 +388,6 @@ export class Contents {
     } else this.#o.files.remove(node.ino, gen);
   }
 
-  #markDamaged(node: NodeRecord, error: unknown): void {
-    node.error = error instanceof Error ? error.message : String(error);
-    node.errorCode = 'corrupt';
-    this.#o.store.save(node);
-    this.#o.log.error({ ino: node.ino, name: node.name }, 'cached content with unsent changes is damaged');
-  }
-
   /** One after another within a line; a call that comes while one waits shares it. */
   #saveLine(line: 'closed' | 'open'): Promise<void> {
     const next = this.#saving[line].then(() => this.#saveUnsaved(line));
@@ -599,7 +399,7 @@ export class Contents {
     const mine = [...this.#active.values()].filter((content) => (content.users === 0) === (line === 'closed'));
     const unsaved = mine.filter((content) => content.unsaved);
     try {
-      await this.#saveThese(unsaved);
+      await this.#saver.save(unsaved);
     } finally {
       if (line === 'closed') {
         await this.#bury();
@@ -661,115 +461,8 @@ export class Contents {
       throw error;
     }
   }
-
-  async #saveThese(contents: readonly ActiveContent[]): Promise<void> {
-    let left = contents;
-    while (left.length > 0) left = await this.#saveOnce(left);
-  }
-
-  /** Bytes, then records, then the journal. Returns those that lost bytes meanwhile and must be looked at again. */
-  async #saveOnce(contents: readonly ActiveContent[]): Promise<ActiveContent[]> {
-    const captured = contents.map((content) => {
-      content.unsaved = false;
-      content.savesBegun += 1;
-      return {
-        content,
-        number: content.savesBegun,
-        extents: content.extents.clone(),
-        removals: content.extents.removals,
-        writeSeq: content.writeSeq,
-      };
-    });
-    const again: ActiveContent[] = [];
-    try {
-      const failures = await this.#syncAll(contents);
-      crashPoint('content.before_extents');
-      this.#o.store.transaction(() => {
-        for (const { content, number, extents, removals, writeSeq } of captured) {
-          const { node } = content;
-          if (this.#active.get(content.ino) !== content || node.gen !== content.gen) continue;
-          if (failures.has(content) || number < content.saveShown) continue;
-          if (content.extents.removals !== removals) {
-            again.push(content);
-            continue;
-          }
-          content.saveShown = number;
-          if (content.cutting_bytes !== null) extents.clip(content.cutting_bytes);
-          else node.torn = false;
-          if (!node.contentDirty) extents.markClean();
-          node.extents = extents.isEmpty ? null : extents.serialise();
-          const quiet = content.users === 0 && writeSeq === content.writeSeq && !content.unsaved;
-          // Of dirty content these two come later, together, when it has settled.
-          node.sums = node.contentDirty ? null : content.sums.serialise();
-          node.fingerprint = quiet && !node.contentDirty ? content.file.fingerprint() : null;
-          this.#reconcile(content);
-          node.cached_bytes = content.accounted_bytes;
-          this.#o.store.save(node);
-        }
-      });
-      await this.#o.store.durable();
-      for (const [content, error] of failures) this.#notStored(content, error);
-      const [failure] = failures.values();
-      if (failure !== undefined) throw failure;
-    } catch (error) {
-      for (const content of contents) content.unsaved = true;
-      this.scheduleSave(SAVE_AGAIN_MS);
-      throw error;
-    }
-    return again;
-  }
-
-  /** Which could not be synced, and why. Of many files the writing is started first: then they share commits. */
-  async #syncAll(contents: readonly ActiveContent[]): Promise<Map<ActiveContent, unknown>> {
-    const failures = new Map<ActiveContent, unknown>();
-    if (contents.length >= MANY) await Promise.all(contents.map((content) => content.file.startSync()));
-    await Promise.all(
-      contents.map(async (content) => {
-        const settling = content.users === 0 && content.node.contentDirty;
-        try {
-          await (settling ? content.file.syncTimes() : content.file.sync());
-        } catch (error) {
-          failures.set(content, error);
-        }
-      }),
-    );
-    return failures;
-  }
-
-  /** The disk did not take what was written: said where the user looks, tried again by whoever saves next. */
-  #notStored(content: ActiveContent, error: unknown): void {
-    const { node } = content;
-    if (!node.contentDirty) return;
-    node.error = error instanceof Error ? error.message : String(error);
-    this.#o.store.save(node);
-  }
-
-  /** What the budget counts for this file follows what it takes on the disk: holes are free. */
-  #reconcile(content: ActiveContent): void {
-    const allocated = Math.min(content.file.stat().allocated_bytes, content.extents.presentBytes + BLOCK_SLACK_BYTES);
-    const difference = content.accounted_bytes - allocated;
-    if (difference > 0) this.#o.space().refund(difference);
-    else if (difference < 0) this.#o.space().charge(-difference);
-    content.accounted_bytes = allocated;
-  }
 }
 
 /** Around each place that is being read; in a tiny cache so much of it. */
 const KEEP_NEAR_BYTES = 4 * 1024 * 1024;
 const KEEP_NEAR_PARTS = 16;
-const HASH_STEP_BYTES = 1024 * 1024;
-const BLOCK_SLACK_BYTES = 128 * 1024;
-const MANY = 4;
-
-/** Changed here, and closed in good order, with parts that are not here: a fetch will write to the file, whose fingerprint
- * must not be believed then. Changes would look like damage after a crash: not every part of a block can have a sum. */
-function mayGrowUnseen({ node, complete }: ActiveContent): boolean {
-  return node.contentDirty && !complete && (node.fingerprint !== null || node.sums !== null);
-}
-
-function damaged(node: NodeRecord, what: string): CloudError {
-  return new CloudError(
-    'corrupt',
-    `opening "${node.name}": its cached content (${node.ino}.${node.gen}) has unsent changes and ${what}; it is kept as it is, see "cloudmount check" and "cloudmount discard"`,
-  );
-}

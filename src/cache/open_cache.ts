@@ -14,7 +14,8 @@ import { Cache } from './cache.js';
 import type { CacheControl, DriveCache, Invalidation } from './cache_api.js';
 import { Connection } from './connection.js';
 import { ContentStore } from './content/content_store.js';
-import { Contents } from './contents.js';
+import { Contents, type ContentsOptions } from './contents.js';
+import { recoverContents } from './contents_recovery.js';
 import { lockFolder } from './folder_lock.js';
 import { Follower } from './follower.js';
 import { Hydrator } from './hydrator.js';
@@ -103,7 +104,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     const files = new ContentStore({ dir: join(o.dir, CONTENT), log });
     const link = new LinkMeter();
 
-    const contents: Contents = new Contents({
+    const parts: ContentsOptions = {
       store,
       files,
       clock,
@@ -113,7 +114,8 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       space: () => space,
       tree: () => tree,
       isPinned: (node) => pins.isPinned(node),
-    });
+    };
+    const contents = new Contents(parts);
     const space: SpaceBudget = new SpaceBudget({
       limit_bytes: o.sizeLimit_bytes,
       minFree_bytes: o.minFree_bytes,
@@ -315,7 +317,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       },
     });
 
-    recover(database, store, tree, contents, log);
+    recover(database, parts, tree, contents);
     writeback.start();
     locks.start();
     autoLock.start();
@@ -363,8 +365,9 @@ function claim(store: NodeStore, options: OpenCacheOptions, clock: Clock): void 
 }
 
 /** What a crash may have left: last writes that no record shows, files that were unlinked while open. */
-function recover(db: Database, store: NodeStore, tree: Tree, contents: Contents, log: Log): void {
-  contents.recover(db.previousEnd);
+function recover(db: Database, parts: ContentsOptions, tree: Tree, contents: Contents): void {
+  const { store, log } = parts;
+  recoverContents(parts, db.previousEnd);
   store.transaction(() => {
     for (const node of store.unlinked()) {
       contents.unlinked(node);

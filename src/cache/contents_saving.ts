@@ -1,0 +1,113 @@
+// Making contents durable: bytes first, then the record that claims them, then the journal.
+
+import { type ActiveContent, countedBytes } from './active_content.js';
+import type { ContentsOptions } from './contents.js';
+import { crashPoint } from './crash_points.js';
+
+export interface ContentSaverOptions extends Pick<ContentsOptions, 'store' | 'space'> {
+  isActive(content: ActiveContent): boolean;
+  /** It failed: to be tried again in a while. */
+  saveAgain(): void;
+}
+
+export class ContentSaver {
+  readonly #o: ContentSaverOptions;
+
+  constructor(options: ContentSaverOptions) {
+    this.#o = options;
+  }
+
+  /** Everything written to these so far is on the disk and in the journal when it resolves. */
+  async save(contents: readonly ActiveContent[]): Promise<void> {
+    let left = contents;
+    while (left.length > 0) left = await this.#saveOnce(left);
+  }
+
+  /** Bytes, then records, then the journal. Returns those that lost bytes meanwhile and must be looked at again. */
+  async #saveOnce(contents: readonly ActiveContent[]): Promise<ActiveContent[]> {
+    const captured = contents.map((content) => {
+      content.unsaved = false;
+      content.savesBegun += 1;
+      return {
+        content,
+        number: content.savesBegun,
+        extents: content.extents.clone(),
+        removals: content.extents.removals,
+        writeSeq: content.writeSeq,
+      };
+    });
+    const again: ActiveContent[] = [];
+    try {
+      const failures = await this.#syncAll(contents);
+      crashPoint('content.before_extents');
+      this.#o.store.transaction(() => {
+        for (const { content, number, extents, removals, writeSeq } of captured) {
+          const { node } = content;
+          if (!this.#o.isActive(content) || node.gen !== content.gen) continue;
+          if (failures.has(content) || number < content.saveShown) continue;
+          if (content.extents.removals !== removals) {
+            again.push(content);
+            continue;
+          }
+          content.saveShown = number;
+          if (content.cutting_bytes !== null) extents.clip(content.cutting_bytes);
+          else node.torn = false;
+          if (!node.contentDirty) extents.markClean();
+          node.extents = extents.isEmpty ? null : extents.serialise();
+          const quiet = content.users === 0 && writeSeq === content.writeSeq && !content.unsaved;
+          // Of dirty content these two come later, together, when it has settled.
+          node.sums = node.contentDirty ? null : content.sums.serialise();
+          node.fingerprint = quiet && !node.contentDirty ? content.file.fingerprint() : null;
+          this.#reconcile(content);
+          node.cached_bytes = content.accounted_bytes;
+          this.#o.store.save(node);
+        }
+      });
+      await this.#o.store.durable();
+      for (const [content, error] of failures) this.#notStored(content, error);
+      const [failure] = failures.values();
+      if (failure !== undefined) throw failure;
+    } catch (error) {
+      for (const content of contents) content.unsaved = true;
+      this.#o.saveAgain();
+      throw error;
+    }
+    return again;
+  }
+
+  /** Which could not be synced, and why. Of many files the writing is started first: then they share commits. */
+  async #syncAll(contents: readonly ActiveContent[]): Promise<Map<ActiveContent, unknown>> {
+    const failures = new Map<ActiveContent, unknown>();
+    if (contents.length >= MANY) await Promise.all(contents.map((content) => content.file.startSync()));
+    await Promise.all(
+      contents.map(async (content) => {
+        const settling = content.users === 0 && content.node.contentDirty;
+        try {
+          await (settling ? content.file.syncTimes() : content.file.sync());
+        } catch (error) {
+          failures.set(content, error);
+        }
+      }),
+    );
+    return failures;
+  }
+
+  /** The disk did not take what was written: said where the user looks, tried again by whoever saves next. */
+  #notStored(content: ActiveContent, error: unknown): void {
+    const { node } = content;
+    if (!node.contentDirty) return;
+    node.error = error instanceof Error ? error.message : String(error);
+    this.#o.store.save(node);
+  }
+
+  /** What the budget counts for this file follows what it takes on the disk: holes are free. */
+  #reconcile(content: ActiveContent): void {
+    const allocated = countedBytes(content.file.stat().allocated_bytes, content.extents);
+    const difference = content.accounted_bytes - allocated;
+    if (difference > 0) this.#o.space().refund(difference);
+    else if (difference < 0) this.#o.space().charge(-difference);
+    content.accounted_bytes = allocated;
+  }
+}
+
+const MANY = 4;
