@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-// What runs anywhere in parallel; what mounts, spawns daemons or foreign clients and therefore runs two files at a time on
+// What runs anywhere in parallel; what mounts, spawns daemons or foreign clients and therefore runs three files at a time on
 // the built `dist/`; and the soak (`npm run test:soak`, see test/README.md): what takes minutes, and the random walks with
 // fresh seeds in every run (as a gate they always take the same ones).
 const SLOW = ['test/mount/listing_scale.test.ts', 'test/crash/crash_points.test.ts', 'test/mount/fault_soak.test.ts'];
@@ -53,7 +53,7 @@ export default defineConfig({
               exclude: SLOW,
               testTimeout: 120_000,
               hookTimeout: 60_000,
-              maxWorkers: 2, // each is a chain of processes that mostly wait for each other
+              maxWorkers: 3, // each is a chain of processes that mostly wait for each other
             },
           },
         ],

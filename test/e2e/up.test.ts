@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { cli, mustCli, PROGRAM } from '../support/cli.js';
 import { DavClient } from '../support/dav_client.js';
+import { FsError } from '../support/fs_process.js';
 import { mountAt } from '../support/mounts.js';
 import { eventually, must, run, spawnTracked, stop } from '../support/processes.js';
 import { useStage } from '../support/world.js';
@@ -175,7 +176,13 @@ it('a server that dies is started again, and the drive is back by itself', async
   });
   await eventually('it to answer', async () => (await fetch(`${url}/healthz`)).ok);
   const fs = stage().fs();
-  await fs.writeFile(join(home.drive, 'after'), 'the crash');
+  await eventually('the drive to be back', async () => {
+    await fs.writeFile(join(home.drive, 'after'), 'the crash').catch((error: unknown) => {
+      // The server died before the drive had listed anything, and the drive has not noticed that it is back.
+      if (!(error instanceof FsError && error.errno === 'ENETUNREACH')) throw error;
+    });
+    return fs.exists(join(home.drive, 'after'));
+  });
   await mustCli(['flush', '--wait', home.drive], { env: home.env, timeout_ms: 60_000 });
   expect(home.said()).toContain('started again');
 });
