@@ -1,15 +1,20 @@
 // Big files in chunks (Nextcloud's chunking v2, which our server speaks too): MKCOL a folder under /uploads, PUT the
 // chunks into it, MOVE its `.file` to the target. The version is checked at the end, by the MOVE. What is there already
 // is asked of the server, so that an upload goes on after a restart with nothing but the folder's name.
+//
+// A chunk is what may be lost to a cut, and a stop for the server's disk. To our server one chunk is what goes in some
+// seconds, however much that is: on a fast line the whole file, which then needs no putting together. What lies between
+// may want less (proxies refuse large bodies, or such of unknown length): after any failure the chunks are of one size.
 
+import { systemClock } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { ANSWER_PATIENCE, type Dav, propElement, show } from './dav.js';
 import { lookAt, mismatch } from './guard.js';
 import type { HttpResponse } from './http.js';
 import type { CallOptions, PosixMeta, Precondition, PutResult, UploadSession, UploadSource } from './remote.js';
-import { retry } from './retry.js';
-import { counted } from './upload_body.js';
+import { isTransient, retry } from './retry.js';
+import { counted, Slice } from './upload_body.js';
 import { segmentsOfHref } from './wire/href.js';
 import { propertyText } from './wire/multistatus.js';
 import { DAV, ROOT_XMLNS } from './wire/ns.js';
@@ -17,6 +22,7 @@ import { XML_DECLARATION } from './wire/xml.js';
 
 export const CHUNKED_FROM_bytes = 64 * 1024 * 1024;
 const CHUNK_bytes = 32 * 1024 * 1024;
+const SLICE_MS = 15_000;
 /** Nextcloud takes 10,000. */
 const MAX_CHUNKS = 9_000;
 /** Putting a big file together may take a while: so many times the usual timeout. */
@@ -60,7 +66,7 @@ export async function uploadInChunks(
   await refuseEarly(dav, path, precondition, options);
   const upload = new ChunkedUpload(dav, path, source, session, options);
   await upload.sendAll();
-  const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(source.sha256) };
+  const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(await source.sha256?.()) };
   try {
     const result = await commit((lockToken) =>
       upload.assemble({ ...headers, ...moveConditions(dav, path, precondition, lockToken) }),
@@ -120,6 +126,7 @@ class ChunkedUpload {
   readonly #session: UploadSession;
   readonly #options: CallOptions;
   #state: State | null;
+  #chunks: 'slices' | 'of one size';
 
   constructor(dav: Dav, path: RemotePath, source: UploadSource, session: UploadSession, options: CallOptions) {
     this.#dav = dav;
@@ -128,18 +135,55 @@ class ChunkedUpload {
     this.#session = session;
     this.#options = options;
     this.#state = parseState(session.state, source.size_bytes);
+    this.#chunks = dav.info.dialect === 'cloudmount' ? 'slices' : 'of one size';
   }
 
   /** Sends what the server does not have yet. */
   async sendAll(): Promise<void> {
     const have = this.#state === null ? null : await this.#chunksThere(this.#state);
     const state = this.#state !== null && have !== null ? this.#state : await this.#begin();
-    const { size_bytes, chunk_bytes } = state;
-    for (let number = 1, start = 0; start < size_bytes; number++, start += chunk_bytes) {
-      const end = Math.min(start + chunk_bytes, size_bytes);
-      if (have?.get(number) === end - start) this.#session.progress(end);
-      else await this.#sendChunk(state, number, start, end);
+    const { size_bytes } = state;
+    let at = 0;
+    let number = 1;
+    const there = () => have?.get(number) ?? 0;
+    for (; there() > 0 && at + there() <= size_bytes; number += 1) at += there();
+    if (at > 0) this.#session.progress(at);
+    for (; at < size_bytes; number += 1) at = await this.#sendNext(state, number, at);
+  }
+
+  /** Answers up to where the file is sent then. */
+  async #sendNext(state: State, number: number, start: number): Promise<number> {
+    if (this.#chunks === 'slices') {
+      try {
+        return await this.#sendSlice(state, number, start);
+      } catch (error) {
+        const narrow = isCloudError(error) && (isTransient(error) || error.code === 'too_large');
+        if (!narrow && !(isCloudError(error) && error.details.status === 411)) throw error;
+        this.#dav.log.info({ error: String(error) }, 'uploading in chunks of one size');
+        this.#chunks = 'of one size';
+      }
     }
+    const end = Math.min(start + state.chunk_bytes, state.size_bytes);
+    await retry(() => this.#put(state, number, end - start, this.#body(start, end)), {
+      ...this.#dav.retrying(this.#options),
+      deadline_ms: this.#dav.http.timeout_ms * ANSWER_PATIENCE,
+    });
+    return end;
+  }
+
+  async #sendSlice(state: State, number: number, start: number): Promise<number> {
+    const slice = new Slice(this.#source, start, CHUNK_bytes, SLICE_MS, systemClock);
+    await this.#put(
+      state,
+      number,
+      null,
+      slice.body((sent) => this.#session.progress(sent)),
+    );
+    return slice.end;
+  }
+
+  #body(start: number, end: number): AsyncIterable<Buffer> {
+    return counted(this.#source, start, end, (sent) => this.#session.progress(sent));
   }
 
   async #begin(): Promise<State> {
@@ -172,29 +216,25 @@ class ChunkedUpload {
     return `${this.#dav.info.uploads ?? ''}${state.id}`;
   }
 
-  async #sendChunk(state: State, number: number, start: number, end: number): Promise<void> {
-    const doing = `uploading part ${number} of ${show(this.#path)}`;
-    await retry(
-      () =>
-        this.#dav.send(
-          {
-            method: 'PUT',
-            path: `${this.#folder(state)}/${String(number).padStart(5, '0')}`,
-            headers: {
-              destination: this.#dav.url(this.#path),
-              'oc-total-length': String(state.size_bytes),
-              'content-type': 'application/octet-stream',
-            },
-            body: counted(this.#source, start, end, (sent) => this.#session.progress(sent)),
-            contentLength: end - start,
-            lane: 'write',
-            answer_ms: this.#dav.http.timeout_ms * ANSWER_PATIENCE,
-            signal: this.#options.signal,
-          },
-          [200, 201, 204],
-          doing,
-        ),
-      { ...this.#dav.retrying(this.#options), deadline_ms: this.#dav.http.timeout_ms * ANSWER_PATIENCE },
+  /** `length` null = as many as come. */
+  async #put(state: State, number: number, length: number | null, body: AsyncIterable<Buffer>): Promise<void> {
+    await this.#dav.send(
+      {
+        method: 'PUT',
+        path: `${this.#folder(state)}/${String(number).padStart(5, '0')}`,
+        headers: {
+          destination: this.#dav.url(this.#path),
+          'oc-total-length': String(state.size_bytes),
+          'content-type': 'application/octet-stream',
+        },
+        body,
+        ...(length === null ? {} : { contentLength: length }),
+        lane: 'write',
+        answer_ms: this.#dav.http.timeout_ms * ANSWER_PATIENCE,
+        signal: this.#options.signal,
+      },
+      [200, 201, 204],
+      `uploading part ${number} of ${show(this.#path)}`,
     );
   }
 

@@ -105,8 +105,9 @@ export interface UploadSource {
   readonly size_bytes: number;
   /** Bytes [start, end). The stream errors if the local content cannot be read in full. */
   open(start: number, end: number): AsyncIterable<Buffer>;
-  /** SHA-256 of the whole, hex, if the caller knows it. */
-  readonly sha256?: string;
+  /** SHA-256 of the whole, hex, if the caller can tell: taken on the way where `open` was read from start to end, else by
+   * reading. Rejects as the stream does. */
+  sha256?(): Promise<string>;
 }
 
 export interface PutResult {
@@ -120,6 +121,8 @@ export interface UploadSession {
   readonly state: string | null;
   save(state: string | null): void;
   progress(sent_bytes: number): void;
+  /** Awaited before the first request after which the server may have the file. */
+  committing(): Promise<void>;
 }
 
 export interface MetaPatch extends PosixMeta {

@@ -17,7 +17,7 @@ export async function hasSameContent(
   if (entry.kind !== 'file' || entry.size_bytes !== source.size_bytes) return false;
   if (source.size_bytes === 0) return true;
   if (source.sha256 !== undefined && entry.checksum?.startsWith('SHA256:')) {
-    return entry.checksum === `SHA256:${source.sha256.toLowerCase()}`;
+    return entry.checksum === `SHA256:${(await source.sha256()).toLowerCase()}`;
   }
   return await compare(dav, path, entry, source, options);
 }

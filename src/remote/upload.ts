@@ -31,12 +31,12 @@ export async function upload(
   const { capabilities, uploads } = dav.info;
   if (capabilities.chunkedUpload && uploads !== null && source.size_bytes > CHUNKED_FROM_bytes) {
     const commit: Commit = (send) =>
-      committing(dav, path, precondition, source, options, async (lockToken) =>
+      committing(dav, path, precondition, source, session, options, async (lockToken) =>
         resultOf(dav, path, source, await send(lockToken), options),
       );
     return await uploadInChunks(dav, path, source, precondition, meta, session, options, commit);
   }
-  const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(source.sha256) };
+  const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(await source.sha256?.()) };
   return await putFile(dav, path, source, precondition, headers, session, options);
 }
 
@@ -47,7 +47,7 @@ export async function putFile(
   source: UploadSource,
   precondition: Precondition,
   headers: Readonly<Record<string, string>>,
-  session: Pick<UploadSession, 'progress'>,
+  session: Pick<UploadSession, 'progress' | 'committing'>,
   options: CallOptions,
 ): Promise<PutResult> {
   const send = async (condition: Readonly<Record<string, string>>, sent: () => void) => {
@@ -71,7 +71,7 @@ export async function putFile(
     sent();
     return await resultOf(dav, path, source, response, options);
   };
-  return await committing(dav, path, precondition, source, options, (lockToken) =>
+  return await committing(dav, path, precondition, source, session, options, (lockToken) =>
     guarded(dav, path, precondition, source.size_bytes, withToken(options, lockToken), send),
   );
 }
@@ -89,9 +89,11 @@ async function committing(
   path: RemotePath,
   precondition: Precondition,
   source: UploadSource,
+  session: Pick<UploadSession, 'committing'>,
   options: CallOptions,
   send: (lockToken: string | undefined) => Promise<PutResult>,
 ): Promise<PutResult> {
+  await session.committing();
   let lockToken = options.lockToken;
   let lost = 0;
   for (let tried = 0; ; tried++) {
@@ -190,7 +192,7 @@ async function resultOf(
   const sumDiffers =
     source.sha256 !== undefined &&
     (entry?.checksum?.startsWith('SHA256:') ?? false) &&
-    entry?.checksum !== `SHA256:${source.sha256.toLowerCase()}`;
+    entry?.checksum !== `SHA256:${(await source.sha256()).toLowerCase()}`;
   const etagDiffers = raw !== null && entry?.etag !== dav.dialect.version(raw);
   if (replaced || sumDiffers || etagDiffers)
     return { etag: raw === null ? null : dav.dialect.version(raw), fileid, created };

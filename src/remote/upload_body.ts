@@ -1,5 +1,6 @@
 // The bytes of an upload on their way: counted, reported, and refused when the source does not give what it promised.
 
+import type { Clock } from '../clock.js';
 import { CloudError, toCloudError } from '../errors.js';
 import type { UploadSource } from './remote.js';
 
@@ -21,6 +22,35 @@ export async function* counted(
   }
   if (at !== end) {
     throw new CloudError('io', `uploading: ${end - start} bytes are required, the local source gave ${at - start}`);
+  }
+}
+
+/** The bytes of the source from `start` on, as many as go in `slice_ms`, but not fewer than `least_bytes` unless it ends.
+ * Afterwards `end` says how far they went. */
+export class Slice {
+  readonly #source: UploadSource;
+  readonly #least_bytes: number;
+  readonly #slice_ms: number;
+  readonly #clock: Clock;
+  readonly start: number;
+  end: number;
+
+  constructor(source: UploadSource, start: number, least_bytes: number, slice_ms: number, clock: Clock) {
+    this.#source = source;
+    this.start = start;
+    this.end = start;
+    this.#least_bytes = least_bytes;
+    this.#slice_ms = slice_ms;
+    this.#clock = clock;
+  }
+
+  async *body(progress: (sent_bytes: number) => void): AsyncGenerator<Buffer> {
+    const until_ms = this.#clock.monotonic_ms() + this.#slice_ms;
+    for await (const chunk of counted(this.#source, this.start, this.#source.size_bytes, progress)) {
+      this.end += chunk.length;
+      yield chunk;
+      if (this.end - this.start >= this.#least_bytes && this.#clock.monotonic_ms() >= until_ms) return;
+    }
   }
 }
 

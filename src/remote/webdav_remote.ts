@@ -170,7 +170,7 @@ export class WebdavRemote implements Remote {
       },
     };
     const headers = { 'content-type': 'inode/symlink' };
-    const session = { progress: () => undefined };
+    const session = { progress: () => undefined, committing: async () => undefined };
     return await putFile(dav, path, source, precondition, headers, session, withRealToken(options));
   }
 

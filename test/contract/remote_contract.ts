@@ -46,7 +46,7 @@ export function bytesSource(content: string | Buffer, chunk_bytes = 64 * 1024): 
   const bytes = Buffer.from(content);
   return {
     size_bytes: bytes.length,
-    sha256: createHash('sha256').update(bytes).digest('hex'),
+    sha256: async () => createHash('sha256').update(bytes).digest('hex'),
     async *open(start, end) {
       for (let at = start; at < end; at += chunk_bytes) yield bytes.subarray(at, Math.min(at + chunk_bytes, end));
     },
@@ -64,6 +64,7 @@ export function session(state: string | null = null): UploadSession & { saved: (
     progress(sent_bytes) {
       this.sent = sent_bytes;
     },
+    committing: async () => undefined,
   };
 }
 

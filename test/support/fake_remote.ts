@@ -873,6 +873,7 @@ export class FakeRemote implements Remote {
         const same =
           error instanceof CloudError && error.code === 'precondition' && (await this.#alreadyThere(path, source));
         if (!same) throw error;
+        await session.committing();
         const there = this.server.statAs(path, this.user);
         return { etag: there.etag, fileid: this.capabilities.fileIds ? there.fileid : null, created: false };
       }
@@ -901,13 +902,15 @@ export class FakeRemote implements Remote {
         session.progress(sent);
         if (this.chunkLatency_ms > 0) await wait(this.chunkLatency_ms, options?.signal);
       }
+      await session.committing();
+      const expected = await source.sha256?.();
       this.#needConnection(options);
       const bytes = Buffer.concat(chunks);
       this.server.dropUpload(id);
-      if (source.sha256 !== undefined) {
+      if (expected !== undefined) {
         const found = createHash('sha256').update(bytes).digest('hex');
-        if (found !== source.sha256) {
-          throw new CloudError('invalid', `uploading ${path}: checksum ${source.sha256} is required, found ${found}`);
+        if (found !== expected) {
+          throw new CloudError('invalid', `uploading ${path}: checksum ${expected} is required, found ${found}`);
         }
       }
       this.server.checkPut(path, precondition, source.size_bytes, this.#access(options));

@@ -91,7 +91,9 @@ export class ProcessRemote implements Remote {
     const parts: Buffer[] = [];
     for await (const part of source.open(0, source.size_bytes)) parts.push(Buffer.from(part));
     const bytes = Buffer.concat(parts);
-    const result = await this.#call<PutResult>('put', [path, bytes, source.sha256, precondition, meta], options);
+    const sha256 = await source.sha256?.();
+    await session.committing();
+    const result = await this.#call<PutResult>('put', [path, bytes, sha256, precondition, meta], options);
     session.progress(bytes.length);
     return result;
   }
@@ -238,12 +240,17 @@ async function perform(remote: FakeRemote, method: string, args: readonly unknow
     ];
     const source: UploadSource = {
       size_bytes: bytes.length,
-      sha256,
+      sha256: async () => sha256,
       async *open(start, end) {
         yield Buffer.from(bytes.subarray(start, end));
       },
     };
-    const session: UploadSession = { state: null, save: () => undefined, progress: () => undefined };
+    const session: UploadSession = {
+      state: null,
+      save: () => undefined,
+      progress: () => undefined,
+      committing: async () => undefined,
+    };
     return remote.put(path, source, precondition, meta, session, options);
   }
   return (remote as unknown as Record<string, Method>)[method]?.apply(remote, [...args]);

@@ -3,7 +3,7 @@
 import { CloudError } from '../../errors.js';
 import type { RemoteEntry } from '../../remote/remote.js';
 import type { NodeRecord } from '../metadata/node.js';
-import { hashContent } from './outgoing.js';
+import { Outgoing } from './outgoing.js';
 import { COMPARE_LIMIT_BYTES, sha256Of } from './sent.js';
 import type { UploadServices } from './upload.js';
 
@@ -21,7 +21,7 @@ export async function sameContent(
     const stillSame = content.snapshot();
     const theirs = sha256Of(entry);
     if (theirs !== null) {
-      const mine = await hashContent(content, entry.size_bytes, stillSame, signal);
+      const mine = await new Outgoing(content, entry.size_bytes, stillSame, signal).sha256();
       return theirs === mine && stillSame();
     }
     if (entry.size_bytes > COMPARE_LIMIT_BYTES) return false;

@@ -6,18 +6,48 @@ import type { ActiveContent } from '../active_content.js';
 
 const STEP_BYTES = 1024 * 1024;
 
-export async function hashContent(
-  content: ActiveContent,
-  size_bytes: number,
-  stillSame: () => boolean,
-  signal: AbortSignal,
-): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of readContent(content, 0, size_bytes, stillSame)) {
-    signal.throwIfAborted();
-    hash.update(chunk);
+/** One upload's bytes, and their hash: taken while they are read from start to end, else by reading. */
+export class Outgoing {
+  readonly #content: ActiveContent;
+  readonly #size_bytes: number;
+  readonly #stillSame: () => boolean;
+  readonly #signal: AbortSignal;
+  readonly #hash = createHash('sha256');
+  #hashed_bytes = 0;
+  #digest: string | null = null;
+
+  constructor(content: ActiveContent, size_bytes: number, stillSame: () => boolean, signal: AbortSignal) {
+    this.#content = content;
+    this.#size_bytes = size_bytes;
+    this.#stillSame = stillSame;
+    this.#signal = signal;
   }
-  return hash.digest('hex');
+
+  async *open(start: number, end: number): AsyncGenerator<Buffer> {
+    let at = start;
+    for await (const chunk of readContent(this.#content, start, end, this.#stillSame)) {
+      if (at === this.#hashed_bytes && this.#digest === null) this.#feed(chunk);
+      at += chunk.length;
+      yield chunk;
+    }
+  }
+
+  async sha256(): Promise<string> {
+    if (this.#digest === null) {
+      const rest = readContent(this.#content, this.#hashed_bytes, this.#size_bytes, this.#stillSame);
+      for await (const chunk of rest) {
+        this.#signal.throwIfAborted();
+        this.#feed(chunk);
+      }
+      this.#digest = this.#hash.digest('hex');
+    }
+    return this.#digest;
+  }
+
+  #feed(chunk: Buffer): void {
+    this.#hash.update(chunk);
+    this.#hashed_bytes += chunk.length;
+  }
 }
 
 export async function* readContent(

@@ -1,5 +1,5 @@
-// Sends one file. The bytes that are sent are those of one moment: their hash is taken first and travels along, and an
-// upload during which the file changes is cut off and sent again later.
+// Sends one file. The bytes that are sent are those of one moment: their hash travels along, and an upload during which
+// the file changes is cut off and sent again later.
 
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../clock.js';
@@ -13,7 +13,7 @@ import type { Hydrator } from '../hydrator.js';
 import { type BasePlace, Dirty, type NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
 import { lostParts } from './merge.js';
-import { hashContent, readContent, readSmall, sendSmall } from './outgoing.js';
+import { Outgoing, readSmall, sendSmall } from './outgoing.js';
 import { asHolder, posixOf } from './request.js';
 import { noteSending } from './sent.js';
 
@@ -56,24 +56,10 @@ export async function upload(
     const { size_bytes, mtime, mode, uid, gid } = node;
     const stillSame = content.snapshot();
     await unlessFull(contents.saveIfNeeded(content));
-    const bytes = size_bytes <= SMALL_BYTES ? await readSmall(content, size_bytes, stillSame) : null;
-    const sha256 =
-      bytes === null
-        ? await hashContent(content, size_bytes, stillSame, signal)
-        : createHash('sha256').update(bytes).digest('hex');
-    if (node.parent === null && node.base === null)
-      throw new CloudError('again', `sending "${node.name}": removed meanwhile`);
-    await unlessFull(noteSending(node, { place, sha256, size_bytes }, store));
     const precondition: Precondition =
       node.base === null || node.baseEtag === null ? { kind: 'if_absent' } : { kind: 'if_match', etag: node.baseEtag };
     const meta: PosixMeta = { mtime, ...posixOf({ mode, uid, gid }) };
-    const source: UploadSource = {
-      size_bytes,
-      sha256,
-      open: (start, end) =>
-        bytes === null ? readContent(content, start, end, stillSame) : sendSmall(content, bytes, start, end, stillSame),
-    };
-    crashPoint('writeback.before_put');
+    const source = await sourceOf(content, size_bytes, stillSame, signal);
     const result = await remote.put(
       path,
       source,
@@ -86,6 +72,13 @@ export async function upload(
           store.save(node);
         },
         progress: onProgress,
+        async committing() {
+          const sha256 = await source.sha256();
+          if (node.parent === null && node.base === null)
+            throw new CloudError('again', `sending "${node.name}": removed meanwhile`);
+          await unlessFull(noteSending(node, { place, sha256, size_bytes }, store));
+          crashPoint('writeback.before_put');
+        },
       },
       asHolder(node, signal),
     );
@@ -98,10 +91,30 @@ export async function upload(
     if (node.uid !== uid || node.gid !== gid) sent &= ~Dirty.owner;
     if (unchanged) sent |= Dirty.content;
     content.unsaved = true;
-    return { result, sha256, size_bytes, sent, unchanged };
+    return { result, sha256: await source.sha256(), size_bytes, sent, unchanged };
   } finally {
     contents.release(content);
   }
+}
+
+/** Small files are read once, for the hash and for the request. */
+async function sourceOf(
+  content: ActiveContent,
+  size_bytes: number,
+  stillSame: () => boolean,
+  signal: AbortSignal,
+): Promise<UploadSource & Required<Pick<UploadSource, 'sha256'>>> {
+  if (size_bytes > SMALL_BYTES) {
+    const outgoing = new Outgoing(content, size_bytes, stillSame, signal);
+    return { size_bytes, open: (start, end) => outgoing.open(start, end), sha256: () => outgoing.sha256() };
+  }
+  const bytes = await readSmall(content, size_bytes, stillSame);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  return {
+    size_bytes,
+    open: (start, end) => sendSmall(content, bytes, start, end, stillSame),
+    sha256: async () => sha256,
+  };
 }
 
 function requireQuiet(content: ActiveContent): void {

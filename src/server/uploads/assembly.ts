@@ -2,6 +2,7 @@
 // it waiting for minutes on a big file (and proxies give up after one). So it is done as the chunks arrive: whatever
 // certainly follows what is assembled already is appended at once, and the end has only the last chunk to add. If a
 // chunk that was used is sent again, the assembly starts over: what counts is the folder, this is only work done ahead.
+// A chunk that is all of the file is not copied at all.
 
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
@@ -47,6 +48,8 @@ export class Assembly {
   /** The whole of `chunks` as a file of its own. Rejects with `invalid` if a checksum does not match. */
   finish(chunks: readonly Chunk[], expected: Expected): Promise<Assembled> {
     return this.#next(async () => {
+      const [only] = chunks;
+      if (only?.sha256 !== undefined && chunks.length === 1) return await this.#take(only, only.sha256, expected);
       await this.#advance(chunks);
       const file = this.#file ?? (await this.#open());
       const sha256 = this.#sha256.copy().digest('hex');
@@ -54,7 +57,7 @@ export class Assembly {
       // What the clients in use send is known by now; anything else costs another pass.
       const rest = expected.filter(({ algorithm, hex }) => algorithm !== 'SHA1' || hex !== sha1);
       const verifier = new ChecksumVerifier(rest);
-      if (verifier.isNeeded) await this.#feed(file, verifier);
+      if (verifier.isNeeded) await feed(file, this.#size_bytes, verifier);
       verifier.verify(sha256);
       await file.datasync();
       await file.close();
@@ -79,6 +82,26 @@ export class Assembly {
     const run = this.#queue.then(work);
     this.#queue = run.catch(() => undefined);
     return run;
+  }
+
+  /** One chunk that is all of the file, synced when it came: nothing has to be copied. */
+  async #take(chunk: Chunk, sha256: string, expected: Expected): Promise<Assembled> {
+    const verifier = new ChecksumVerifier(expected);
+    if (verifier.isNeeded) {
+      const source = await this.#folder.open(chunk);
+      try {
+        await feed(source, chunk.size_bytes, verifier);
+      } finally {
+        await source.close();
+      }
+    }
+    verifier.verify(sha256);
+    await this.#file?.close();
+    this.#file = null;
+    await rm(this.#path, { force: true }); // what was assembled before the chunk was sent anew
+    await this.#folder.link(chunk, this.#path);
+    this.#ended = true;
+    return { path: this.#path, sha256, size_bytes: chunk.size_bytes };
   }
 
   async #advance(chunks: readonly Chunk[]): Promise<void> {
@@ -139,14 +162,14 @@ export class Assembly {
     this.#sha256 = createHash('sha256');
     this.#sha1 = createHash('sha1');
   }
+}
 
-  async #feed(file: FileHandle, verifier: ChecksumVerifier): Promise<void> {
-    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-    for (let at = 0; at < this.#size_bytes; ) {
-      const { bytesRead } = await file.read(buffer, 0, READ_BYTES, at);
-      if (bytesRead === 0) throw new CloudError('corrupt', 'chunked upload: the assembled file ends early');
-      verifier.update(buffer.subarray(0, bytesRead));
-      at += bytesRead;
-    }
+async function feed(file: FileHandle, size_bytes: number, verifier: ChecksumVerifier): Promise<void> {
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  for (let at = 0; at < size_bytes; ) {
+    const { bytesRead } = await file.read(buffer, 0, READ_BYTES, at);
+    if (bytesRead === 0) throw new CloudError('corrupt', 'chunked upload: the assembled file ends early');
+    verifier.update(buffer.subarray(0, bytesRead));
+    at += bytesRead;
   }
 }

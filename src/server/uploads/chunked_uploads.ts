@@ -10,7 +10,7 @@ import type { parseChecksums } from '../dav/checksum.js';
 import type { BlobPin, BlobStore } from '../storage/blobs/blob_store.js';
 import { Assembly } from './assembly.js';
 import { compareChunks, contiguousCount } from './chunk_name.js';
-import { type Chunk, type Committed, UploadFolder } from './upload_folder.js';
+import { type Chunk, type Committed, type ReceiveOptions, UploadFolder } from './upload_folder.js';
 
 export interface UploadKey {
   readonly userId: string;
@@ -81,11 +81,13 @@ export class ChunkedUploads {
     return sum;
   }
 
+  /** `total_bytes`: of the whole upload, null = not announced. */
   async receive(
     key: UploadKey,
     name: string,
     source: AsyncIterable<Buffer>,
-    limits: { readonly expected_bytes: number | null; readonly max_bytes: number; readonly signal: AbortSignal },
+    total_bytes: number | null,
+    limits: Omit<ReceiveOptions, 'sum'>,
   ): Promise<ReceivedChunk> {
     const folder = this.#folder(key);
     if (!(await folder.isOpen())) throw noSuchUpload();
@@ -93,9 +95,10 @@ export class ChunkedUploads {
       throw new CloudError('busy', 'chunked upload: it is being put together, no chunk can be added');
     }
     const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
-    const { chunk, replaced } = await folder.receive(name, source, limits);
+    const { chunk, replaced } = await folder.receive(name, source, { ...limits, sum: active.chunks.size === 0 });
     active.chunks.set(name, chunk);
-    this.#workAhead(key, active);
+    // All of the file in one chunk becomes the file by itself.
+    if (chunk.size_bytes !== total_bytes) this.#workAhead(key, active);
     return { replaced, etag: `"${chunk.version}"` };
   }
 
@@ -152,9 +155,12 @@ export class ChunkedUploads {
       );
     }
     await wanted.judge();
-    const { assembly } = this.#active.get(keyText(key)) ?? (await this.#load(key));
+    const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
+    const { assembly } = active;
+    // What is known of them besides what their folder says.
+    const known = chunks.map((chunk) => withSum(chunk, active.chunks.get(chunk.name)));
     try {
-      const { path, sha256, size_bytes } = await assembly.finish(chunks, wanted.checksums);
+      const { path, sha256, size_bytes } = await assembly.finish(known, wanted.checksums);
       const blob = await this.#blobs.adopt(path, { sha256, size_bytes });
       try {
         const committed = await commit(blob);
@@ -230,6 +236,10 @@ export class ChunkedUploads {
 
 function keyText({ userId, upload }: UploadKey): string {
   return `${userId}/${upload}`;
+}
+
+function withSum(chunk: Chunk, known: Chunk | undefined): Chunk {
+  return known?.sha256 !== undefined && known.version === chunk.version ? known : chunk;
 }
 
 function sameDestination(committed: Committed, destination: string): Committed {

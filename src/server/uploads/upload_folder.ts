@@ -2,11 +2,24 @@
 // renamed into the folder when it is whole and synced, so what a listing shows is what a client may skip when it resumes.
 // When the upload is committed the chunks go and `committed.json` stays: a client that lost the answer asks again.
 
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  copyFile,
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
 import type { NodeId } from '../storage/metadata/metadata_store.js';
+import { writeStream } from '../storage/write_stream.js';
 import { type ChunkName, compareChunks, parseChunkName } from './chunk_name.js';
 
 export interface Chunk extends ChunkName {
@@ -14,6 +27,17 @@ export interface Chunk extends ChunkName {
   readonly modified_ms: number;
   /** Differs when the chunk was sent again. */
   readonly version: string;
+  /** Known if it was taken while the chunk came. */
+  readonly sha256?: string;
+}
+
+export interface ReceiveOptions {
+  /** Null = not announced. */
+  readonly expected_bytes: number | null;
+  readonly max_bytes: number;
+  readonly signal?: AbortSignal;
+  /** Take its SHA-256: it may be all of the file. */
+  readonly sum: boolean;
 }
 
 /** What an upload became. */
@@ -25,7 +49,6 @@ export interface Committed {
   readonly created: boolean;
 }
 
-const WRITE_BYTES = 512 * 1024;
 const COMMITTED_FILE = 'committed.json';
 const TEMPORARY = /^receiving-/;
 
@@ -80,12 +103,12 @@ export class UploadFolder {
     return chunks.sort(compareChunks);
   }
 
-  /** Takes the stream to its end; the chunk is there afterwards, whole, or as it was before. Rejects with `too_large`
-   * beyond `max_bytes`, with `network` when it is not `expected_bytes` long. */
+  /** Takes the stream to its end; the chunk is there afterwards, whole, or as it was before. Rejects with `quota` beyond
+   * `max_bytes`, with `network` when it is not `expected_bytes` long. */
   async receive(
     name: string,
     source: AsyncIterable<Buffer>,
-    limits: { readonly expected_bytes: number | null; readonly max_bytes: number; readonly signal?: AbortSignal },
+    { expected_bytes, max_bytes, signal, sum }: ReceiveOptions,
   ): Promise<{ readonly chunk: Chunk; readonly replaced: boolean }> {
     parseChunkName(name);
     const temporary = join(this.path, `receiving-${randomBytes(8).toString('hex')}`);
@@ -93,11 +116,18 @@ export class UploadFolder {
     let file: FileHandle | null = null;
     try {
       file = await open(temporary, 'wx', 0o600);
-      const size_bytes = await writeStream(file, source, limits);
-      if (limits.expected_bytes !== null && size_bytes !== limits.expected_bytes) {
+      const hash = sum ? createHash('sha256') : null;
+      let room_bytes = max_bytes;
+      const tap = (bytes: Buffer) => {
+        room_bytes -= bytes.length;
+        if (room_bytes < 0) throw tooLarge(max_bytes);
+        hash?.update(bytes);
+      };
+      const size_bytes = await writeStream(file, source, { signal, tap });
+      if (expected_bytes !== null && size_bytes !== expected_bytes) {
         throw new CloudError(
           'network',
-          `receiving chunk ${name}: ${limits.expected_bytes} bytes were announced, ${size_bytes} came`,
+          `receiving chunk ${name}: ${expected_bytes} bytes were announced, ${size_bytes} came`,
         );
       }
       await file.datasync();
@@ -105,14 +135,29 @@ export class UploadFolder {
       file = null;
       const replaced = (await this.#stat(name)) !== null;
       await rename(temporary, target);
-      const chunk = await this.#stat(name);
-      if (chunk === null) throw noUpload(null);
+      const found = await this.#stat(name);
+      if (found === null) throw noUpload(null);
+      const chunk = hash === null ? found : { ...found, sha256: hash.digest('hex') };
       return { chunk, replaced };
     } catch (error) {
       await file?.close().catch(() => undefined);
       await rm(temporary, { force: true }).catch(() => undefined);
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw noUpload(error);
       throw toCloudError(error, `receiving chunk ${name}`);
+    }
+  }
+
+  /** The file of the chunk under another name, too. Chunks are replaced as files, never changed: neither name sees what
+   * becomes of the other. */
+  async link(chunk: ChunkName, path: string): Promise<void> {
+    const from = join(this.path, chunk.name);
+    try {
+      await link(from, path);
+    } catch (error) {
+      if (!['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      await copyFile(from, path);
+      const copy = await open(path, 'r+');
+      await copy.datasync().finally(() => copy.close());
     }
   }
 
@@ -177,43 +222,6 @@ export class UploadFolder {
       throw toCloudError(error, 'listing an upload');
     }
   }
-}
-
-/** Writes in big pieces, one under way while the next arrives. Answers how much it was. */
-async function writeStream(
-  file: FileHandle,
-  source: AsyncIterable<Buffer>,
-  limits: { readonly max_bytes: number; readonly signal?: AbortSignal },
-): Promise<number> {
-  let size_bytes = 0;
-  let gathered: Buffer[] = [];
-  let gathered_bytes = 0;
-  let writing: Promise<unknown> = Promise.resolve();
-  const flush = async () => {
-    const bytes = Buffer.concat(gathered, gathered_bytes);
-    gathered = [];
-    gathered_bytes = 0;
-    await writing;
-    writing = file.writeFile(bytes);
-    writing.catch(() => undefined);
-  };
-  try {
-    for await (const bytes of source) {
-      limits.signal?.throwIfAborted();
-      size_bytes += bytes.length;
-      if (size_bytes > limits.max_bytes) throw tooLarge(limits.max_bytes);
-      gathered.push(bytes);
-      gathered_bytes += bytes.length;
-      if (gathered_bytes >= WRITE_BYTES) await flush();
-    }
-    limits.signal?.throwIfAborted();
-    await flush();
-    await writing;
-  } catch (error) {
-    await writing.catch(() => undefined);
-    throw error;
-  }
-  return size_bytes;
 }
 
 function noUpload(cause: unknown): CloudError {

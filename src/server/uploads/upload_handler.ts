@@ -119,7 +119,8 @@ export class UploadHandler {
     if (expected_bytes !== null && expected_bytes > max_bytes)
       throw overQuota(here_bytes + expected_bytes, quota_bytes);
     const limits = { expected_bytes, max_bytes, signal };
-    const { replaced, etag } = await this.#uploads.receive(key, chunk, bodyOf(request), limits);
+    const total_bytes = announcedTotal(context);
+    const { replaced, etag } = await this.#uploads.receive(key, chunk, bodyOf(request), total_bytes, limits);
     sendEmpty(context, replaced ? 204 : 201, { ETag: etag, 'OC-ETag': etag });
   }
 

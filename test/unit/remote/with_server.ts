@@ -57,5 +57,6 @@ export function keptSession(): UploadSession & { state: string | null; progresse
     progress(sent_bytes) {
       this.progressed.push(sent_bytes);
     },
+    committing: async () => undefined,
   };
 }

@@ -18,6 +18,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, isCloudError, toCloudError } from '../../../errors.js';
+import { writeStream } from '../write_stream.js';
 import type {
   BlobInfo,
   BlobPin,
@@ -29,10 +30,6 @@ import type {
   StoredBlob,
 } from './blob_store.js';
 
-/** Bytes gathered for one write call. */
-const WRITE_BYTES = 1 << 20;
-/** Dirty bytes after which the disk is set to work while the upload goes on, so that the last sync is short. */
-const SYNC_BYTES = 32 << 20;
 const READ_BYTES = 1 << 18;
 /** How long the free space is believed. */
 const FREE_MS = 2000;
@@ -317,64 +314,16 @@ class LocalOpenBlob implements OpenBlob {
   }
 }
 
-/** Writes and hashes; one write call is under way while the next bytes arrive. */
-async function writeAll(file: FileHandle, source: ByteSource, options: PutOptions): Promise<StoredBlob> {
-  const { signal, tap } = options;
+async function writeAll(file: FileHandle, source: ByteSource, { signal, tap }: PutOptions): Promise<StoredBlob> {
   const hash = createHash('sha256');
-  let size_bytes = 0;
-  let gathered: Buffer[] = [];
-  let gathered_bytes = 0;
-  let unsynced_bytes = 0;
-  let writing: Promise<void> = Promise.resolve();
-  let syncing: Promise<void> = Promise.resolve();
-  const flush = async () => {
-    const chunks = gathered;
-    const length = gathered_bytes;
-    gathered = [];
-    gathered_bytes = 0;
-    await writing;
-    writing = writevAll(file, chunks, length);
-    writing.catch(() => undefined);
-    unsynced_bytes += length;
-    if (unsynced_bytes >= SYNC_BYTES) {
-      unsynced_bytes = 0;
-      await syncing;
-      syncing = writing.then(() => file.datasync());
-      syncing.catch(() => undefined);
-    }
-  };
-  try {
-    for await (const chunk of source) {
-      signal?.throwIfAborted();
+  const size_bytes = await writeStream(file, source, {
+    signal,
+    tap(chunk) {
       hash.update(chunk);
       tap?.(chunk);
-      size_bytes += chunk.length;
-      gathered.push(chunk);
-      gathered_bytes += chunk.length;
-      if (gathered_bytes >= WRITE_BYTES) await flush();
-    }
-    signal?.throwIfAborted();
-    if (gathered_bytes > 0) await flush();
-    await writing;
-    await syncing;
-  } catch (error) {
-    await Promise.allSettled([writing, syncing]);
-    throw error;
-  }
+    },
+  });
   return { sha256: hash.digest('hex'), size_bytes };
-}
-
-async function writevAll(file: FileHandle, chunks: readonly Buffer[], length: number): Promise<void> {
-  const { bytesWritten } = await file.writev(chunks as Buffer[]);
-  if (bytesWritten === length) return;
-  // A short write (a nearly full disk): go on with the rest until it is written or refused.
-  const rest = Buffer.concat(chunks).subarray(bytesWritten);
-  let at = 0;
-  while (at < rest.length) {
-    const written = (await file.write(rest, at)).bytesWritten;
-    if (written === 0) throw new CloudError('no_space', 'storing an upload: the disk takes no more bytes');
-    at += written;
-  }
 }
 
 async function syncDir(dir: string): Promise<void> {

@@ -89,6 +89,23 @@ describe('putting together', () => {
     expect((await read('f')).text).toBe('BBBBccc');
   });
 
+  test('one chunk that is all of the file: kept when the file is refused, and replaced without changing what it became', async () => {
+    await start('1');
+    await send('1', '1', 'first');
+    const refused = await finish('1', `${FILES}/f`, { 'if-match': '"another"' });
+    expect(refused.status).toBe(412);
+    const listing = await server.call('PROPFIND', `${UPLOADS}/1`, { headers: { depth: '1' } });
+    expect(listing.text).toContain('<d:getcontentlength>5<');
+    expect((await finish('1', `${FILES}/f`, { 'oc-checksum': `SHA1:${sha1('first')}` })).status).toBe(201);
+    await start('1');
+    await send('1', '1', 'first');
+    expect((await finish('1', `${FILES}/locked/g`)).status).toBe(409);
+    await send('1', '1', 'again');
+    expect((await finish('1', `${FILES}/g`, { 'oc-checksum': `SHA1:${sha1('again')}` })).status).toBe(201);
+    expect((await read('f')).text).toBe('first');
+    expect((await read('g')).text).toBe('again');
+  });
+
   test('no chunk at all is an empty file', async () => {
     await start('1');
     expect((await finish('1', `${FILES}/f`, { 'oc-total-length': '0' })).status).toBe(201);
