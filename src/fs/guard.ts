@@ -4,7 +4,8 @@
 //
 // A killed daemon may linger: a thread that tells the kernel of a change waits for a directory, whose lock a program
 // holds, which waits for the daemon's answer. Its descriptors stay open then, and everybody on the mount waits for ever.
-// So the shell also hears of the death of the main thread (prctl(2), PR_SET_PDEATHSIG), and ends the connection.
+// So the shell also hears of the death of the main thread (prctl(2), PR_SET_PDEATHSIG), and ends the connection. Woken
+// without that reason it goes on waiting.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { connectionOf, mountLine } from './mount.js';
@@ -12,14 +13,18 @@ import { connectionOf, mountLine } from './mount.js';
 // TERM, INT and HUP are ignored: whoever stops a whole process group must not stop the one that cleans up after it.
 const SCRIPT = `
 trap '' TERM INT HUP
-trap : URG
-read -r word
-[ "$word" = done ] && exit 0
-timeout -s KILL 3 stat -f -- "$1" >/dev/null 2>&1
-case $? in
-  0) exit 0 ;;
-  137) grep -qF -- "$3" /proc/self/mountinfo || exit 0 ;;
-esac
+trap 'woken=yes' URG
+while :; do
+  woken=
+  read -r word
+  [ "$word" = done ] && exit 0
+  timeout -s KILL 3 stat -f -- "$1" >/dev/null 2>&1
+  case $? in
+    0) [ -n "$woken" ] || exit 0 ;;
+    137) grep -qF -- "$3" /proc/self/mountinfo && break || exit 0 ;;
+    *) break ;;
+  esac
+done
 if [ -n "$4" ] && [ -w "$4/abort" ]; then echo 1 > "$4/abort"; fi
 case $2 in
   privileged) exec umount -f -l -- "$1" ;;

@@ -9,7 +9,7 @@ import { cli, mustCli, PROGRAM } from '../support/cli.js';
 import { DavClient } from '../support/dav_client.js';
 import { FsError } from '../support/fs_process.js';
 import { mountAt } from '../support/mounts.js';
-import { eventually, must, run, spawnTracked, stop } from '../support/processes.js';
+import { eventually, isAlive, must, run, spawnTracked, stop } from '../support/processes.js';
 import { useStage } from '../support/world.js';
 
 const stage = useStage();
@@ -76,15 +76,6 @@ class Home {
 
   serverPid(): number {
     return (JSON.parse(readFileSync(join(this.dataDir, 'server.json'), 'utf8')) as { pid: number }).pid;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { cli, PROGRAM } from '../support/cli.js';
 import { FaultProxy } from '../support/fault_proxy.js';
 import { mountAt } from '../support/mounts.js';
-import { eventually, spawnTracked, stop } from '../support/processes.js';
+import { eventually, isAlive, must, spawnTracked, stop } from '../support/processes.js';
 import { useStage } from '../support/world.js';
 
 const stage = useStage();
@@ -33,6 +34,16 @@ it('kill -9 of the daemon: the guard unmounts, and what was fsynced survives and
   expect(await server.dav.text('synced')).toBe('fsynced just now');
   expect((await server.dav.get('large')).length).toBe(5_000_000);
   await drive.mustCli(['check', drive.dir]);
+});
+
+it('a guard that is woken while the daemon lives goes on guarding', async () => {
+  const { drive } = await mounted();
+  const guard = Number(await must('pgrep', ['-f', `cloudmount-guard ${drive.dir} `]));
+  process.kill(guard, 'SIGURG');
+  await sleep(500);
+  expect(drive.mounted).toBe(true);
+  expect(isAlive(guard)).toBe(true);
+  await drive.kill9();
 });
 
 it('a process with an open file does not hang when the daemon is killed', async () => {
