@@ -1,15 +1,20 @@
 // What was acknowledged, to be compared with what is on the server at the end. A line carries its own checksum, so that a
-// reader, too, can tell damage; a blob is known by its hash.
+// reader, too, can tell damage; of a blob every byte is known.
 
 import { createHash } from 'node:crypto';
 
 const CONFLICT = /\(conflict/i;
 
+interface Blob {
+  /** What the last acknowledged write made of it. */
+  readonly content: Buffer;
+  readonly underWay: { readonly at: number; readonly part: Buffer } | null;
+}
+
 export class Ledger {
   /** Line -> how it was written. */
   readonly #lines = new Map<string, string>();
-  /** Path -> hashes it may have: several while it is not known whether the last write arrived. */
-  readonly #blobs = new Map<string, Set<string>>();
+  readonly #blobs = new Map<string, Blob>();
   readonly damaged: string[] = [];
   operations = 0;
   /** Failed, with an error: nothing was promised. */
@@ -33,12 +38,14 @@ export class Ledger {
     for (const line of lines) this.#lines.delete(line);
   }
 
-  blobWill(path: string, hash: string): void {
-    this.#blobs.set(path, new Set([...(this.#blobs.get(path) ?? []), hash]));
+  /** Begun, not acknowledged: of these bytes any may be there. */
+  blobWill(path: string, at: number, part: Buffer): void {
+    const blob = this.#blobs.get(path);
+    if (blob !== undefined) this.#blobs.set(path, { ...blob, underWay: { at, part } });
   }
 
-  blobIs(path: string, hash: string): void {
-    this.#blobs.set(path, new Set([hash]));
+  blobIs(path: string, content: Buffer): void {
+    this.#blobs.set(path, { content, underWay: null });
   }
 
   /** A text somebody read must be of whole lines, but for the last: it may be being written. */
@@ -54,9 +61,9 @@ export class Ledger {
 
   audit(found: ReadonlyMap<string, Buffer>): { readonly lost: readonly string[]; readonly checked: number } {
     const present = new Set<string>();
-    const hashes = new Map<string, string>();
+    const blobs: [string, Buffer][] = [];
     for (const [path, content] of found) {
-      if (path.includes('/blob-')) hashes.set(path, createHash('sha256').update(content).digest('hex'));
+      if (path.includes('/blob-')) blobs.push([path, content]);
       else {
         const text = content.toString('latin1');
         this.look(path, text);
@@ -64,11 +71,10 @@ export class Ledger {
       }
     }
     const lost = [...this.#lines].flatMap(([line, how]) => (present.has(line) ? [] : [`${line.trim()}: ${how}`]));
-    for (const [path, allowed] of this.#blobs) {
+    for (const [path, blob] of this.#blobs) {
       const [stem = path] = path.split('.bin');
-      // Only one hash is acknowledged; that of a write whose end nobody saw may be there instead.
-      const there = [...hashes].some(([name, hash]) => name.startsWith(stem) && allowed.has(hash));
-      if (!there) lost.push(path);
+      const wrong = blobs.filter(([name]) => name.startsWith(stem)).map(([, content]) => firstWrong(content, blob));
+      if (!wrong.includes(null)) lost.push(`${path}: ${wrong.join(', ')}`);
     }
     return { lost, checked: this.#lines.size + this.#blobs.size };
   }
@@ -77,6 +83,20 @@ export class Ledger {
     return [...found.keys()].filter((path) => CONFLICT.test(path)).length;
   }
 }
+
+/** Where `found` is not what the blob must be; null = nowhere. */
+function firstWrong(found: Buffer, { content, underWay }: Blob): string | null {
+  if (found.equals(content)) return null;
+  if (found.length !== content.length) return `${found.length} bytes instead of ${content.length}`;
+  const { at, part } = underWay ?? { at: 0, part: EMPTY };
+  for (let i = 0; i < found.length; i += 1) {
+    if (found[i] === content[i] || (i >= at && i < at + part.length && found[i] === part[i - at])) continue;
+    return `another byte at ${i}, ${underWay === null ? 'nothing' : `${part.length} at ${at}`} was under way`;
+  }
+  return null;
+}
+
+const EMPTY = Buffer.alloc(0);
 
 function checksum(id: string): string {
   return createHash('sha256').update(id).digest('hex').slice(0, 12);

@@ -2,7 +2,7 @@
 // editors do, changes parts of larger files, renames folders, removes what it made. What comes back with an error was not
 // promised; what returns from fsync is entered into the ledger.
 
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { FsError, type FsProcess } from '../fs_process.js';
 import { Random } from '../random.js';
 import type { Ledger } from './ledger.js';
@@ -98,7 +98,7 @@ export class MountWriter {
     const path = `${this.#dir}/blob-${this.#name}-${this.#count}.bin`;
     await this.#write(path, 'O_WRONLY|O_CREAT|O_EXCL', content);
     this.#blobs.set(path, content);
-    this.#ledger.blobIs(this.#remote(path), hashOf(content));
+    this.#ledger.blobIs(this.#remote(path), content);
   }
 
   async #changeBlob(): Promise<void> {
@@ -109,15 +109,15 @@ export class MountWriter {
     const part = randomBytes(1 + this.#random.below(5000));
     const content = Buffer.from(old);
     part.copy(content, at);
-    this.#ledger.blobWill(this.#remote(path), hashOf(content));
+    this.#ledger.blobWill(this.#remote(path), at, part);
     try {
       await this.#write(path, 'O_WRONLY', part, at);
     } catch (error) {
-      this.#blobs.delete(path); // either of the two; not touched any more
+      this.#blobs.delete(path); // there, or not, or in part; not touched any more
       throw error;
     }
     this.#blobs.set(path, content);
-    this.#ledger.blobIs(this.#remote(path), hashOf(content));
+    this.#ledger.blobIs(this.#remote(path), content);
   }
 
   async #renameFolder(): Promise<void> {
@@ -140,10 +140,6 @@ export class MountWriter {
   #remote(path: string): string {
     return `soak/${path.slice(this.#dir.length + 1)}`;
   }
-}
-
-function hashOf(content: Buffer): string {
-  return createHash('sha256').update(content).digest('hex');
 }
 
 export function pause(delay_ms: number): Promise<void> {
