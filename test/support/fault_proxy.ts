@@ -18,7 +18,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Writable } from 'node:stream';
 
 export type Fault =
   /** Passed on so much later. */
@@ -368,7 +368,7 @@ export class FaultProxy {
         if (part.length > 0) {
           seen.answerBytes += part.length;
           at = end;
-          if (!to.write(part)) await Promise.race([once(to, 'drain'), once(to, 'close')]).catch(() => undefined);
+          if (!to.write(part)) await drained(to);
           if (to.destroyed) return;
           await pace(part.length);
         }
@@ -448,4 +448,12 @@ async function* once1(body: Buffer): AsyncGenerator<Buffer> {
 
 function sleep(delay_ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, delay_ms));
+}
+
+/** There is room for more, or nobody takes it any more. */
+async function drained(to: Writable): Promise<void> {
+  const settled = new AbortController();
+  const { signal } = settled;
+  await Promise.race([once(to, 'drain', { signal }), once(to, 'close', { signal })]).catch(() => undefined);
+  settled.abort();
 }
