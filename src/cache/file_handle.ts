@@ -288,7 +288,8 @@ export function markDirty(
   const wasClean = !node.contentDirty;
   const settled = node.fingerprint !== null || node.sums !== null;
   const cuts = cutTo_bytes < node.size_bytes;
-  if (!wasClean && !settled && !cuts) return;
+  const begun = node.uploadState !== null; // of the bytes as they were
+  if (!wasClean && !settled && !cuts && !begun) return;
   const displaced = wasClean && node.displaced !== null;
   if (displaced && !content.extents.isComplete(Math.min(node.size_bytes, cutTo_bytes))) {
     throw displacedInParts(node);
@@ -305,6 +306,7 @@ export function markDirty(
       if (displaced) services.putBack(node);
       node.fingerprint = null;
       node.sums = null;
+      node.uploadState = null;
       if (wasClean) {
         node.dirty |= Dirty.content | Dirty.mtime;
         node.cut_bytes = null;
@@ -318,7 +320,7 @@ export function markDirty(
     notCut(error);
   }
   crashPoint('write.after_dirty_mark');
-  const mustLast = (wasClean && node.base !== null) || (!wasClean && settled) || claimed;
+  const mustLast = (wasClean && node.base !== null) || (!wasClean && settled) || claimed || begun;
   if (!mustLast) return undefined;
   return services.store.durable().catch(notCut);
 }

@@ -4,16 +4,18 @@
 //
 // A chunk is what may be lost to a cut, and a stop for the server's disk. To our server one chunk is what goes in some
 // seconds, however much that is: on a fast line the whole file, which then needs no putting together. What lies between
-// may want less (proxies refuse large bodies, or such of unknown length): after any failure the chunks are of one size.
+// may want less (proxies refuse large bodies, or such of unknown length, or keep them too long): after any failure the
+// chunks are of one size. Our server compares the checksum of the whole at the end; others do not, so what they have
+// counts only in the very chunks we would send.
 
 import { systemClock } from '../clock.js';
-import { CloudError, isCloudError } from '../errors.js';
+import { CloudError, type ErrorCode, isCloudError, toCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { ANSWER_PATIENCE, type Dav, propElement, show } from './dav.js';
 import { lookAt, mismatch } from './guard.js';
 import type { HttpResponse } from './http.js';
 import type { CallOptions, PosixMeta, Precondition, PutResult, UploadSession, UploadSource } from './remote.js';
-import { isTransient, retry } from './retry.js';
+import { retry } from './retry.js';
 import { counted, Slice } from './upload_body.js';
 import { segmentsOfHref } from './wire/href.js';
 import { propertyText } from './wire/multistatus.js';
@@ -31,24 +33,47 @@ const ASSEMBLE_PATIENCE = 30;
 interface State {
   readonly id: string;
   readonly size_bytes: number;
+  /** Of which version of the file the chunks are: its time. */
+  readonly version: string;
   readonly chunk_bytes: number;
+  /** From which chunk on, and where in the file, they are of one size; null = slices so far. */
+  readonly even: { readonly number: number; readonly start: number } | null;
 }
 
-function parseState(text: string | null, size_bytes: number): State | null {
+function parseState(text: string | null, size_bytes: number, version: string): State | null {
   if (text === null) return null;
   try {
     const state = JSON.parse(text) as Partial<State>;
+    const { id, chunk_bytes, even } = state;
     const usable =
-      typeof state.id === 'string' &&
-      /^[A-Za-z0-9-]{1,100}$/.test(state.id) &&
+      typeof id === 'string' &&
+      /^[A-Za-z0-9-]{1,100}$/.test(id) &&
       state.size_bytes === size_bytes &&
-      typeof state.chunk_bytes === 'number' &&
-      state.chunk_bytes > 0;
+      state.version === version &&
+      typeof chunk_bytes === 'number' &&
+      chunk_bytes > 0 &&
+      (even === null || (typeof even?.number === 'number' && typeof even.start === 'number'));
     return usable ? (state as State) : null;
   } catch {
     return null;
   }
 }
+
+/** A file whose chunks were of no use is begun anew, once. */
+const ROUNDS = 2;
+/** Failures of a slice that say something about us, the file or the account, not about the way. */
+const NOT_THE_WAY: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'unauthorized',
+  'no_access',
+  'not_found',
+  'locked',
+  'quota',
+  'offline',
+  'interrupted',
+  'again',
+  'io',
+  'corrupt',
+]);
 
 export type Commit = (send: (lockToken: string | undefined) => Promise<HttpResponse>) => Promise<PutResult>;
 
@@ -64,20 +89,30 @@ export async function uploadInChunks(
   commit: Commit,
 ): Promise<PutResult> {
   await refuseEarly(dav, path, precondition, options);
-  const upload = new ChunkedUpload(dav, path, source, session, options);
-  await upload.sendAll();
-  const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(await source.sha256?.()) };
-  try {
-    const result = await commit((lockToken) =>
-      upload.assemble({ ...headers, ...moveConditions(dav, path, precondition, lockToken) }),
-    );
-    session.save(null);
-    return result;
-  } catch (error) {
-    if (isCloudError(error, 'precondition', 'invalid')) await upload.abandon();
-    throw error;
+  const version = `${meta.mtime?.s}.${meta.mtime?.ns}`;
+  let state = parseState(session.state, source.size_bytes, version);
+  let chunks: Chunks = dav.info.dialect === 'cloudmount' ? 'slices' : 'of one size';
+  for (let round = 1; ; round += 1) {
+    const upload = new ChunkedUpload(dav, path, source, version, session, options, chunks, state);
+    await upload.sendAll();
+    const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(await source.sha256?.()) };
+    try {
+      const result = await commit((lockToken) =>
+        upload.assemble({ ...headers, ...moveConditions(dav, path, precondition, lockToken) }),
+      );
+      session.save(null);
+      return result;
+    } catch (error) {
+      if (isCloudError(error, 'precondition', 'invalid')) await upload.abandon();
+      if (!isCloudError(error, 'invalid') || round >= ROUNDS) throw error;
+      dav.log.warn({ error: String(error) }, 'the server has other bytes than were sent; they are sent anew');
+    }
+    state = null;
+    chunks = 'of one size';
   }
 }
+
+type Chunks = 'slices' | 'of one size';
 
 /** Gigabytes are not sent for a check at the end that can be made now. */
 async function refuseEarly(
@@ -125,43 +160,55 @@ class ChunkedUpload {
   readonly #source: UploadSource;
   readonly #session: UploadSession;
   readonly #options: CallOptions;
+  readonly #version: string;
+  readonly #chunks: Chunks;
   #state: State | null;
-  #chunks: 'slices' | 'of one size';
 
-  constructor(dav: Dav, path: RemotePath, source: UploadSource, session: UploadSession, options: CallOptions) {
+  constructor(
+    dav: Dav,
+    path: RemotePath,
+    source: UploadSource,
+    version: string,
+    session: UploadSession,
+    options: CallOptions,
+    chunks: Chunks,
+    state: State | null,
+  ) {
     this.#dav = dav;
     this.#path = path;
     this.#source = source;
+    this.#version = version;
     this.#session = session;
     this.#options = options;
-    this.#state = parseState(session.state, source.size_bytes);
-    this.#chunks = dav.info.dialect === 'cloudmount' ? 'slices' : 'of one size';
+    this.#chunks = chunks;
+    this.#state = state;
   }
 
   /** Sends what the server does not have yet. */
   async sendAll(): Promise<void> {
+    let { number, start } = await this.#resume();
+    if (start > 0) this.#session.progress(start);
+    for (; start < this.#source.size_bytes; number += 1) start = await this.#sendNext(number, start);
+  }
+
+  /** Which chunk is next, and where it begins. */
+  async #resume(): Promise<{ number: number; start: number }> {
     const have = this.#state === null ? null : await this.#chunksThere(this.#state);
-    const state = this.#state !== null && have !== null ? this.#state : await this.#begin();
-    const { size_bytes } = state;
-    let at = 0;
-    let number = 1;
-    const there = () => have?.get(number) ?? 0;
-    for (; there() > 0 && at + there() <= size_bytes; number += 1) at += there();
-    if (at > 0) this.#session.progress(at);
-    for (; at < size_bytes; number += 1) at = await this.#sendNext(state, number, at);
+    if (this.#state !== null && have !== null) {
+      const next = nextChunk(this.#state, have);
+      if (next !== null) return next;
+      await this.abandon();
+    }
+    await this.#begin();
+    return { number: 1, start: 0 };
   }
 
   /** Answers up to where the file is sent then. */
-  async #sendNext(state: State, number: number, start: number): Promise<number> {
-    if (this.#chunks === 'slices') {
-      try {
-        return await this.#sendSlice(state, number, start);
-      } catch (error) {
-        const narrow = isCloudError(error) && (isTransient(error) || error.code === 'too_large');
-        if (!narrow && !(isCloudError(error) && error.details.status === 411)) throw error;
-        this.#dav.log.info({ error: String(error) }, 'uploading in chunks of one size');
-        this.#chunks = 'of one size';
-      }
+  async #sendNext(number: number, start: number): Promise<number> {
+    const state = this.#known();
+    if (state.even === null) {
+      const sent = await this.#trySlice(state, number, start);
+      if (sent !== null) return sent;
     }
     const end = Math.min(start + state.chunk_bytes, state.size_bytes);
     await retry(() => this.#put(state, number, end - start, this.#body(start, end)), {
@@ -171,27 +218,49 @@ class ChunkedUpload {
     return end;
   }
 
-  async #sendSlice(state: State, number: number, start: number): Promise<number> {
+  /** Null = it is to be sent in chunks of one size, as all that follows, also after a restart. */
+  async #trySlice(state: State, number: number, start: number): Promise<number | null> {
     const slice = new Slice(this.#source, start, CHUNK_bytes, SLICE_MS, systemClock);
-    await this.#put(
-      state,
-      number,
-      null,
-      slice.body((sent) => this.#session.progress(sent)),
-    );
-    return slice.end;
+    try {
+      await this.#put(
+        state,
+        number,
+        null,
+        slice.body((sent) => this.#session.progress(sent)),
+      );
+      return slice.end;
+    } catch (error) {
+      const failure = toCloudError(error, `uploading ${show(this.#path)}`);
+      if (NOT_THE_WAY.has(failure.code)) throw failure;
+      this.#dav.log.info({ error: String(failure) }, 'uploading in chunks of one size');
+      this.#save({ ...state, even: { number, start } });
+      if (failure.code === 'timeout') throw failure; // has used up its patience
+      return null;
+    }
+  }
+
+  #known(): State {
+    if (this.#state === null) throw new CloudError('io', 'a chunked upload that has not begun');
+    return this.#state;
+  }
+
+  #save(state: State): void {
+    this.#state = state;
+    this.#session.save(JSON.stringify(state));
   }
 
   #body(start: number, end: number): AsyncIterable<Buffer> {
     return counted(this.#source, start, end, (sent) => this.#session.progress(sent));
   }
 
-  async #begin(): Promise<State> {
+  async #begin(): Promise<void> {
     const size_bytes = this.#source.size_bytes;
-    const state = {
+    const state: State = {
       id: `cloudmount-${crypto.randomUUID()}`,
       size_bytes,
+      version: this.#version,
       chunk_bytes: Math.max(CHUNK_bytes, Math.ceil(size_bytes / MAX_CHUNKS)),
+      even: this.#chunks === 'slices' ? null : { number: 1, start: 0 },
     };
     await retry(
       (tried) =>
@@ -199,7 +268,7 @@ class ChunkedUpload {
           {
             method: 'MKCOL',
             path: `${this.#folder(state)}/`,
-            headers: { destination: this.#dav.url(this.#path) },
+            headers: { destination: this.#dav.url(this.#path), 'oc-total-length': String(size_bytes) },
             signal: this.#options.signal,
           },
           tried === 0 ? [201] : [201, 405], // 405: a try whose answer was lost has made it
@@ -207,9 +276,7 @@ class ChunkedUpload {
         ),
       this.#dav.retrying(this.#options),
     );
-    this.#state = state;
-    this.#session.save(JSON.stringify(state));
-    return state;
+    this.#save(state);
   }
 
   #folder(state: State): string {
@@ -268,8 +335,7 @@ class ChunkedUpload {
 
   /** Puts the file together at the target. */
   async assemble(headers: Readonly<Record<string, string>>): Promise<HttpResponse> {
-    const state = this.#state;
-    if (state === null) throw new CloudError('io', 'assembling an upload that has not begun');
+    const state = this.#known();
     return await this.#dav.send(
       {
         method: 'MOVE',
@@ -302,4 +368,23 @@ class ChunkedUpload {
       this.#dav.log.warn({ error: String(error) }, 'the parts of an upload could not be removed');
     }
   }
+}
+
+/** What follows the chunks that the server has; null = they do not fit together. */
+function nextChunk(state: State, have: ReadonlyMap<number, number>): { number: number; start: number } | null {
+  const { size_bytes, chunk_bytes, even } = state;
+  let number = 1;
+  let start = 0;
+  for (; number < (even?.number ?? Number.POSITIVE_INFINITY); number += 1) {
+    const length = have.get(number) ?? 0;
+    if (length === 0) break;
+    start += length;
+  }
+  if (even === null) return start <= size_bytes && have.size === number - 1 ? { number, start } : null;
+  if (start !== even.start) return null;
+  while (start < size_bytes && have.get(number) === Math.min(chunk_bytes, size_bytes - start)) {
+    start += Math.min(chunk_bytes, size_bytes - start);
+    number += 1;
+  }
+  return { number, start };
 }

@@ -138,7 +138,7 @@ export class HttpFront {
     for (const exchange of this.#active) {
       exchange.abort(new Error('the server is stopping'));
       // Nothing of it is done yet, and whoever reads the body waits for the client.
-      if (!exchange.request.complete) exchange.request.socket.destroy();
+      if (!exchange.request.complete) exchange.request.destroy();
     }
     if (this.#active.size > 0) await this.#drained(ABORT_GRACE_MS);
     this.#server.closeAllConnections();

@@ -15,7 +15,8 @@ export function closeOverUnreadBody(request: IncomingMessage, response: ServerRe
   if (request.complete || !hasBody(request)) return;
   response.shouldKeepAlive = false;
   response.setHeader('Connection', 'close');
-  lingerOnClose(request.socket);
+  // A request that was given up has no socket any more, whatever its type says.
+  if ((request.socket as Socket | null) !== null) lingerOnClose(request.socket);
 }
 
 function hasBody(request: IncomingMessage): boolean {

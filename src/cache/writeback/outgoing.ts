@@ -14,7 +14,7 @@ export class Outgoing {
   readonly #signal: AbortSignal;
   readonly #hash = createHash('sha256');
   #hashed_bytes = 0;
-  #digest: string | null = null;
+  #digest: Promise<string> | null = null;
 
   constructor(content: ActiveContent, size_bytes: number, stillSame: () => boolean, signal: AbortSignal) {
     this.#content = content;
@@ -32,16 +32,17 @@ export class Outgoing {
     }
   }
 
-  async sha256(): Promise<string> {
-    if (this.#digest === null) {
-      const rest = readContent(this.#content, this.#hashed_bytes, this.#size_bytes, this.#stillSame);
-      for await (const chunk of rest) {
-        this.#signal.throwIfAborted();
-        this.#feed(chunk);
-      }
-      this.#digest = this.#hash.digest('hex');
-    }
+  sha256(): Promise<string> {
+    this.#digest ??= this.#finish();
     return this.#digest;
+  }
+
+  async #finish(): Promise<string> {
+    for await (const chunk of readContent(this.#content, this.#hashed_bytes, this.#size_bytes, this.#stillSame)) {
+      this.#signal.throwIfAborted();
+      this.#feed(chunk);
+    }
+    return this.#hash.digest('hex');
   }
 
   #feed(chunk: Buffer): void {

@@ -68,7 +68,7 @@ export async function upload(
       {
         state: node.uploadState,
         save(state) {
-          node.uploadState = state;
+          node.uploadState = stillSame() ? state : null;
           store.save(node);
         },
         progress: onProgress,

@@ -42,10 +42,11 @@ function cut(cause?: unknown): CloudError {
   return new CloudError('network', 'receiving the request body: the client broke off before its end', { cause });
 }
 
-/** The body as it arrives. Rejects with `network` when the client breaks off. */
+/** The body as it arrives. Rejects with `network` when the client breaks off. Who stops reading before its end can still
+ * answer: the connection stays. */
 export async function* bodyOf(req: IncomingMessage): AsyncGenerator<Buffer> {
   try {
-    for await (const chunk of req) yield chunk as Buffer;
+    for await (const chunk of req.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
   } catch (error) {
     throw cut(error);
   }

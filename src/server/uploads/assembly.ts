@@ -49,7 +49,10 @@ export class Assembly {
   finish(chunks: readonly Chunk[], expected: Expected): Promise<Assembled> {
     return this.#next(async () => {
       const [only] = chunks;
-      if (only?.sha256 !== undefined && chunks.length === 1) return await this.#take(only, only.sha256, expected);
+      if (only?.sha256 !== undefined && chunks.length === 1) {
+        const taken = await this.#take(only, only.sha256, expected);
+        if (taken !== null) return taken;
+      }
       await this.#advance(chunks);
       const file = this.#file ?? (await this.#open());
       const sha256 = this.#sha256.copy().digest('hex');
@@ -84,22 +87,25 @@ export class Assembly {
     return run;
   }
 
-  /** One chunk that is all of the file, synced when it came: nothing has to be copied. */
-  async #take(chunk: Chunk, sha256: string, expected: Expected): Promise<Assembled> {
-    const verifier = new ChecksumVerifier(expected);
-    if (verifier.isNeeded) {
-      const source = await this.#folder.open(chunk);
-      try {
-        await feed(source, chunk.size_bytes, verifier);
-      } finally {
-        await source.close();
-      }
-    }
-    verifier.verify(sha256);
+  /** One chunk that is all of the file, synced when it came, and still the one whose sum is known: nothing has to be
+   * copied. Null = it must be, after all. */
+  async #take(chunk: Chunk, sha256: string, expected: Expected): Promise<Assembled | null> {
     await this.#file?.close();
     this.#file = null;
     await rm(this.#path, { force: true }); // what was assembled before the chunk was sent anew
-    await this.#folder.link(chunk, this.#path);
+    this.#forget();
+    if (!(await this.#folder.link(chunk, this.#path))) return null;
+    try {
+      const verifier = new ChecksumVerifier(expected);
+      if (verifier.isNeeded) {
+        const file = await open(this.#path, 'r');
+        await feed(file, chunk.size_bytes, verifier).finally(() => file.close());
+      }
+      verifier.verify(sha256);
+    } catch (error) {
+      await rm(this.#path, { force: true });
+      throw error;
+    }
     this.#ended = true;
     return { path: this.#path, sha256, size_bytes: chunk.size_bytes };
   }
@@ -156,6 +162,10 @@ export class Assembly {
   async #startOver(): Promise<void> {
     await this.#file?.close();
     await this.#open();
+    this.#forget();
+  }
+
+  #forget(): void {
     this.#used = [];
     this.#size_bytes = 0;
     this.#unsynced_bytes = 0;

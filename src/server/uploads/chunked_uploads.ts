@@ -74,10 +74,11 @@ export class ChunkedUploads {
     return folder.chunks();
   }
 
-  async size_bytes(key: UploadKey): Promise<number> {
+  /** Of all chunks but `except`, which is about to be replaced. */
+  async size_bytes(key: UploadKey, except: string): Promise<number> {
     const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
     let sum = 0;
-    for (const { size_bytes } of active.chunks.values()) sum += size_bytes;
+    for (const { name, size_bytes } of active.chunks.values()) if (name !== except) sum += size_bytes;
     return sum;
   }
 

@@ -3,19 +3,8 @@
 // When the upload is committed the chunks go and `committed.json` stays: a client that lost the answer asks again.
 
 import { createHash, randomBytes } from 'node:crypto';
-import {
-  copyFile,
-  type FileHandle,
-  link,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from 'node:fs/promises';
+import type { BigIntStats } from 'node:fs';
+import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
 import type { NodeId } from '../storage/metadata/metadata_store.js';
@@ -131,12 +120,12 @@ export class UploadFolder {
         );
       }
       await file.datasync();
+      // Of this very file: by its name it may be another one's a moment later.
+      const found = chunkOf(name, await file.stat({ bigint: true }));
       await file.close();
       file = null;
       const replaced = (await this.#stat(name)) !== null;
       await rename(temporary, target);
-      const found = await this.#stat(name);
-      if (found === null) throw noUpload(null);
       const chunk = hash === null ? found : { ...found, sha256: hash.digest('hex') };
       return { chunk, replaced };
     } catch (error) {
@@ -147,18 +136,20 @@ export class UploadFolder {
     }
   }
 
-  /** The file of the chunk under another name, too. Chunks are replaced as files, never changed: neither name sees what
-   * becomes of the other. */
-  async link(chunk: ChunkName, path: string): Promise<void> {
-    const from = join(this.path, chunk.name);
+  /** The file of the chunk under another name, too: false if that is another one meanwhile, or cannot be had. Chunks are
+   * replaced as files, never changed: neither name sees what becomes of the other. */
+  async link(chunk: Chunk, path: string): Promise<boolean> {
     try {
-      await link(from, path);
-    } catch (error) {
-      if (!['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-      await copyFile(from, path);
-      const copy = await open(path, 'r+');
-      await copy.datasync().finally(() => copy.close());
+      await link(join(this.path, chunk.name), path);
+    } catch {
+      return false; // another file system, one without links
     }
+    const same = await stat(path, { bigint: true }).then(
+      (info) => versionOf(info) === chunk.version,
+      () => false,
+    );
+    if (!same) await rm(path); // whoever writes to this name must not write to the chunk
+    return same;
   }
 
   open(chunk: ChunkName): Promise<FileHandle> {
@@ -201,13 +192,7 @@ export class UploadFolder {
 
   async #stat(name: string): Promise<Chunk | null> {
     try {
-      const info = await stat(join(this.path, name), { bigint: true });
-      return {
-        ...parseChunkName(name),
-        size_bytes: Number(info.size),
-        modified_ms: Number(info.mtimeMs),
-        version: `${info.ino}:${info.mtimeNs}`,
-      };
+      return chunkOf(name, await stat(join(this.path, name), { bigint: true }));
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
       throw toCloudError(error, `looking at chunk ${name}`);
@@ -222,6 +207,19 @@ export class UploadFolder {
       throw toCloudError(error, 'listing an upload');
     }
   }
+}
+
+function chunkOf(name: string, info: BigIntStats): Chunk {
+  return {
+    ...parseChunkName(name),
+    size_bytes: Number(info.size),
+    modified_ms: Number(info.mtimeMs),
+    version: versionOf(info),
+  };
+}
+
+function versionOf({ ino, mtimeNs }: BigIntStats): string {
+  return `${ino}:${mtimeNs}`;
 }
 
 function noUpload(cause: unknown): CloudError {

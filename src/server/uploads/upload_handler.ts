@@ -113,8 +113,8 @@ export class UploadHandler {
       throw new CloudError('not_found', 'chunked upload: there is none of this name, start it with MKCOL');
     }
     const { quota_bytes } = await this.#usage(tree, destinationOf(context, tree));
-    const here_bytes = await this.#uploads.size_bytes(key);
-    // What it replaces is not known yet; what can never fit is refused now, the rest when it is committed.
+    const here_bytes = await this.#uploads.size_bytes(key, chunk);
+    // What the file replaces is not known yet; what can never fit is refused now, the rest when it is committed.
     const max_bytes = quota_bytes === null ? Number.MAX_SAFE_INTEGER : Math.max(0, quota_bytes - here_bytes);
     if (expected_bytes !== null && expected_bytes > max_bytes)
       throw overQuota(here_bytes + expected_bytes, quota_bytes);

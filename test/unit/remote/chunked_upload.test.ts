@@ -102,15 +102,22 @@ describe('chunked upload to our server', () => {
     await later.put(path('b'), source, ABSENT, {}, session);
     await later.close();
     expect(await sha256Of(all.honest, 'b')).toBe(source.hex);
-    expect(chunks()).toBe(1);
+    expect(chunks()).toBe(2);
     expect(all.proxy.count('PUT', /\/00001$/)).toBe(0);
   });
 
   it('begins again when the server has forgotten the parts', async () => {
     const session = keptSession();
-    session.state = JSON.stringify({ id: 'cloudmount-gone', size_bytes: SIZE, chunk_bytes: 32 * MIB });
-    await all.remote.put(path('c'), source, ABSENT, {}, session);
+    session.state = JSON.stringify({
+      id: 'cloudmount-gone',
+      size_bytes: SIZE,
+      version: '1.0',
+      chunk_bytes: 32 * MIB,
+      even: null,
+    });
+    await all.remote.put(path('c'), source, ABSENT, { mtime: { s: 1, ns: 0 } }, session);
     expect(await sha256Of(all.honest, 'c')).toBe(source.hex);
+    expect(all.proxy.count('PROPFIND', /cloudmount-gone/)).toBe(1);
   });
 
   it('replaces only the version it is based on', async () => {
@@ -130,5 +137,84 @@ describe('chunked upload to our server', () => {
     const result = await all.remote.put(path('e'), source, ABSENT, {}, keptSession());
     expect(result.etag).toBe((await all.honest.stat(path('e'))).etag);
     expect(await sha256Of(all.honest, 'e')).toBe(source.hex);
+  });
+
+  it('a file of unknown room is refused for the quota, not for a broken line', async () => {
+    await all.server.accounts.update(ACCOUNT.user, { quota_bytes: 50 * MIB });
+    try {
+      expect(await codeOf(all.honest.put(path('large'), source, ABSENT, {}, keptSession()))).toBe('quota');
+    } finally {
+      await all.server.accounts.update(ACCOUNT.user, { quota_bytes: null });
+    }
+  });
+
+  it.each([
+    ['501', { kind: 'status', status: 501 }, 4],
+    ['no answer', { kind: 'silence' }, 1],
+  ] as const)('what the way does not take is remembered: %s', async (_, fault, requests) => {
+    all.proxy.add({ method: 'PUT', path: /\/00001$/, times: 1, fault });
+    const session = keptSession();
+    const first = await codeOf(all.remote.put(path('narrow'), source, { kind: 'none' }, {}, session));
+    expect(chunks()).toBe(requests);
+    if (first === 'no error') return;
+    await all.remote.put(path('narrow'), source, { kind: 'none' }, {}, session);
+    expect(chunks()).toBe(requests + 3);
+  });
+});
+
+describe.each([
+  ['our server', 'cloudmount'],
+  ['a server that compares no checksum', 'owncloud'],
+])('an upload that was broken off, to %s', (_, dialect) => {
+  let all: Rig;
+  const source = bigSource();
+
+  beforeAll(async () => {
+    all = await rig();
+  });
+  afterAll(async () => {
+    await all.close();
+  });
+
+  const remote = () =>
+    createRemoteOffline(JSON.stringify({ ...all.remote.describe(), dialect }), { url: all.proxy.url, auth: ACCOUNT });
+
+  async function brokenOff(file: string, number: string, mtime_s: number): Promise<ReturnType<typeof keptSession>> {
+    const session = keptSession();
+    all.proxy.add({ method: 'PUT', path: /\/00001$/, times: 1, fault: { kind: 'cut_request', after_bytes: MIB } });
+    all.proxy.add({ method: 'PUT', path: new RegExp(`/${number}$`), fault: { kind: 'status', status: 423 } });
+    const client = remote();
+    expect(await codeOf(client.put(path(file), source, ABSENT, { mtime: { s: mtime_s, ns: 0 } }, session))).not.toBe(
+      'ok',
+    );
+    await client.close();
+    all.proxy.clear();
+    return session;
+  }
+
+  it('goes on with the bytes of the file as it is now, not with those of another version of the same size', async () => {
+    const session = await brokenOff('changed', '00002', 1);
+    const other = bigSource(9);
+    const client = remote();
+    await client.put(path('changed'), other, ABSENT, { mtime: { s: 2, ns: 0 } }, session);
+    await client.close();
+    expect(await sha256Of(all.honest, 'changed')).toBe(other.hex);
+  });
+
+  it('takes no part that is not as long as it was sent for one', async () => {
+    const session = await brokenOff('short', '00003', 1);
+    const { id } = JSON.parse(session.state ?? '{}') as { id: string };
+    const uploads = all.remote.describe().uploads ?? '';
+    const authorization = `Basic ${btoa(`${ACCOUNT.user}:${ACCOUNT.password}`)}`;
+    const late = await fetch(`${all.server.url}${uploads}${id}/00001`, {
+      method: 'PUT',
+      headers: { authorization },
+      body: Buffer.alloc(10 * MIB),
+    });
+    expect(late.status).toBe(204);
+    const client = remote();
+    await client.put(path('short'), source, ABSENT, { mtime: { s: 1, ns: 0 } }, session);
+    await client.close();
+    expect(await sha256Of(all.honest, 'short')).toBe(source.hex);
   });
 });

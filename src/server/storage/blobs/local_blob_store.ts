@@ -87,6 +87,8 @@ export class LocalBlobStore implements BlobStore {
       await this.#ensureShard(dir);
       await this.#deleting.get(blob.sha256);
       // Also when the content is there already: the fresh file is as good, and its age protects it from the collector.
+      const now_s = Date.now() / 1000;
+      await utimes(path, now_s, now_s);
       await rename(path, file);
       await syncDir(dir);
       return { ...blob, release };

@@ -1,10 +1,14 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { readdir, utimes } from 'node:fs/promises';
+import { mkdir, readdir, readFile, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentLog } from '../../../../src/log.js';
+import type { BlobPin } from '../../../../src/server/storage/blobs/blob_store.js';
 import { LocalBlobStore } from '../../../../src/server/storage/blobs/local_blob_store.js';
+import type { NodeId } from '../../../../src/server/storage/metadata/metadata_store.js';
 import { ChunkedUploads } from '../../../../src/server/uploads/chunked_uploads.js';
+import { UploadFolder } from '../../../../src/server/uploads/upload_folder.js';
 import { type Answer, basic, TestServer } from '../api/test_server.js';
 
 let server: TestServer;
@@ -400,3 +404,82 @@ describe('sweeping', () => {
     await server.run();
   });
 });
+
+describe('one chunk that is all of the file', () => {
+  test('that is sent again while it becomes the file changes no content under its name', async () => {
+    const blobs = await LocalBlobStore.open(join(server.dataDir, 'other-blobs'));
+    const root = join(server.dataDir, 'other-uploads');
+    await mkdir(root);
+    const uploads = new ChunkedUploads(root, blobs, silentLog);
+    const key = { userId: 'alice', upload: '1' };
+    const limits = { expected_bytes: null, max_bytes: 1e9, signal: new AbortController().signal };
+    const good = randomBytes(32 << 20);
+    const sha256 = createHash('sha256').update(good).digest('hex');
+    (await blobs.put(pieces(good))).release(); // somebody's file
+    await uploads.create(key);
+    await uploads.receive(key, '1', pieces(good), good.length, limits);
+    let go: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    const late = uploads.receive(key, '1', pieces(Buffer.from('other'), held), good.length, limits).catch(() => null);
+    await sleep(50); // it has begun
+    const wanted = {
+      judge: async () => void setTimeout(go, 5),
+      total_bytes: good.length,
+      checksums: [{ algorithm: 'SHA1', hex: sha1(good) }],
+      destination: 'f',
+    };
+    const commit = async (blob: BlobPin) => ({
+      destination: 'f',
+      etag: blob.sha256,
+      fileId: 1 as NodeId,
+      created: true,
+    });
+    await uploads.finish(key, wanted, commit).catch(() => undefined);
+    await late;
+    const stored = await blobs.open(sha256);
+    expect(stored.size_bytes).toBe(good.length);
+    await stored.close();
+    await uploads.close();
+  });
+
+  test('the sum that is noted is that of the file that has the name', async () => {
+    const folder = new UploadFolder(join(server.dataDir, 'racing'));
+    await folder.create();
+    const options = { expected_bytes: null, max_bytes: 1e9, sum: true };
+    for (let round = 0; round < 200; round += 1) {
+      const [a, b] = await Promise.all(
+        ['aaaa', 'bbbb'].map((text) => folder.receive('1', pieces(Buffer.from(text)), options)),
+      );
+      const [there] = await folder.chunks();
+      const noted = [a, b].find((one) => one?.chunk.version === there?.version);
+      const bytes = await readFile(join(folder.path, '1'));
+      expect(noted?.chunk.sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
+    }
+  });
+
+  test('counts once against the quota when it is sent again', async () => {
+    await server.running.accounts.update('alice', { quota_bytes: 10_000 });
+    await start('1');
+    await send('1', '1', Buffer.alloc(8000));
+    await send('1', '1', Buffer.alloc(4000));
+  });
+
+  test('of unknown length and over the quota is refused with an answer', async () => {
+    await server.running.accounts.update('alice', { quota_bytes: 100_000 });
+    await start('1');
+    const { status } = await fetch(`${server.url}${UPLOADS}/1/1`, {
+      method: 'PUT',
+      headers: { authorization: basic('alice') },
+      body: ReadableStream.from(pieces(Buffer.alloc(3_000_000))),
+      duplex: 'half',
+    } as RequestInit);
+    expect(status).toBe(507);
+  });
+});
+
+async function* pieces(bytes: Buffer, when: Promise<void> = Promise.resolve()): AsyncGenerator<Buffer> {
+  await when;
+  for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536);
+}
