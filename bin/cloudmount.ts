@@ -97,7 +97,9 @@ async function build(args: readonly string[], runner: Runner): Promise<Argv> {
     .fail((message, error) => {
       // A half typed line is no mistake.
       if (completing) return;
-      throw error ?? new CommandError(EXIT.usage, message);
+      // What yargs itself finds wrong is the caller's, even where it throws.
+      if (error !== undefined && error.name !== 'YError') throw error;
+      throw new CommandError(EXIT.usage, error?.message ?? message);
     });
   const word = args[completing ? 2 : 0];
   const named = word === undefined ? undefined : (ALIASES[word] ?? word);

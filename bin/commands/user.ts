@@ -1,5 +1,5 @@
 import type { CommandModule } from 'yargs';
-import type { User } from '../../src/server/accounts/account_store.js';
+import type { AccountStore, User } from '../../src/server/accounts/account_store.js';
 import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
@@ -116,6 +116,16 @@ interface RemoveOptions extends WithData {
   readonly yes: boolean;
 }
 
+/** Without any the server has nobody to run it, and `cloudmount up` no account of its own. */
+async function refuseLastAdmin(accounts: Pick<AccountStore, 'list'>, name: string): Promise<void> {
+  const admins = (await accounts.list()).filter(({ isAdmin }) => isAdmin);
+  if (admins.length !== 1 || admins[0]?.name.toLowerCase() !== name.toLowerCase()) return;
+  throw new CommandError(
+    EXIT.failed,
+    `${name} is the only administrator; make another one first: cloudmount user add NAME --admin`,
+  );
+}
+
 const remove: Command<RemoveOptions> = {
   command: 'remove <name>',
   describe: 'Remove a user; the files stay unless you say otherwise',
@@ -143,12 +153,13 @@ const remove: Command<RemoveOptions> = {
     if (options.deleteFiles && !options.yes && !(await confirm(question, 'say --yes'))) {
       throw new CommandError(EXIT.failed, 'Nothing was removed.');
     }
-    const removed = await withAccounts(options, (accounts) =>
-      accounts.remove(
+    const removed = await withAccounts(options, async (accounts) => {
+      await refuseLastAdmin(accounts, options.name);
+      return accounts.remove(
         options.name,
         options.handOverTo !== undefined ? { handOverTo: options.handOverTo } : options.deleteFiles ? 'delete' : 'keep',
-      ),
-    );
+      );
+    });
     if (options.handOverTo !== undefined) {
       const where = removed.folder == null ? 'there were no files' : `their files are in “${removed.folder}” of`;
       printLine(`User ${options.name} removed; ${where}${removed.folder == null ? '' : ` ${options.handOverTo}`}.`);

@@ -9,6 +9,18 @@ import type { NodeStore } from './metadata/node_store.js';
 import type { Tree } from './tree.js';
 
 export const OWN_PREFIX = 'user.cloudmount.';
+/** States, which nobody sets. */
+const SHOWN: ReadonlySet<string> = new Set([
+  'status',
+  'lock.owner',
+  'lock.since',
+  'etag',
+  'fileid',
+  'rights',
+  'shared',
+  'checksum',
+  'error',
+]);
 /** XATTR_SIZE_MAX of Linux; a server property of this size is still one header's worth of XML. */
 const VALUE_MAX_BYTES = 65_536;
 const TOTAL_MAX_BYTES = 262_144;
@@ -99,8 +111,10 @@ export class Xattrs {
 
   async #setOwn(node: NodeRecord, name: string, text: string): Promise<void> {
     const key = name.slice(OWN_PREFIX.length);
+    // They come along when a file is copied with its attributes: that must not fail, nor change what is so.
+    if (SHOWN.has(key)) return;
     if (key !== 'pin' && key !== 'lock') {
-      throw new CloudError('not_permitted', `setting ${name}: it shows a state and cannot be written`);
+      throw new CloudError('not_permitted', `setting ${name}: the drive has no such attribute`);
     }
     const on = text === '1' || text === 'true' || text === 'mine';
     if (!on && text !== '0' && text !== 'false' && text !== '') {

@@ -45,6 +45,8 @@ export interface MountRequest {
   readonly fsName: string;
   readonly allowOther: boolean;
   readonly readOnly: boolean;
+  /** Mount over a directory that has entries, too. */
+  readonly nonEmpty: boolean;
   /** `auto`: by mount(2) where the process may, else by the helper. */
   readonly privileged: boolean | 'auto';
 }
@@ -60,7 +62,7 @@ export interface Mounted {
 /** Mounts. Throws `CloudError` that names what is missing. */
 export async function mountFuse(request: MountRequest): Promise<Mounted> {
   requireDevice();
-  const mountPoint = await prepareMountPoint(request.mountPoint);
+  const mountPoint = await prepareMountPoint(request.mountPoint, request.nonEmpty);
   const viaSyscall = request.privileged === 'auto' ? hasSysAdmin() : request.privileged;
   if (viaSyscall) return { mountPoint, fd: mountBySyscall(mountPoint, request), privileged: true };
   return { mountPoint, fd: await mountByHelper(mountPoint, request), privileged: false };
@@ -96,8 +98,9 @@ function requireDevice(): void {
 
 // ---- the mount point ------------------------------------------------------------------------------------------------
 
-/** Clears a dead mount, then requires an empty directory that nothing is mounted on. Returns its real path. */
-export async function prepareMountPoint(path: string): Promise<string> {
+/** Clears a dead mount, then requires a directory that nothing is mounted on and, unless `nonEmpty`, nothing is in.
+ * Returns its real path. */
+export async function prepareMountPoint(path: string, nonEmpty = false): Promise<string> {
   const absolute = resolve(path);
   const mountPoint = absolute === '/' ? absolute : join(realParent(absolute), basename(absolute));
   await clearDeadMount(mountPoint);
@@ -111,7 +114,7 @@ export async function prepareMountPoint(path: string): Promise<string> {
   if (stat === undefined) throw pointError('not_found', mountPoint, `it does not exist ("mkdir -p ${mountPoint}")`);
   if (!stat.isDirectory()) throw pointError('not_dir', mountPoint, 'it is not a directory');
   const entries = listing(mountPoint);
-  if (entries.length > 0) {
+  if (!nonEmpty && entries.length > 0) {
     throw pointError('not_empty', mountPoint, `an empty directory is required, found ${entries.length} entries in it`);
   }
   return realpathSync(mountPoint);

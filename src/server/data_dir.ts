@@ -10,7 +10,7 @@
 // Everything of one server lives in here, so that copying it with `cloudmount backup` copies the server. Mode 0700:
 // file contents are readable for the server's user only.
 
-import { chmod, mkdir, stat } from 'node:fs/promises';
+import { access, chmod, mkdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { CloudError } from '../errors.js';
 
@@ -45,6 +45,7 @@ export async function prepareDataDir(dir: string): Promise<DataDir> {
     await mkdir(layout.root, { recursive: true, mode: 0o700 });
     const found = await stat(layout.root);
     if (!found.isDirectory()) throw new CloudError('not_dir', `data folder ${layout.root}: it is not a folder`);
+    await refuseBackup(layout);
     if ((found.mode & 0o077) !== 0) await chmod(layout.root, 0o700);
     for (const part of [layout.blobs, layout.uploads, layout.tmp]) await mkdir(part, { recursive: true, mode: 0o700 });
   } catch (error) {
@@ -59,4 +60,18 @@ export async function prepareDataDir(dir: string): Promise<DataDir> {
     );
   }
   return layout;
+}
+
+/** Serving from a backup would show an empty cloud, and change the backup. */
+async function refuseBackup({ root, database }: DataDir): Promise<void> {
+  const has = (path: string) =>
+    access(path).then(
+      () => true,
+      () => false,
+    );
+  if ((await has(database)) || !(await has(join(root, 'manifest.json')))) return;
+  throw new CloudError(
+    'invalid',
+    `data folder ${root}: it is a backup, not the data of a server; bring it back into a new folder first: cloudmount restore ${root} --data NEW`,
+  );
 }

@@ -162,6 +162,17 @@ it('typing completes the names of users and groups', async () => {
   expect(await must('bash', ['-c', bash], { env: alice.drive.env })).toBe('ben\ncrew\n');
 });
 
+it('the only administrator is not removed', async () => {
+  const data = stage().folder('admins');
+  const user = (...args: string[]) =>
+    cli(['user', ...args, '--data', data, '--password-stdin'], { input: 'a long password\n' });
+  expect((await user('add', 'root', '--admin')).code).toBe(0);
+  const refused = await cli(['user', 'remove', 'root', '--data', data, '--yes']);
+  expect([refused.code, refused.stderr.includes('only administrator')]).toEqual([1, true]);
+  expect((await user('add', 'anna', '--admin')).code).toBe(0);
+  expect((await cli(['user', 'remove', 'root', '--data', data, '--yes'])).code).toBe(0);
+});
+
 it('the files of a removed user go to who is named, by command, and what they shared goes on', async () => {
   const dora = await join(stage(), server, 'dora');
   await dora.fs.mkdir(dora.path('Estate'));

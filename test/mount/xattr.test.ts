@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { must } from '../support/processes.js';
 import { errno, onServers } from '../support/world.js';
 
 const XATTR_CREATE = 1;
@@ -100,9 +101,16 @@ onServers(['cloudmount', 'apache'], {}, (world) => {
     await expect(world.fs.getxattr(`${dir}/file`, 'user.cloudmount.pin')).rejects.toMatchObject(errno('ENODATA'));
   });
 
-  it('what the drive says of a file cannot be written by hand', async () => {
+  it('what the drive says of a file is not changed by hand, and does not keep a copy with its attributes from working', async () => {
     const dir = await world.folder();
-    for (const name of ['status', 'etag', 'rights', 'no such thing']) {
+    const file = `${dir}/file`;
+    await world.fs.writeFile(file, 'x');
+    await world.drive.flush();
+    const etag = (await world.fs.getxattr(file, 'user.cloudmount.etag')).toString();
+    await world.fs.setxattr(file, 'user.cloudmount.etag', 'another');
+    expect((await world.fs.getxattr(file, 'user.cloudmount.etag')).toString()).toBe(etag);
+    await must('rsync', ['-aX', file, `${file}.copy`]);
+    for (const name of ['no such thing']) {
       const answer = await world.fs.ask({
         op: 'setxattr',
         path: dir,

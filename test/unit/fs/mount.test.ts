@@ -31,6 +31,7 @@ describe('the mount point', () => {
       code: 'not_empty',
       message: expect.stringContaining('found 1 entries'),
     });
+    expect(await prepareMountPoint(folder, true)).toBe(folder);
     await expect(prepareMountPoint('/proc')).rejects.toMatchObject({
       code: 'busy',
       message: expect.stringContaining('(proc) is mounted there already'),

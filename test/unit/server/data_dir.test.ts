@@ -1,0 +1,22 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { prepareDataDir } from '../../../src/server/data_dir.js';
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'cloudmount-data-'));
+});
+afterEach(() => rm(dir, { recursive: true, force: true }));
+
+it('a backup is not taken for the data of a server, and stays as it is', async () => {
+  const backup = join(dir, 'backup');
+  await mkdir(backup);
+  await writeFile(join(backup, 'manifest.json'), '{}');
+  await expect(prepareDataDir(backup)).rejects.toMatchObject({
+    code: 'invalid',
+    message: expect.stringContaining('cloudmount restore'),
+  });
+  expect(await readdir(backup)).toEqual(['manifest.json']);
+});
