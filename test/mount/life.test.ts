@@ -36,6 +36,21 @@ it('kill -9 of the daemon: the guard unmounts, and what was fsynced survives and
   await drive.mustCli(['check', drive.dir]);
 });
 
+it('a folder that is not empty is refused, and covered when that is asked for', async () => {
+  const server = await stage().ownServer();
+  const drive = stage().drive(server, { args: ['-o', 'nonempty'] });
+  await mkdir(drive.dir, { recursive: true });
+  await writeFile(join(drive.dir, 'below'), 'x');
+  const plain = stage().drive(server);
+  await mkdir(plain.dir, { recursive: true });
+  await writeFile(join(plain.dir, 'below'), 'x');
+  await expect(plain.mount()).rejects.toThrow('-o nonempty');
+  await drive.mount();
+  expect(await readdir(drive.dir)).toEqual([]);
+  await drive.unmount();
+  expect(await readdir(drive.dir)).toEqual(['below']);
+});
+
 it('a guard that is woken while the daemon lives goes on guarding', async () => {
   const { drive } = await mounted();
   const guard = Number(await must('pgrep', ['-f', `cloudmount-guard ${drive.dir} `]));
