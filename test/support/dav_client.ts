@@ -96,7 +96,7 @@ export class DavClient {
       .sort();
   }
 
-  /** Every file below a collection: path -> content. For small trees. */
+  /** Every file below a collection: path -> content; what goes meanwhile is left out. For small trees. */
   async files(path = ''): Promise<Map<string, Buffer>> {
     const out = new Map<string, Buffer>();
     for (const name of await this.list(path)) {
@@ -105,7 +105,10 @@ export class DavClient {
       if (status === 404) continue;
       const isDir = /<(?:\w+:)?collection\b[^>]*>/i.test(body.toString('utf8'));
       if (isDir) for (const [below, content] of await this.files(full)) out.set(below, content);
-      else out.set(full, await this.get(full));
+      else {
+        const answer = await this.send('GET', full);
+        if (answer.status !== 404) out.set(full, this.#expect('GET', full, answer).body);
+      }
     }
     return out;
   }
