@@ -75,7 +75,7 @@ export const flush: Command<Options> = {
         if (!signal?.aborted) throw error;
         throw new CommandError(
           EXIT.unfinished,
-          `${printable(place.mount.mountPoint)}: not everything was on the server within ${timeout} s; it goes on in the background.`,
+          `${printable(place.mount.mountPoint)}: not everything was on the server within ${/^\d+$/.test(timeout ?? '') ? `${timeout} s` : timeout}; it goes on in the background.`,
         );
       }
     }

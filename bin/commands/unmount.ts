@@ -57,6 +57,7 @@ export const unmount: Command<Options> = {
     const { dirs } = commandContext();
     const wait_ms = parseDuration(wait, '--wait');
     const mountPoint = await followParents(resolve(dir));
+    process.chdir('/'); // not to be among those who keep it from being unmounted
     const mounts = await runningMounts(dirs);
     const mount = mounts.find((one) => one.mountPoint === mountPoint || one.account === dir);
     const result =

@@ -108,7 +108,9 @@ export class Cache extends DriveSide implements CacheControl {
       });
       // What a deletion that was dropped, say, brought back shows as it is by then.
       if (left.length === 0) return await raceAbort(this.#c.writeback.lookedUp(), signal);
-      this.#c.connection.require(`flushing ${path === '' ? 'the drive' : `"${path}"`}: ${left.length} changes wait`);
+      this.#c.connection.require(
+        `flushing ${path === '' ? 'the drive' : `"${path}"`}: ${left.length === 1 ? 'a change waits' : `${left.length} changes wait`}`,
+      );
       for (const node of left) {
         const before = tried.get(node.ino);
         if (before === undefined) tried.set(node.ino, node.errorCode === null ? -1 : node.attempts);

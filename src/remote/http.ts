@@ -444,6 +444,7 @@ export function transportError(error: unknown, doing: string): CloudError {
   const make = (as: ErrorCode, text: string) => new CloudError(as, `${doing}: ${text}`, { cause: error });
   if (found?.name === 'AbortError' || code === 'UND_ERR_ABORTED') return make('interrupted', 'interrupted');
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return make('timeout', 'no connection in time');
+  if (code === 'ECONNREFUSED') return make('network', `nothing answers there; does the server run? (${message})`);
   if (NETWORK_CODES.has(code)) return make('network', message);
   if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') {
     return make(

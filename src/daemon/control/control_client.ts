@@ -78,12 +78,18 @@ export class ControlClient {
         if (silence_ms === null) return;
         timer = setTimeout(() => {
           finish();
-          reject(new CloudError('timeout', `asking the daemon to ${method}: no answer within ${silence_ms / 1000} s`));
+          const hint = 'if it hangs, cloudmount unmount --force ends it';
+          reject(
+            new CloudError(
+              'timeout',
+              `asking the drive's process (${method}): no answer within ${silence_ms / 1000} s; ${hint}`,
+            ),
+          );
         }, silence_ms);
       };
       const onAbort = (): void => {
         finish();
-        reject(new CloudError('interrupted', `asking the daemon to ${method}: interrupted`));
+        reject(new CloudError('interrupted', `asking the drive's process (${method}): interrupted`));
       };
       const finish = (): void => {
         clearTimeout(timer);
