@@ -3,7 +3,7 @@
 // order and time; the manifest last. A target that holds a backup already is brought up to date: what it has is not
 // copied again, and it stays the old backup until the new manifest replaces the old one.
 
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { CloudError, toCloudError } from '../../errors.js';
@@ -115,6 +115,7 @@ async function prepareTarget(into: string): Promise<BackupManifest | null> {
 }
 
 async function copyDatabase(from: string, to: string): Promise<void> {
+  await writeFile(to, '', { mode: 0o600, flag: 'wx' }); // the hashes of passwords are in it
   const source = new Database(from, { readonly: true, fileMustExist: true, timeout: 10_000 });
   try {
     await source.backup(to, { progress: () => ALL_PAGES });

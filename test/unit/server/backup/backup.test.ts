@@ -64,6 +64,10 @@ describe('a backup', () => {
     const result = await backup(server.dataDir, target);
     expect(result).toMatchObject({ added: 1, manifest: { version: 1, contents: { count: 1, size_bytes: 3_000_000 } } });
 
+    for (const name of await readdir(target)) {
+      expect((await stat(join(target, name))).mode & 0o077, name).toBe(0);
+    }
+
     const restored = join(scratch, 'restored');
     expect(await restore(target, restored)).toMatchObject({ dataDir: restored, contents: 1, previous: null });
     expect((await stat(restored)).mode & 0o777).toBe(0o700);
