@@ -51,6 +51,7 @@ export class Xattrs {
   }
 
   list(node: NodeRecord): string[] {
+    if (node.kind === 'symlink') return []; // Linux reads no user.* of one (xattr(7)): what is listed must be readable
     return [...this.#own(node).keys(), ...(node.xattrs?.keys() ?? [])];
   }
 

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { must } from '../support/processes.js';
 import { errno, onServers } from '../support/world.js';
 
 onServers(['cloudmount'], {}, (world) => {
@@ -29,6 +30,13 @@ onServers(['cloudmount'], {}, (world) => {
     await expect(world.fs.stat(`${dir}/a`)).rejects.toMatchObject(errno('ELOOP'));
     await expect(world.fs.symlink('x', `${dir}/a`)).rejects.toMatchObject(errno('EEXIST'));
     await expect(world.fs.readlink(dir)).rejects.toMatchObject(errno('EINVAL'));
+  });
+
+  it('a symlink lists no attributes, since Linux reads none of it: copies with attributes work', async () => {
+    const dir = await world.folder();
+    await world.fs.symlink('nowhere', `${dir}/link`);
+    expect(await must('getfattr', ['-h', '-m', '-', `${dir}/link`])).toBe('');
+    await must('rsync', ['-aX', `${dir}/link`, `${dir}/copy`]);
   });
 
   it('unlink and rename of a symlink touch the link, not what it names', async () => {
