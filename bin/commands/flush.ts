@@ -38,7 +38,8 @@ export const flush: Command<Options> = {
       .example('$0 flush --wait ~/Cloud/report.odt', 'After this, the server has the report'),
   handler: async ({ path, wait, timeout, json }) => {
     const { dirs } = commandContext();
-    const signal = timeout === undefined ? undefined : AbortSignal.timeout(parseDuration(timeout, '--timeout'));
+    const limit_ms = timeout === undefined ? null : parseDuration(timeout, '--timeout');
+    const signal = limit_ms === null ? undefined : AbortSignal.timeout(limit_ms);
     const places: readonly PlaceInDrive[] =
       path === undefined
         ? (await drivesFor(dirs, undefined)).map((mount) => ({ mount, path: '' }))
@@ -75,7 +76,7 @@ export const flush: Command<Options> = {
         if (!signal?.aborted) throw error;
         throw new CommandError(
           EXIT.unfinished,
-          `${printable(place.mount.mountPoint)}: not everything was on the server within ${/^\d+$/.test(timeout ?? '') ? `${timeout} s` : timeout}; it goes on in the background.`,
+          `${printable(place.mount.mountPoint)}: not everything was on the server within ${(limit_ms ?? 0) / 1000} s; it goes on in the background.`,
         );
       }
     }

@@ -9,18 +9,6 @@ import type { NodeStore } from './metadata/node_store.js';
 import type { Tree } from './tree.js';
 
 export const OWN_PREFIX = 'user.cloudmount.';
-/** States, which nobody sets. */
-const SHOWN: ReadonlySet<string> = new Set([
-  'status',
-  'lock.owner',
-  'lock.since',
-  'etag',
-  'fileid',
-  'rights',
-  'shared',
-  'checksum',
-  'error',
-]);
 /** XATTR_SIZE_MAX of Linux; a server property of this size is still one header's worth of XML. */
 const VALUE_MAX_BYTES = 65_536;
 const TOTAL_MAX_BYTES = 262_144;
@@ -112,11 +100,9 @@ export class Xattrs {
 
   async #setOwn(node: NodeRecord, name: string, text: string): Promise<void> {
     const key = name.slice(OWN_PREFIX.length);
-    // They come along when a file is copied with its attributes: that must not fail, nor change what is so.
-    if (SHOWN.has(key)) return;
-    if (key !== 'pin' && key !== 'lock') {
-      throw new CloudError('not_permitted', `setting ${name}: the drive has no such attribute`);
-    }
+    if (!OWN.has(key)) throw new CloudError('not_permitted', `setting ${name}: the drive has no such attribute`);
+    // The others come along when a file is copied with its attributes: that must not fail, nor change what is so.
+    if (key !== 'pin' && key !== 'lock') return;
     const on = text === '1' || text === 'true' || text === 'mine';
     if (!on && text !== '0' && text !== 'false' && text !== '') {
       throw new CloudError('invalid', `setting ${name}: required 1 or 0, found "${text.slice(0, 40)}"`);
@@ -134,26 +120,35 @@ export class Xattrs {
 
   #own(node: NodeRecord): Map<string, Buffer> {
     const values = new Map<string, Buffer>();
-    const put = (key: string, value: string | null | undefined) => {
+    for (const [key, textOf] of OWN) {
+      const value = textOf(node, this.#s);
       if (value !== null && value !== undefined) values.set(OWN_PREFIX + key, Buffer.from(value));
-    };
-    put('status', this.#s.status(node));
-    const pin = this.#s.pinState(node);
-    put('pin', pin === 'none' ? null : pin === 'pinned' ? '1' : 'inherited');
-    const held = node.heldLock;
-    if (held !== null) {
-      put('lock', node.lock);
-      put('lock.owner', held.owner);
-      if (held.sinceEpoch_s !== null) put('lock.since', new Date(held.sinceEpoch_s * 1000).toISOString());
     }
-    put('etag', node.baseEtag);
-    put('fileid', node.fileid);
-    put('rights', rightsText(node));
-    put('shared', node.shared);
-    put('checksum', node.checksum);
-    put('error', node.error);
     return values;
   }
+}
+
+type ValueOf = (node: NodeRecord, services: XattrServices) => string | null | undefined;
+
+/** All of `user.cloudmount.*`, in the order of a listing. */
+const OWN: ReadonlyMap<string, ValueOf> = new Map<string, ValueOf>([
+  ['status', (node, { status }) => status(node)],
+  ['pin', (node, { pinState }) => PIN_TEXT[pinState(node)]],
+  ['lock', ({ heldLock, lock }) => (heldLock === null ? null : lock)],
+  ['lock.owner', ({ heldLock }) => heldLock?.owner],
+  ['lock.since', ({ heldLock }) => isoTime(heldLock?.sinceEpoch_s ?? null)],
+  ['etag', (node) => node.baseEtag],
+  ['fileid', (node) => node.fileid],
+  ['rights', rightsText],
+  ['shared', (node) => node.shared],
+  ['checksum', (node) => node.checksum],
+  ['error', (node) => node.error],
+]);
+
+const PIN_TEXT = { none: null, pinned: '1', inherited: 'inherited' } as const;
+
+function isoTime(epoch_s: number | null): string | null {
+  return epoch_s === null ? null : new Date(epoch_s * 1000).toISOString();
 }
 
 /** The letters of `oc:permissions`, as far as the drive knows them. */

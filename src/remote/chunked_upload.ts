@@ -93,7 +93,7 @@ export async function uploadInChunks(
   let state = parseState(session.state, source.size_bytes, version);
   let chunks: Chunks = dav.info.dialect === 'cloudmount' ? 'slices' : 'of one size';
   for (let round = 1; ; round += 1) {
-    const upload = new ChunkedUpload(dav, path, source, version, session, options, chunks, state);
+    const upload = new ChunkedUpload(dav, path, source, session, options, { state, version, chunks });
     await upload.sendAll();
     const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(await source.sha256?.()) };
     try {
@@ -113,6 +113,14 @@ export async function uploadInChunks(
 }
 
 type Chunks = 'slices' | 'of one size';
+
+interface Beginning {
+  /** Of an upload to go on with. */
+  readonly state: State | null;
+  /** Of one that is begun. */
+  readonly version: string;
+  readonly chunks: Chunks;
+}
 
 /** Gigabytes are not sent for a check at the end that can be made now. */
 async function refuseEarly(
@@ -160,28 +168,24 @@ class ChunkedUpload {
   readonly #source: UploadSource;
   readonly #session: UploadSession;
   readonly #options: CallOptions;
-  readonly #version: string;
-  readonly #chunks: Chunks;
+  readonly #beginning: Beginning;
   #state: State | null;
 
   constructor(
     dav: Dav,
     path: RemotePath,
     source: UploadSource,
-    version: string,
     session: UploadSession,
     options: CallOptions,
-    chunks: Chunks,
-    state: State | null,
+    beginning: Beginning,
   ) {
     this.#dav = dav;
     this.#path = path;
     this.#source = source;
-    this.#version = version;
     this.#session = session;
     this.#options = options;
-    this.#chunks = chunks;
-    this.#state = state;
+    this.#beginning = beginning;
+    this.#state = beginning.state;
   }
 
   /** Sends what the server does not have yet. */
@@ -211,7 +215,8 @@ class ChunkedUpload {
       if (sent !== null) return sent;
     }
     const end = Math.min(start + state.chunk_bytes, state.size_bytes);
-    await retry(() => this.#put(state, number, end - start, this.#body(start, end)), {
+    const progress = (sent: number) => this.#session.progress(sent);
+    await retry(() => this.#put(state, number, end - start, counted(this.#source, start, end, progress)), {
       ...this.#dav.retrying(this.#options),
       deadline_ms: this.#dav.http.timeout_ms * ANSWER_PATIENCE,
     });
@@ -249,18 +254,14 @@ class ChunkedUpload {
     this.#session.save(JSON.stringify(state));
   }
 
-  #body(start: number, end: number): AsyncIterable<Buffer> {
-    return counted(this.#source, start, end, (sent) => this.#session.progress(sent));
-  }
-
   async #begin(): Promise<void> {
     const size_bytes = this.#source.size_bytes;
     const state: State = {
       id: `cloudmount-${crypto.randomUUID()}`,
       size_bytes,
-      version: this.#version,
+      version: this.#beginning.version,
       chunk_bytes: Math.max(CHUNK_bytes, Math.ceil(size_bytes / MAX_CHUNKS)),
-      even: this.#chunks === 'slices' ? null : { number: 1, start: 0 },
+      even: this.#beginning.chunks === 'slices' ? null : { number: 1, start: 0 },
     };
     await retry(
       (tried) =>

@@ -13,6 +13,7 @@
 import { access, chmod, mkdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { CloudError } from '../errors.js';
+import { manifestFile } from './backup/manifest.js';
 
 export interface DataDir {
   /** Absolute. */
@@ -69,7 +70,7 @@ async function refuseBackup({ root, database }: DataDir): Promise<void> {
       () => true,
       () => false,
     );
-  if ((await has(database)) || !(await has(join(root, 'manifest.json')))) return;
+  if ((await has(database)) || !(await has(manifestFile(root)))) return;
   throw new CloudError(
     'invalid',
     `data folder ${root}: it is a backup, not the data of a server; bring it back into a new folder first: cloudmount restore ${root} --data NEW`,

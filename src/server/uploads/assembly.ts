@@ -75,9 +75,7 @@ export class Assembly {
     return this.#next(async () => {
       if (this.#ended) return;
       this.#ended = true;
-      await this.#file?.close();
-      this.#file = null;
-      await rm(this.#path, { force: true });
+      await this.#removeFile();
     });
   }
 
@@ -90,9 +88,7 @@ export class Assembly {
   /** One chunk that is all of the file, synced when it came, and still the one whose sum is known: nothing has to be
    * copied. Null = it must be, after all. */
   async #take(chunk: Chunk, sha256: string, expected: Expected): Promise<Assembled | null> {
-    await this.#file?.close();
-    this.#file = null;
-    await rm(this.#path, { force: true }); // what was assembled before the chunk was sent anew
+    await this.#removeFile(); // what was assembled before the chunk was sent anew
     this.#forget();
     if (!(await this.#folder.link(chunk, this.#path))) return null;
     try {
@@ -163,6 +159,12 @@ export class Assembly {
     await this.#file?.close();
     await this.#open();
     this.#forget();
+  }
+
+  async #removeFile(): Promise<void> {
+    await this.#file?.close();
+    this.#file = null;
+    await rm(this.#path, { force: true });
   }
 
   #forget(): void {

@@ -1,11 +1,11 @@
 // What goes wrong during the soak: faults between each mount and the server, cut and frozen links, killed daemons, a killed
 // server. One after the other, by a seed.
 
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Drive } from '../drive.js';
 import type { Fault, FaultProxy } from '../fault_proxy.js';
 import { Random } from '../random.js';
 import type { TestServer } from '../servers.js';
-import { pause } from './mount_writer.js';
 
 interface Through {
   readonly drive: Drive;

@@ -1,10 +1,11 @@
 // Another program that works on the server itself, with preconditions as the wire has them: it never overwrites what it has
 // not seen, and what the server answers with 2xx is entered into the ledger.
 
+import { setTimeout as pause } from 'node:timers/promises';
 import { Random } from '../random.js';
 import type { TestServer } from '../servers.js';
 import type { Ledger } from './ledger.js';
-import { pause, SHARED_FILES } from './mount_writer.js';
+import { SHARED_FILES } from './mount_writer.js';
 
 export class DirectClient {
   readonly #server: TestServer;

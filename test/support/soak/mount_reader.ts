@@ -1,7 +1,7 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { FsError, type FsProcess } from '../fs_process.js';
 import { Random } from '../random.js';
 import type { Ledger } from './ledger.js';
-import { pause } from './mount_writer.js';
 
 /** Lists and reads at random: what it is given is whole, or an error. */
 export class MountReader {

@@ -3,6 +3,7 @@
 // promised; what returns from fsync is entered into the ledger.
 
 import { randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { FsError, type FsProcess } from '../fs_process.js';
 import { Random } from '../random.js';
 import type { Ledger } from './ledger.js';
@@ -140,8 +141,4 @@ export class MountWriter {
   #remote(path: string): string {
     return `soak/${path.slice(this.#dir.length + 1)}`;
   }
-}
-
-export function pause(delay_ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, delay_ms));
 }
