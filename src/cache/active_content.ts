@@ -6,8 +6,8 @@ import type { Ino, RemotePath } from '../ids.js';
 import type { BlockSums } from './content/block_sums.js';
 import type { ContentFile } from './content/content_file.js';
 import type { ExtentSet } from './content/extents.js';
-import type { Hydratable } from './hydrator.js';
 import type { NodeRecord } from './metadata/node.js';
+import type { Hydratable } from './range_fetch.js';
 
 /** The content file as it was when the kernel was allowed to write it, or when it was last looked at. */
 export interface KernelWrites {

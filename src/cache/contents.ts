@@ -15,10 +15,11 @@ import { fillSums } from './content/verify.js';
 import { ContentLoader } from './contents_loading.js';
 import { ContentSaver } from './contents_saving.js';
 import { crashPoint } from './crash_points.js';
-import type { Hydratable, Hydrator } from './hydrator.js';
+import type { Hydrator } from './hydrator.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
+import type { Hydratable } from './range_fetch.js';
 import { farFrom, type ShrinkSides, type SpaceBudget, type Victim } from './space.js';
 import type { Tree } from './tree.js';
 

@@ -2,43 +2,26 @@
 // follows from the waiters: whenever a slot is free, the most urgent waiter's first missing range that no running fetch
 // brings is fetched. So two readers of one range share one fetch, a fetch that nobody waits for any more is aborted, and
 // a dirty write that fills a gap simply takes it off the list.
-//
-// Bytes are written as they arrive, synchronously and only where nothing is present at that moment: check, write and
-// extent are one step of the event loop, so a fetched byte can never land on one that was written here. A waiter is
-// released as soon as its own bytes are there, not when the whole request is.
+// A waiter is released as soon as its own bytes are there, not when the whole request is.
 
 import { setMaxListeners } from 'node:events';
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError, toCloudError } from '../errors.js';
-import type { Ino, RemotePath } from '../ids.js';
+import type { RemotePath } from '../ids.js';
 import type { Log } from '../log.js';
 import { isPromise, type MaybePromise } from '../maybe_promise.js';
 import type { Remote } from '../remote/remote.js';
-import { type BlockSums, RunningSum, SUM_BLOCK_BYTES } from './content/block_sums.js';
-import type { ContentFile } from './content/content_file.js';
-import type { ByteRange, ExtentSet } from './content/extents.js';
+import type { ByteRange } from './content/extents.js';
+import {
+  describe,
+  type FetchPriority,
+  type FetchServices,
+  type FetchSpace,
+  fetchable,
+  type Hydratable,
+  RangeFetch,
+} from './range_fetch.js';
 import { LinkMeter } from './read_ahead.js';
-
-/** What the hydrator needs of a file: one generation, so one version of its bytes. The fields are read anew each time. */
-export interface Hydratable {
-  readonly ino: Ino;
-  readonly gen: number;
-  /** Size of the file as the drive shows it now (a local truncate or write may have changed it). */
-  readonly size_bytes: number;
-  /** Size of the version `etag` on the server: nothing beyond is ever asked for. */
-  readonly remoteSize_bytes: number;
-  /** May change within a generation only when the bytes do not. Null = the server has none: then a range counts only
-   * when it came whole in one answer. */
-  readonly etag: string | null;
-  readonly extents: ExtentSet;
-  readonly sums: BlockSums;
-  readonly file: ContentFile;
-  /** Where that version is on the server now. */
-  remotePath(): RemotePath;
-}
-
-/** Who waits: a program, its read-ahead, or a pin. In this order of urgency. */
-export type FetchPriority = 'read' | 'ahead' | 'pin';
 
 export interface HydratorLimits {
   /** Fetches are rounded to blocks of this size. Default 128 KiB. */
@@ -58,12 +41,6 @@ export interface HydratorLimits {
   readonly attempts: number;
   /** Pause before the second attempt; doubles. Default 200 ms. */
   readonly backoff_ms: number;
-}
-
-/** Where fetched bytes may go: part of `SpaceBudget`. */
-export interface FetchSpace {
-  reserve(bytes: number, options: { readonly signal: AbortSignal; readonly wait: boolean }): MaybePromise<void>;
-  refund(bytes: number): void;
 }
 
 export interface HydratorOptions {
@@ -100,30 +77,8 @@ interface Waiter {
 
 interface FileState {
   readonly node: Hydratable;
-  readonly fetches: Set<Fetch>;
+  readonly fetches: Set<RangeFetch>;
   readonly waiters: Set<Waiter>;
-}
-
-interface Fetch {
-  readonly state: FileState;
-  readonly priority: FetchPriority;
-  readonly start: number;
-  readonly requestedEnd: number;
-  /** Where it stops: less than what was requested after a more urgent fetch took the rest over. */
-  end: number;
-  /** Next byte to arrive. */
-  at: number;
-  readonly gen: number;
-  readonly etag: string | null;
-  readonly path: RemotePath;
-  readonly file: ContentFile;
-  readonly controller: AbortController;
-  readonly sum: RunningSum;
-  phase: 'space' | 'running' | 'over';
-  /** Somebody got bytes from it: worth finishing although nobody waits now. */
-  served: boolean;
-  stored: number;
-  progress_ms: number;
 }
 
 const DEFAULTS: HydratorLimits = {
@@ -149,13 +104,11 @@ const PRIORITIES: readonly FetchPriority[] = ['read', 'ahead', 'pin'];
 const EMPTY = Buffer.alloc(0);
 
 export class Hydrator {
-  readonly #remoteRead: Remote['read'];
+  readonly #services: Omit<FetchServices, 'onArrived' | 'onOver'>;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #limits: HydratorLimits;
-  readonly #space: FetchSpace | null;
   readonly #link: LinkMeter;
-  readonly #onProgress: ((node: Hydratable, start: number, end: number) => void) | null;
   readonly #states = new Map<Hydratable, FileState>();
   readonly #queues: Readonly<Record<FetchPriority, Set<Waiter>>> = {
     read: new Set(),
@@ -170,13 +123,20 @@ export class Hydrator {
   #fetched = 0;
 
   constructor(options: HydratorOptions) {
-    this.#remoteRead = options.remoteRead;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#limits = { ...DEFAULTS, ...options.limits };
-    this.#space = options.space ?? null;
     this.#link = options.link ?? new LinkMeter();
-    this.#onProgress = options.onProgress ?? null;
+    this.#services = {
+      remoteRead: options.remoteRead,
+      clock: options.clock,
+      space: options.space ?? null,
+      link: this.#link,
+      onProgress: options.onProgress ?? (() => undefined),
+      onReceived: (bytes) => {
+        this.#fetched += bytes;
+      },
+    };
     setMaxListeners(0, this.#closing.signal); // one per waiter that pauses: not a leak
   }
 
@@ -258,7 +218,7 @@ export class Hydrator {
     const state = this.#states.get(node);
     if (state === undefined) return;
     for (const waiter of [...state.waiters]) this.#settle(waiter, error);
-    for (const fetch of [...state.fetches]) this.#abort(fetch);
+    for (const fetch of [...state.fetches]) this.#abort(state, fetch);
   }
 
   /** Aborts everything and resolves when nothing runs any more. */
@@ -325,7 +285,7 @@ export class Hydrator {
     if (!state.waiters.delete(waiter)) return;
     this.#queues[waiter.priority].delete(waiter);
     if (error === null) {
-      for (const fetch of state.fetches) if (overlaps(fetch, waiter.from, waiter.to)) fetch.served = true;
+      for (const fetch of state.fetches) if (fetch.overlaps(waiter.from, waiter.to)) fetch.served = true;
     }
     this.#forget(state);
     waiter.settle(error);
@@ -339,10 +299,10 @@ export class Hydrator {
   /** A waiter has gone without its bytes: what only it wanted stops. */
   #abortUnwanted(gone: Waiter): void {
     for (const fetch of [...gone.state.fetches]) {
-      if (fetch.served || !overlaps(fetch, gone.from, gone.to)) continue;
+      if (fetch.served || !fetch.overlaps(gone.from, gone.to)) continue;
       let wanted = false;
-      for (const waiter of gone.state.waiters) wanted ||= overlaps(fetch, waiter.from, waiter.to);
-      if (!wanted) this.#abort(fetch);
+      for (const waiter of gone.state.waiters) wanted ||= fetch.overlaps(waiter.from, waiter.to);
+      if (!wanted) this.#abort(gone.state, fetch);
     }
     this.#pump();
   }
@@ -395,7 +355,8 @@ export class Hydrator {
         return;
       }
       const before = state.fetches.size;
-      this.#start(waiter, path, gap.start, Math.min(gap.end, gap.start + this.#requestSize(waiter)));
+      const end = Math.min(gap.end, gap.start + this.#requestSize(waiter));
+      this.#start(state, waiter.priority, path, { start: gap.start, end });
       if (state.fetches.size > before) continue;
       // Over at once, as read-ahead is where there is no room: trying again at once would never end.
       if (waiter.priority === 'ahead') this.#settle(waiter, new CloudError('no_space', 'read-ahead: there is no room'));
@@ -427,11 +388,11 @@ export class Hydrator {
       let { start, end } = gap;
       let covered = false;
       for (const fetch of fetches) {
-        if (fetch.phase === 'over') continue;
-        if (coming(fetch) <= start && start < fetch.end) {
+        if (fetch.isOver) continue;
+        if (fetch.coming <= start && start < fetch.end) {
           start = fetch.end;
           covered = true;
-        } else if (coming(fetch) > start) end = Math.min(end, coming(fetch));
+        } else if (fetch.coming > start) end = Math.min(end, fetch.coming);
       }
       if (!covered) return { start, end };
       at = start;
@@ -445,191 +406,44 @@ export class Hydrator {
     const speed = this.#link.bytesPerSecond;
     for (const fetch of state.fetches) {
       const cut = Math.floor(waiter.start / this.#limits.block_bytes) * this.#limits.block_bytes;
-      if (fetch.phase === 'over' || cut >= fetch.end || cut <= fetch.at || fetch.etag === null) continue;
+      if (fetch.isOver || cut >= fetch.end || cut <= fetch.at || fetch.etag === null) continue;
       if (state.node.extents.covers(waiter.start, Math.min(waiter.end, fetch.end))) continue;
       const distance = cut - fetch.at;
       const patience = Math.max(PATIENCE_ms, 4 * (this.#link.latency_ms ?? 0));
       const long = speed === null ? distance > 1024 * 1024 : distance / (speed / 1000) > patience;
-      if (long) fetch.end = cut;
+      if (long) fetch.stopBefore(cut);
     }
   }
 
-  #start(waiter: Waiter, path: RemotePath, start: number, end: number): void {
-    const { state, priority } = waiter;
-    const { node } = state;
-    const fetch: Fetch = {
-      state,
-      priority,
-      start,
-      requestedEnd: end,
-      end,
-      at: start,
-      gen: node.gen,
-      etag: node.etag,
-      path,
-      file: node.file.retain(),
-      controller: new AbortController(),
-      sum: new RunningSum(),
-      phase: 'space',
-      served: false,
-      stored: 0,
-      progress_ms: this.#clock.monotonic_ms(),
-    };
+  #start(state: FileState, priority: FetchPriority, path: RemotePath, range: ByteRange): void {
+    const fetch = new RangeFetch(state.node, priority, path, range, {
+      ...this.#services,
+      onArrived: (_, start, end) => this.#release(state, start, end),
+      onOver: () => {
+        state.fetches.delete(fetch);
+        this.#running -= 1;
+      },
+    });
     state.fetches.add(fetch);
     this.#running += 1;
-    const run = this.#run(fetch);
+    const run = this.#run(state, fetch);
     this.#runs.add(run);
     run.finally(() => this.#runs.delete(run)).catch(() => {});
   }
 
-  async #run(fetch: Fetch): Promise<void> {
-    const { signal } = fetch.controller;
-    const bytes = fetch.end - fetch.start;
-    let reserved = 0;
-    let failure: CloudError | null = null;
-    let sinkFailure: unknown;
-    const started_ms = this.#clock.monotonic_ms();
-    let first_ms: number | null = null;
-    try {
-      if (this.#space !== null) {
-        const room = this.#space.reserve(bytes, { signal, wait: fetch.priority !== 'ahead' });
-        if (isPromise(room)) await room;
-        reserved = bytes;
-      }
-      if (signal.aborted) throw new CloudError('interrupted', `${describe(fetch.state.node)}: nobody waits for it`);
-      fetch.phase = 'running';
-      fetch.progress_ms = this.#clock.monotonic_ms();
-      const sink = (chunk: Buffer, offset: number): void => {
-        first_ms ??= this.#clock.monotonic_ms();
-        try {
-          this.#arrived(fetch, chunk, offset);
-        } catch (error) {
-          sinkFailure ??= error;
-          throw error;
-        }
-      };
-      await this.#remoteRead(fetch.path, { start: fetch.start, end: fetch.requestedEnd }, fetch.etag, sink, { signal });
-      if (fetch.phase === 'running' && fetch.at < fetch.end) {
-        failure = new CloudError(
-          'protocol',
-          `${describe(fetch.state.node)}: required bytes up to ${fetch.end}, found the end of the answer at ${fetch.at}`,
-        );
-      }
-    } catch (error) {
-      failure = toCloudError(sinkFailure ?? error, describe(fetch.state.node));
-    }
-    const complete = fetch.at >= fetch.end;
-    if (complete && fetch.etag === null && fetch.phase === 'running') this.#keepUnverified(fetch);
-    this.#sumEdges(fetch);
-    this.#space?.refund(reserved - fetch.stored);
-    if (first_ms !== null) {
-      const duration_ms = this.#clock.monotonic_ms() - first_ms;
-      this.#link.record({ latency_ms: first_ms - started_ms, duration_ms, bytes: fetch.at - fetch.start });
-    }
-    const wanted = fetch.phase === 'running' || fetch.phase === 'space';
-    this.#end(fetch);
-    fetch.file.close();
-    if (wanted && failure !== null && !complete) this.#failed(fetch, failure);
-    this.#forget(fetch.state);
+  async #run(state: FileState, fetch: RangeFetch): Promise<void> {
+    const end = await fetch.run();
+    if (end.kind === 'failed') this.#failed(state, fetch, end.error);
+    this.#forget(state);
     this.#pump();
   }
 
-  /** Frees the slot. What still arrives is refused. */
-  #end(fetch: Fetch): void {
-    if (fetch.phase === 'over') return;
-    fetch.phase = 'over';
-    fetch.state.fetches.delete(fetch);
-    this.#running -= 1;
+  #abort(state: FileState, fetch: RangeFetch): void {
+    fetch.abort();
+    this.#forget(state);
   }
 
-  #abort(fetch: Fetch): void {
-    this.#end(fetch);
-    fetch.controller.abort(new CloudError('interrupted', `${describe(fetch.state.node)}: nobody waits for it`));
-    this.#forget(fetch.state);
-  }
-
-  #arrived(fetch: Fetch, chunk: Buffer, offset: number): void {
-    const { node } = fetch.state;
-    if (fetch.phase === 'over') throw new CloudError('interrupted', `${describe(node)}: nobody waits for it`);
-    if (offset !== fetch.at || offset + chunk.length > fetch.requestedEnd) {
-      throw new CloudError(
-        'protocol',
-        `${describe(node)}: required bytes from ${fetch.at} to ${fetch.requestedEnd}, found ${chunk.length} bytes at ${offset}`,
-      );
-    }
-    if (node.gen !== fetch.gen) {
-      throw new CloudError('stale', `${describe(node)}: another version took its place while it was fetched`);
-    }
-    if (node.etag !== fetch.etag) {
-      // The same bytes under a new ETag, says the owner: what is still missing is asked for under that one.
-      this.#abort(fetch);
-      throw new CloudError('interrupted', `${describe(node)}: its ETag changed while it was fetched`);
-    }
-    const end = Math.min(offset + chunk.length, fetch.end);
-    fetch.progress_ms = this.#clock.monotonic_ms();
-    this.#fetched += chunk.length;
-    this.#store(fetch, chunk, offset, Math.min(end, fetchable(node)));
-    fetch.at = end;
-    this.#release(fetch.state, offset, end);
-    if (fetch.at < fetch.requestedEnd && fetch.at >= Math.min(fetch.end, fetchable(node))) {
-      // The rest was taken over, or cut off by a local truncate: done early.
-      fetch.at = fetch.end = Math.min(fetch.end, fetch.at);
-      fetch.controller.abort(new CloudError('interrupted', `${describe(node)}: the rest is not needed`));
-    }
-  }
-
-  #store(fetch: Fetch, chunk: Buffer, offset: number, end: number): void {
-    const { node } = fetch.state;
-    if (end <= offset) return;
-    for (const gap of node.extents.missing(offset, end)) {
-      const bytes = chunk.subarray(gap.start - offset, gap.end - offset);
-      fetch.file.write(gap.start, bytes);
-      if (fetch.etag === null) continue; // counts when the whole range has come
-      node.extents.insert(gap.start, gap.end);
-      fetch.stored += gap.end - gap.start;
-      fetch.sum.feed(gap.start, bytes, node.remoteSize_bytes, (block, crc, length) => {
-        const start = block * SUM_BLOCK_BYTES;
-        // A write may have changed an earlier part of the block meanwhile.
-        if (
-          node.extents.covers(start, start + length) &&
-          node.extents.dirtyWithin(start, start + length).length === 0
-        ) {
-          node.sums.set(block, crc, length);
-        }
-      });
-      this.#onProgress?.(node, gap.start, gap.end);
-    }
-  }
-
-  /** Blocks that came in pieces, by this fetch and another: summed from what has just been written. */
-  #sumEdges(fetch: Fetch): void {
-    const { extents, sums, remoteSize_bytes, gen } = fetch.state.node;
-    if (fetch.stored === 0 || gen !== fetch.gen) return;
-    for (const at of [fetch.start, fetch.at - 1]) {
-      const block = Math.floor(at / SUM_BLOCK_BYTES);
-      const start = block * SUM_BLOCK_BYTES;
-      const end = Math.min(start + SUM_BLOCK_BYTES, remoteSize_bytes);
-      if (end <= start || sums.get(block) !== undefined || !extents.covers(start, end)) continue;
-      if (extents.dirtyWithin(start, end).length > 0) continue;
-      const bytes = fetch.file.readWarm(start, end - start);
-      if (bytes !== null) sums.record(block, bytes);
-    }
-  }
-
-  /** A server without ETags: the range counts only because all of it came in one answer. */
-  #keepUnverified(fetch: Fetch): void {
-    const { node } = fetch.state;
-    if (node.gen !== fetch.gen || node.etag !== fetch.etag) return;
-    for (const gap of node.extents.missing(fetch.start, Math.max(fetch.start, Math.min(fetch.end, fetchable(node))))) {
-      node.extents.insert(gap.start, gap.end);
-      fetch.stored += gap.end - gap.start;
-      this.#onProgress?.(node, gap.start, gap.end);
-    }
-    this.#release(fetch.state, fetch.start, fetch.end);
-  }
-
-  #failed(fetch: Fetch, error: CloudError): void {
-    const { state } = fetch;
+  #failed(state: FileState, fetch: RangeFetch, error: CloudError): void {
     if (error.code === 'stale') {
       this.cancel(state.node, error);
       return;
@@ -644,7 +458,7 @@ export class Hydrator {
       if (onlyAhead && waiter.priority !== 'ahead') continue;
       waiter.attempts += 1;
       if (retry && waiter.attempts < this.#limits.attempts) this.#backOff(waiter, error.details.retryAfter_s ?? 0);
-      else if (waiter.start < fetch.end && waiter.end > coming(fetch)) this.#settle(waiter, error);
+      else if (waiter.start < fetch.end && waiter.end > fetch.coming) this.#settle(waiter, error);
       else {
         // Only the rounding failed: what is needed is fetched without it.
         waiter.from = waiter.start;
@@ -690,14 +504,14 @@ export class Hydrator {
     for (const state of [...this.#states.values()]) {
       for (const fetch of [...state.fetches]) {
         // While a fetch waits for room in the cache the reservation has its own bound.
-        if (fetch.phase === 'space') {
+        if (fetch.waitsForSpace) {
           for (const waiter of state.waiters) {
-            if (overlaps(fetch, waiter.from, waiter.to)) waiter.progress_ms = this.#clock.monotonic_ms();
+            if (fetch.overlaps(waiter.from, waiter.to)) waiter.progress_ms = this.#clock.monotonic_ms();
           }
         } else if (fetch.progress_ms <= oldest) {
-          this.#abort(fetch);
+          this.#abort(state, fetch);
           for (const waiter of [...state.waiters]) {
-            if (overlaps(fetch, waiter.from, waiter.to)) this.#settle(waiter, late(state.node));
+            if (fetch.overlaps(waiter.from, waiter.to)) this.#settle(waiter, late(state.node));
           }
         }
       }
@@ -722,24 +536,6 @@ async function unchanged(node: Hydratable, removals: number, reading: Promise<Bu
     if (node.extents.removals !== removals && isCloudError(error, 'corrupt')) return null;
     throw error;
   }
-}
-
-/** First byte a fetch will still make present: without a version nothing counts before the end. */
-function coming(fetch: Fetch): number {
-  return fetch.etag === null ? fetch.start : fetch.at;
-}
-
-function overlaps(fetch: Fetch, start: number, end: number): boolean {
-  return coming(fetch) < end && fetch.end > start;
-}
-
-/** End of what can be fetched: a local truncate hides the rest of the server's version for good. */
-function fetchable(node: Hydratable): number {
-  return Math.min(node.size_bytes, node.remoteSize_bytes);
-}
-
-function describe(node: Hydratable): string {
-  return `fetching inode ${node.ino} (version ${node.etag ?? 'unknown'})`;
 }
 
 /** Has the server the node at another place than `path`? Not if it has it nowhere. */

@@ -4,7 +4,7 @@ import { BlockSums } from '../../../../src/cache/content/block_sums.js';
 import type { ContentFile } from '../../../../src/cache/content/content_file.js';
 import { ContentStore } from '../../../../src/cache/content/content_store.js';
 import { ExtentSet } from '../../../../src/cache/content/extents.js';
-import type { Hydratable } from '../../../../src/cache/hydrator.js';
+import type { Hydratable } from '../../../../src/cache/range_fetch.js';
 import { CloudError } from '../../../../src/errors.js';
 import type { Ino, RemotePath } from '../../../../src/ids.js';
 import { silentLog } from '../../../../src/log.js';

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BlockSums, SUM_BLOCK_BYTES } from '../../../../src/cache/content/block_sums.js';
 import { fillSums } from '../../../../src/cache/content/verify.js';
-import { type FetchPriority, Hydrator, type HydratorOptions } from '../../../../src/cache/hydrator.js';
+import { Hydrator, type HydratorOptions } from '../../../../src/cache/hydrator.js';
+import type { FetchPriority } from '../../../../src/cache/range_fetch.js';
 import { CloudError, type ErrorCode } from '../../../../src/errors.js';
 import { silentLog } from '../../../../src/log.js';
 import { type Files, HandRemote, makeFiles, serverBytes, type TestNode } from './hand_remote.js';
