@@ -1,5 +1,6 @@
-// Rows <-> NodeRecords. The only module with SQL about nodes. One object per inode at any time: recently used ones are
-// held by an LRU, all others that somebody still refers to are found through weak references.
+// Nodes in the database; what a row looks like is in node_row.ts, which with this module has all SQL about nodes. One
+// object per inode at any time: recently used ones are held by an LRU, all others that somebody still refers to are
+// found through weak references.
 
 import type Sqlite from 'better-sqlite3';
 import { LRUCache } from 'lru-cache';
@@ -7,105 +8,35 @@ import type { Timestamp } from '../../clock.js';
 import { CloudError } from '../../errors.js';
 import { type Ino, type Name, ROOT_INO } from '../../ids.js';
 import { nameFromSql, nameToSql } from '../../names.js';
-import type { LockInfo, NodeKind } from '../../remote/remote.js';
+import type { NodeKind } from '../../remote/remote.js';
 import type { NodeView } from '../cache_api.js';
 import type { Database } from './database.js';
 import { LockCover } from './lock_cover.js';
-import { type ConflictNote, Dirty, lockThatCounts, NodeRecord, rightsOfBits, type Sending } from './node.js';
+import { Dirty, NodeRecord } from './node.js';
+import {
+  AS_LISTED,
+  AT,
+  asListedKey,
+  COLUMNS,
+  fromRow,
+  INSERT,
+  INSERT_LISTED,
+  INSERT_ROOT,
+  listedOf,
+  MEMBER_VIEWS,
+  NODE,
+  type Row,
+  type SqlName,
+  toRow,
+  viewOf,
+} from './node_row.js';
 
-const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
-const LIMBO = ['none', 'follow', 'stay'] as const;
 const LRU_NODES = 8_000;
 const WRITTEN_ROWS = 2_048;
 /** Removed nodes that the kernel may still ask about: an open directory outlives its name. */
 const GHOSTS = 512;
 
-type SqlName = string | Buffer;
-
 const READING = 'reading the cache database';
-
-const COLUMNS = [
-  'kind',
-  'parent',
-  'name',
-  'size',
-  'mtime_s',
-  'mtime_ns',
-  'ctime_s',
-  'ctime_ns',
-  'atime_s',
-  'atime_ns',
-  'mode',
-  'uid',
-  'gid',
-  'target',
-  'rights',
-  'shared',
-  'checksum',
-  'fileid',
-  'lock',
-  'xattrs',
-  'base_parent',
-  'base_name',
-  'base_etag',
-  'base_size',
-  'cut',
-  'torn',
-  'sent',
-  'seen',
-  'limbo',
-  'listed_ms',
-  'listed_etag',
-  'dirty',
-  'xattr_dirty',
-  'pending',
-  'pending_ms',
-  'error',
-  'error_code',
-  'attempts',
-  'upload_state',
-  'gen',
-  'extents',
-  'sums',
-  'fingerprint',
-  'cached',
-  'used_ms',
-  'pin',
-  'local_only',
-  'conflict',
-] as const;
-
-type Column = (typeof COLUMNS)[number];
-
-const INSERT = `INSERT INTO node (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`;
-
-/** A row, read as an array: a quarter of what an object with so many fields costs. */
-type Row = readonly unknown[];
-
-const NODE = `SELECT ino, ${COLUMNS.join(', ')} FROM node`;
-/** Where in a `NODE` row a column is. */
-const AT = Object.fromEntries(COLUMNS.map((column, at) => [column, at + 1])) as Readonly<Record<Column, number>>;
-
-/** What a node can have that a listing was the first to name. All else has its default. */
-const LISTED = [
-  ...(['kind', 'parent', 'name', 'size', 'mtime_s', 'mtime_ns', 'ctime_s', 'ctime_ns', 'atime_s', 'atime_ns'] as const),
-  ...(['mode', 'uid', 'gid', 'target', 'rights', 'shared', 'checksum', 'fileid', 'lock', 'xattrs'] as const),
-  ...(['base_parent', 'base_name', 'base_etag', 'base_size', 'seen'] as const),
-];
-const LISTED_AT = LISTED.map((column) => COLUMNS.indexOf(column));
-const INSERT_LISTED = `INSERT INTO node (${LISTED.join(', ')}) VALUES (${LISTED.map(() => '?').join(', ')}) ON CONFLICT DO NOTHING`;
-
-/** The node in this place on the server, if it is in the same place here and nothing of it differs from what is given. */
-const AS_LISTED = `SELECT ino, seen FROM node INDEXED BY node_base
-  WHERE base_parent = ? AND base_name = ? AND parent = base_parent AND name = base_name
-    AND kind = ? AND fileid IS ? AND base_etag IS ? AND base_size = ? AND checksum IS ? AND target IS ?
-    AND mtime_s = ? AND mtime_ns = ? AND rights = ? AND shared IS ?
-    AND mode IS coalesce(?, mode) AND uid IS coalesce(?, uid) AND gid IS coalesce(?, gid)
-    AND (kind <> 1 OR size = base_size) AND dirty = 0 AND pending IS NULL AND limbo = 0
-    AND sent IS NULL AND lock IS NULL AND xattrs IS NULL AND conflict IS NULL AND error_code IS NULL`;
-
-const MEMBER_VIEWS = `SELECT ino, kind, name, size, mtime_s, mtime_ns, ctime_s, ctime_ns, atime_s, atime_ns, mode, uid, gid,
-    rights, lock, target, base_parent FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?`;
 
 export class NodeStore {
   readonly #db: Database;
@@ -208,7 +139,7 @@ export class NodeStore {
   ): NodeRecord {
     const node = new NodeRecord(0 as Ino, kind, parent, name, now);
     fill?.(node);
-    const row = values(node);
+    const row = toRow(node);
     const done = this.#run('adding a node', INSERT, row);
     const known: { ino: Ino } = node;
     known.ino = Number(done.lastInsertRowid) as Ino;
@@ -222,12 +153,7 @@ export class NodeStore {
   /** Writes the row of a node that a listing was the first to name, without keeping an object; `draft` has no inode yet.
    * False, and nothing done, if there is something in its place, here or on the server. */
   insertListed(draft: NodeRecord): boolean {
-    const row = values(draft);
-    const done = this.#run(
-      'adding a node',
-      INSERT_LISTED,
-      LISTED_AT.map((at) => row[at]),
-    );
+    const done = this.#run('adding a node', INSERT_LISTED, listedOf(draft));
     const { kind, lockInfo } = draft;
     if (done.changes > 0 && lockInfo !== null)
       this.cover.note({ ino: Number(done.lastInsertRowid) as Ino, kind, lockInfo });
@@ -238,25 +164,9 @@ export class NodeStore {
    * stored of it is as `draft` (made of what a listing says) has it. */
   asListed(draft: NodeRecord): { readonly ino: Ino; readonly seen: number } | null {
     if (draft.lockInfo !== null || draft.xattrs !== null || draft.base === null) return null;
-    const row = this.#db.run(READING, () =>
-      this.#prepare('rows', AS_LISTED).get([
-        draft.base?.parent,
-        draft.base === null ? null : nameToSql(draft.base.name),
-        KINDS.indexOf(draft.kind) + 1,
-        draft.fileid,
-        draft.baseEtag,
-        draft.baseSize_bytes,
-        draft.checksum,
-        draft.symlinkTarget === null ? null : nameToSql(draft.symlinkTarget as Name),
-        draft.mtime.s,
-        draft.mtime.ns,
-        draft.rightsBits,
-        draft.shared,
-        draft.mode,
-        draft.uid,
-        draft.gid,
-      ]),
-    ) as [Ino, number] | undefined;
+    const row = this.#db.run(READING, () => this.#prepare('rows', AS_LISTED).get(asListedKey(draft))) as
+      | [Ino, number]
+      | undefined;
     return row === undefined ? null : { ino: row[0], seen: row[1] };
   }
 
@@ -278,9 +188,7 @@ export class NodeStore {
 
   insertRoot(now: Timestamp): NodeRecord {
     const draft = new NodeRecord(ROOT_INO, 'dir', null, '' as Name, now);
-    const columns = COLUMNS.join(', ');
-    const marks = COLUMNS.map(() => '?').join(', ');
-    this.#run('adding the root', `INSERT INTO node (ino, ${columns}) VALUES (1, ${marks})`, values(draft));
+    this.#run('adding the root', INSERT_ROOT, toRow(draft));
     this.#remember(draft);
     return draft;
   }
@@ -290,7 +198,7 @@ export class NodeStore {
     this.#touched?.add(node);
     if (node.sending.length > 0) this.#sending.add(node.ino);
     else this.#sending.delete(node.ino);
-    const row = values(node);
+    const row = toRow(node);
     const written = this.#written.get(node);
     const changed: number[] = [];
     for (let at = 0; at < row.length; at++) if (written === undefined || row[at] !== written[at]) changed.push(at);
@@ -550,176 +458,4 @@ export class NodeStore {
       this.cover.note(node);
     }
   }
-}
-
-function fromRow(row: Row): NodeRecord {
-  const node = new NodeRecord(
-    row[0] as Ino,
-    KINDS[(row[AT.kind] as number) - 1] ?? 'file',
-    row[AT.parent] as Ino | null,
-    nameFromSql(row[AT.name] as SqlName),
-    { s: row[AT.mtime_s] as number, ns: row[AT.mtime_ns] as number },
-  );
-  node.size_bytes = row[AT.size] as number;
-  node.ctime = { s: row[AT.ctime_s] as number, ns: row[AT.ctime_ns] as number };
-  node.atime = { s: row[AT.atime_s] as number, ns: row[AT.atime_ns] as number };
-  node.mode = row[AT.mode] as number | null;
-  node.uid = row[AT.uid] as number | null;
-  node.gid = row[AT.gid] as number | null;
-  node.symlinkTarget = row[AT.target] === null ? null : nameFromSql(row[AT.target] as SqlName);
-  node.rightsBits = row[AT.rights] as number;
-  node.shared = row[AT.shared] as NodeRecord['shared'];
-  node.checksum = row[AT.checksum] as string | null;
-  node.fileid = row[AT.fileid] as string | null;
-  node.lockInfo = row[AT.lock] === null ? null : (JSON.parse(row[AT.lock] as string) as LockInfo);
-  node.xattrs = row[AT.xattrs] === null ? null : decodeXattrs(row[AT.xattrs] as string);
-  node.base =
-    row[AT.base_parent] === null || row[AT.base_name] === null
-      ? null
-      : { parent: row[AT.base_parent] as Ino, name: nameFromSql(row[AT.base_name] as SqlName) };
-  node.baseEtag = row[AT.base_etag] as string | null;
-  node.baseSize_bytes = row[AT.base_size] as number | null;
-  node.cut_bytes = row[AT.cut] as number | null;
-  node.torn = row[AT.torn] !== 0;
-  node.sending = row[AT.sent] === null ? [] : decodeSending(row[AT.sent] as string);
-  node.seen = row[AT.seen] as number;
-  node.limbo = LIMBO[row[AT.limbo] as number] ?? 'none';
-  node.listed_ms = row[AT.listed_ms] as number;
-  node.listedEtag = row[AT.listed_etag] as string | null;
-  node.dirty = row[AT.dirty] as number;
-  node.xattrDirty =
-    row[AT.xattr_dirty] === null ? null : new Set(JSON.parse(row[AT.xattr_dirty] as string) as string[]);
-  node.pending = row[AT.pending] as number | null;
-  node.pendingSince_ms = row[AT.pending_ms] as number;
-  node.error = row[AT.error] as string | null;
-  node.errorCode = row[AT.error_code] as string | null;
-  node.attempts = row[AT.attempts] as number;
-  node.uploadState = row[AT.upload_state] as string | null;
-  node.gen = row[AT.gen] as number;
-  node.extents = row[AT.extents] as Buffer | null;
-  node.sums = row[AT.sums] as Buffer | null;
-  node.fingerprint = row[AT.fingerprint] as string | null;
-  node.cached_bytes = row[AT.cached] as number;
-  node.used_ms = row[AT.used_ms] as number;
-  node.pin = row[AT.pin] !== 0;
-  node.localOnly = row[AT.local_only] !== 0;
-  node.conflict = row[AT.conflict] === null ? null : (JSON.parse(row[AT.conflict] as string) as ConflictNote);
-  return node;
-}
-
-/** Of a row of `MEMBER_VIEWS`. */
-function viewOf(parent: Ino, row: Row, covered: LockInfo | null): NodeView {
-  const own = row[14] === null ? null : (JSON.parse(row[14] as string) as LockInfo);
-  const lock = lockThatCounts(own, covered, row[16] !== null);
-  const target = row[15] as SqlName | null;
-  return {
-    ino: row[0] as Ino,
-    kind: KINDS[(row[1] as number) - 1] ?? 'file',
-    parent,
-    name: nameFromSql(row[2] as SqlName),
-    size_bytes: row[3] as number,
-    mtime: { s: row[4] as number, ns: row[5] as number },
-    ctime: { s: row[6] as number, ns: row[7] as number },
-    atime: { s: row[8] as number, ns: row[9] as number },
-    mode: row[10] as number | null,
-    uid: row[11] as number | null,
-    gid: row[12] as number | null,
-    rights: rightsOfBits(row[13] as number),
-    lock: lock === null ? 'none' : lock.mine ? 'mine' : 'other',
-    symlinkTarget: target === null ? null : nameFromSql(target),
-    nlink: 1,
-    dataVersion: 0,
-  };
-}
-
-function values(node: NodeRecord): unknown[] {
-  return [
-    KINDS.indexOf(node.kind) + 1,
-    node.parent,
-    nameToSql(node.name),
-    node.size_bytes,
-    node.mtime.s,
-    node.mtime.ns,
-    node.ctime.s,
-    node.ctime.ns,
-    node.atime.s,
-    node.atime.ns,
-    node.mode,
-    node.uid,
-    node.gid,
-    node.symlinkTarget === null ? null : nameToSql(node.symlinkTarget as Name),
-    node.rightsBits,
-    node.shared,
-    node.checksum,
-    node.fileid,
-    node.lockInfo === null ? null : JSON.stringify(node.lockInfo),
-    node.xattrs === null || node.xattrs.size === 0 ? null : encodeXattrs(node.xattrs),
-    node.base?.parent ?? null,
-    node.base === null ? null : nameToSql(node.base.name),
-    node.baseEtag,
-    node.baseSize_bytes,
-    node.cut_bytes,
-    node.torn ? 1 : 0,
-    node.sending.length === 0 ? null : encodeSending(node.sending),
-    node.seen,
-    LIMBO.indexOf(node.limbo),
-    node.listed_ms,
-    node.listedEtag,
-    node.dirty,
-    node.xattrDirty === null || node.xattrDirty.size === 0 ? null : JSON.stringify([...node.xattrDirty]),
-    node.pending,
-    node.pendingSince_ms,
-    node.error,
-    node.errorCode,
-    node.attempts,
-    node.uploadState,
-    node.gen,
-    node.extents,
-    node.sums,
-    node.fingerprint,
-    node.cached_bytes,
-    node.used_ms,
-    node.pin ? 1 : 0,
-    node.localOnly ? 1 : 0,
-    node.conflict === null ? null : JSON.stringify(node.conflict),
-  ];
-}
-
-interface PlainSending {
-  readonly parent?: number;
-  readonly name?: string;
-  /** A name that is no UTF-8, base64. */
-  readonly bytes?: string;
-  readonly sha256: string | null;
-  readonly size: number;
-}
-
-function encodeSending(list: readonly Sending[]): string {
-  const plain = list.map(({ place, sha256, size_bytes }): PlainSending => {
-    if (place === null) return { sha256, size: size_bytes };
-    const name = nameToSql(place.name);
-    const named = typeof name === 'string' ? { name } : { bytes: name.toString('base64') };
-    return { parent: place.parent, ...named, sha256, size: size_bytes };
-  });
-  return JSON.stringify(plain);
-}
-
-function decodeSending(json: string): Sending[] {
-  return (JSON.parse(json) as PlainSending[]).map(({ parent, name, bytes, sha256, size }) => {
-    const stored = name ?? Buffer.from(bytes ?? '', 'base64');
-    return {
-      place: parent === undefined ? null : { parent: parent as Ino, name: nameFromSql(stored) },
-      sha256,
-      size_bytes: size,
-    };
-  });
-}
-
-function encodeXattrs(xattrs: ReadonlyMap<string, Buffer>): string {
-  return JSON.stringify(Object.fromEntries([...xattrs].map(([name, value]) => [name, value.toString('base64')])));
-}
-
-function decodeXattrs(json: string): Map<string, Buffer> {
-  const plain = JSON.parse(json) as Record<string, string>;
-  return new Map(Object.entries(plain).map(([name, value]) => [name, Buffer.from(value, 'base64')]));
 }
