@@ -48,13 +48,7 @@ export class Tree {
   /** Saves `node` and brings its place in the queue in line with what differs from the server. */
   changed(node: NodeRecord, quiet_ms = this.#options.quiet_ms): void {
     if (node.differs) {
-      if (node.pending === null) {
-        node.pending = this.#store.nextPending();
-        node.pendingSince_ms = this.#clock.now_ms();
-        node.attempts = 0;
-        node.error = null;
-        node.errorCode = null;
-      }
+      this.#mustBeSent(node);
       node.notBefore_ms = this.#clock.monotonic_ms() + quiet_ms;
     } else if (node.pending !== null) {
       node.pending = null;
@@ -65,6 +59,15 @@ export class Tree {
     }
     this.#store.save(node);
     this.#options.onPending(node);
+  }
+
+  #mustBeSent(node: NodeRecord): void {
+    if (node.pending !== null) return;
+    node.pending = this.#store.nextPending();
+    node.pendingSince_ms = this.#clock.now_ms();
+    node.attempts = 0;
+    node.error = null;
+    node.errorCode = null;
   }
 
   /** The bytes of `node` changed, or somebody who could change them is done. Of what waits to be sent already only that
@@ -112,6 +115,7 @@ export class Tree {
         // What was made here is completely known here.
         draft.listed_ms = kind === 'dir' ? this.#clock.now_ms() : 0;
         draft.used_ms = this.#clock.now_ms();
+        if (draft.differs) this.#mustBeSent(draft); // at once: one row written instead of two
       });
       this.#touchDir(parent, now);
       this.#adoptTombstone(node);

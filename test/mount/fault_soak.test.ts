@@ -142,7 +142,7 @@ it.each(ALL_SERVERS)(
       await drive.unmount();
     }
   },
-  (DURATION_S + 400) * 1000,
+  (DURATION_S + 1200) * 1000, // tens of thousands of files are read back at the end, twice
 );
 
 function sha256(content: Buffer): string {
