@@ -71,6 +71,13 @@ async function build(args: readonly string[], runner: Runner): Promise<Argv> {
   const { completing } = runner;
   // yargs answers from inside its parsing and cannot wait there.
   const known = completing ? await knownValues(args.slice(2)).catch(() => NOTHING_KNOWN) : NOTHING_KNOWN;
+  let usage = 'cloudmount COMMAND';
+  const tracked: Runner = {
+    ...runner,
+    entered: (line) => {
+      usage = line;
+    },
+  };
   const program = yargs([...args])
     .scriptName('cloudmount')
     .usage(
@@ -99,7 +106,8 @@ async function build(args: readonly string[], runner: Runner): Promise<Argv> {
       if (completing) return;
       // What yargs itself finds wrong is the caller's, even where it throws.
       if (error !== undefined && error.name !== 'YError') throw error;
-      throw new CommandError(EXIT.usage, error?.message ?? message);
+      const found = error?.message ?? message;
+      throw new CommandError(EXIT.usage, `${found}\nUsage: ${usage} (--help explains)`);
     });
   const word = args[completing ? 2 : 0];
   const named = word === undefined ? undefined : (ALIASES[word] ?? word);
@@ -110,7 +118,7 @@ async function build(args: readonly string[], runner: Runner): Promise<Argv> {
   }
   const only = named !== undefined && Object.hasOwn(COMMANDS, named) ? COMMANDS[named] : undefined;
   for (const load of only === undefined ? Object.values(COMMANDS) : [only]) {
-    program.command(await load(runner));
+    program.command(await load(tracked));
   }
   return program;
 }
@@ -150,6 +158,7 @@ async function main(args: readonly string[]): Promise<ExitCode> {
       report: (reported) => {
         code = reported;
       },
+      entered: () => undefined,
       completing: args[0] === COMPLETE,
     });
     await program.parseAsync();

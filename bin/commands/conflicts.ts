@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { ConflictInfo } from '../../src/cache/cache_api.js';
 import type { Listed } from '../../src/daemon/drive_methods.js';
-import { type Command, jsonOption } from '../cli/command.js';
+import { type Command, changing, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
@@ -43,7 +43,7 @@ interface ResolveOptions {
   readonly keep: 'mine' | 'theirs' | 'both';
 }
 
-export const resolve: Command<ResolveOptions> = {
+export const resolve = changing<ResolveOptions>({
   command: 'resolve <path>',
   describe: 'Settle a conflict',
   builder: (yargs) =>
@@ -63,11 +63,14 @@ export const resolve: Command<ResolveOptions> = {
     const { dirs } = commandContext();
     const place = await placeInDrive(dirs, path);
     await withDrive(dirs, place.mount, (client) => client.call('resolve', { path: place.path, keep }));
-    printLine(`${printable(path)}: resolved, kept ${keep}.`);
+    return {
+      json: { mountPoint: place.mount.mountPoint, path: place.path, kept: keep },
+      text: `${printable(path)}: resolved, kept ${keep}.`,
+    };
   },
-};
+});
 
-export const discard: Command<{ readonly path: string; readonly yes: boolean }> = {
+export const discard = changing<{ readonly path: string; readonly yes: boolean }>({
   command: 'discard <path>',
   describe: 'Throw away local changes that are not on the server; the server’s version comes back',
   builder: (yargs) =>
@@ -83,10 +86,12 @@ export const discard: Command<{ readonly path: string; readonly yes: boolean }> 
     const { discarded } = (await withDrive(dirs, place.mount, (client) =>
       client.call('discard', { path: place.path }),
     )) as { readonly discarded: number };
-    printLine(
-      discarded === 0
-        ? `${printable(path)}: nothing to discard, it is as on the server.`
-        : `${printable(path)}: local changes discarded.`,
-    );
+    return {
+      json: { mountPoint: place.mount.mountPoint, path: place.path, discarded },
+      text:
+        discarded === 0
+          ? `${printable(path)}: nothing to discard, it is as on the server.`
+          : `${printable(path)}: local changes discarded.`,
+    };
   },
-};
+});

@@ -1,20 +1,20 @@
 import type { CommandModule } from 'yargs';
-import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
+import { type Command, changing, group, jsonOption, type Runner } from '../cli/command.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
 import { dataOption } from '../cli/server_options.js';
 import { type WithData, withAccounts } from '../cli/with_accounts.js';
 
 const groupArgument = { type: 'string', demandOption: true, describe: 'Name of the group' } as const;
 
-const add: Command<WithData & { readonly group: string }> = {
+const add = changing<WithData & { readonly group: string }>({
   command: 'add <group>',
   describe: 'Add a group',
   builder: (yargs) => yargs.positional('group', groupArgument).options(dataOption).example('$0 group add crew', ''),
   handler: async (options) => {
     const made = await withAccounts(options, (accounts) => accounts.createGroup(options.group));
-    printLine(`Group ${printable(made.name)} added.`);
+    return { json: made, text: `Group ${printable(made.name)} added.` };
   },
-};
+});
 
 const list: Command<WithData & { readonly json: boolean }> = {
   command: 'list',
@@ -35,15 +35,15 @@ const list: Command<WithData & { readonly json: boolean }> = {
   },
 };
 
-const remove: Command<WithData & { readonly group: string }> = {
+const remove = changing<WithData & { readonly group: string }>({
   command: 'remove <group>',
   describe: 'Remove a group, and what was shared with it',
   builder: (yargs) => yargs.positional('group', groupArgument).options(dataOption).example('$0 group remove crew', ''),
   handler: async (options) => {
     await withAccounts(options, (accounts) => accounts.removeGroup(options.group));
-    printLine(`Group ${printable(options.group)} removed.`);
+    return { json: { group: options.group }, text: `Group ${printable(options.group)} removed.` };
   },
-};
+});
 
 interface MemberOptions extends WithData {
   readonly group: string;
@@ -51,7 +51,7 @@ interface MemberOptions extends WithData {
   readonly remove: boolean;
 }
 
-const member: Command<MemberOptions> = {
+const member = changing<MemberOptions>({
   command: 'member <group> <user>',
   describe: 'Put a user into a group, or take one out',
   builder: (yargs) =>
@@ -67,9 +67,12 @@ const member: Command<MemberOptions> = {
         ? accounts.removeMember(options.group, options.user)
         : accounts.addMember(options.group, options.user),
     );
-    printLine(`${options.user} is ${options.remove ? 'no longer' : 'now'} in ${printable(options.group)}.`);
+    return {
+      json: { group: options.group, user: options.user, member: !options.remove },
+      text: `${options.user} is ${options.remove ? 'no longer' : 'now'} in ${printable(options.group)}.`,
+    };
   },
-};
+});
 
 export function groupModule(runner: Runner): CommandModule {
   return group('group', 'Groups of users on this machine’s server', [add, list, remove, member], runner);

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { PathStatus } from '../../src/cache/cache_api.js';
 import type { Listed } from '../../src/daemon/drive_methods.js';
-import { type Command, jsonOption } from '../cli/command.js';
+import { type Command, changing, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { describeLock } from '../cli/describe.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
@@ -75,7 +75,7 @@ function timeOf(epoch_s: number | null): string {
   return epoch_s === null ? '-' : formatTime(epoch_s * 1000);
 }
 
-export const unlock: Command<{ readonly path: string; readonly break: boolean }> = {
+export const unlock = changing<{ readonly path: string; readonly break: boolean }>({
   command: 'unlock <path>',
   describe: 'Give back a lock taken with `lock`',
   builder: (yargs) =>
@@ -97,6 +97,9 @@ export const unlock: Command<{ readonly path: string; readonly break: boolean }>
       await client.call('unlock', { path: place.path, force });
       return held !== null;
     });
-    printLine(`${printable(path)}: ${wasLocked ? 'unlocked' : 'was not locked'}.`);
+    return {
+      json: { mountPoint: place.mount.mountPoint, path: place.path, wasLocked },
+      text: `${printable(path)}: ${wasLocked ? 'unlocked' : 'was not locked'}.`,
+    };
   },
-};
+});

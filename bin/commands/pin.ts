@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { PathStatus, PinInfo } from '../../src/cache/cache_api.js';
 import type { Listed, PinProgress } from '../../src/daemon/drive_methods.js';
-import { type Command, jsonOption } from '../cli/command.js';
+import { type Command, changing, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { EXIT } from '../cli/exit_codes.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
@@ -77,7 +77,7 @@ const UNPINNED: Readonly<Record<PathStatus['pin'], string>> = {
   none: 'was not pinned',
 };
 
-export const unpin: Command<{ readonly paths: readonly string[] }> = {
+export const unpin = changing<{ readonly paths: readonly string[] }>({
   command: 'unpin <paths..>',
   describe: 'Stop keeping files here (they stay until the room is needed)',
   builder: (yargs) =>
@@ -86,6 +86,8 @@ export const unpin: Command<{ readonly paths: readonly string[] }> = {
       .example('$0 unpin ~/Cloud/Projects', ''),
   handler: async ({ paths }) => {
     const { dirs } = commandContext();
+    const done: { readonly mountPoint: string; readonly path: string; readonly before: PathStatus['pin'] }[] = [];
+    const lines: string[] = [];
     for (const path of paths) {
       const place = await placeInDrive(dirs, path);
       const before = await withDrive(dirs, place.mount, async (client) => {
@@ -93,10 +95,12 @@ export const unpin: Command<{ readonly paths: readonly string[] }> = {
         if (state === 'pinned') await client.call('unpin', { path: place.path });
         return state;
       });
-      printLine(`${printable(path)} ${UNPINNED[before]}.`);
+      done.push({ mountPoint: place.mount.mountPoint, path: place.path, before });
+      lines.push(`${printable(path)} ${UNPINNED[before]}.`);
     }
+    return { json: done, text: lines.join('\n') };
   },
-};
+});
 
 export const pins: Command<{ readonly drive?: string | undefined; readonly json: boolean }> = {
   command: 'pins [drive]',

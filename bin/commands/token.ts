@@ -1,5 +1,5 @@
 import type { CommandModule } from 'yargs';
-import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
+import { type Command, changing, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
 import { dataOption } from '../cli/server_options.js';
@@ -57,7 +57,7 @@ const list: Command<WithData & { readonly name: string; readonly json: boolean }
   },
 };
 
-const revoke: Command<WithData & { readonly name: string; readonly id: string }> = {
+const revoke = changing<WithData & { readonly name: string; readonly id: string }>({
   command: 'revoke <name> <id>',
   describe: 'End an app token; who uses it is logged out at once',
   builder: (yargs) =>
@@ -70,9 +70,12 @@ const revoke: Command<WithData & { readonly name: string; readonly id: string }>
     if (!/^\d{1,15}$/.test(options.id))
       throw new CommandError(EXIT.usage, `Token id: expected a number, found "${options.id}".`);
     await withAccounts(options, (accounts) => accounts.revokeToken(options.name, Number(options.id)));
-    printLine(`Token ${options.id} of ${options.name} revoked.`);
+    return {
+      json: { user: options.name, id: Number(options.id) },
+      text: `Token ${options.id} of ${options.name} revoked.`,
+    };
   },
-};
+});
 
 export function tokenModule(runner: Runner): CommandModule {
   return group('token', 'App tokens of the server’s users', [add, list, revoke], runner);

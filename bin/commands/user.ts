@@ -1,6 +1,6 @@
 import type { CommandModule } from 'yargs';
 import type { AccountStore, User } from '../../src/server/accounts/account_store.js';
-import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
+import { type Command, changing, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
 import { askNewPassword, confirm, secretFromFile, secretFromStdin } from '../cli/prompt.js';
@@ -35,7 +35,7 @@ interface AddOptions extends WithData, PasswordOptions {
   readonly adoptFiles: boolean;
 }
 
-const add: Command<AddOptions> = {
+const add = changing<AddOptions>({
   command: 'add <name>',
   describe: 'Add a user',
   builder: (yargs) =>
@@ -67,9 +67,9 @@ const add: Command<AddOptions> = {
         ...(options.adoptFiles ? { adoptFiles: true } : {}),
       }),
     );
-    printLine(`User ${user.name} added.`);
+    return { json: user, text: `User ${user.name} added.` };
   },
-};
+});
 
 const list: Command<WithData & { readonly json: boolean }> = {
   command: 'list',
@@ -94,7 +94,7 @@ function userRow(user: User): readonly string[] {
   ];
 }
 
-const passwd: Command<WithData & PasswordOptions & { readonly name: string }> = {
+const passwd = changing<WithData & PasswordOptions & { readonly name: string }>({
   command: 'passwd <name>',
   describe: 'Set a user’s password; app tokens stay valid',
   builder: (yargs) =>
@@ -105,9 +105,9 @@ const passwd: Command<WithData & PasswordOptions & { readonly name: string }> = 
   handler: async (options) => {
     const password = await newPassword(options);
     await withAccounts(options, (accounts) => accounts.setPassword(options.name, password));
-    printLine(`Password of ${options.name} changed.`);
+    return { json: { name: options.name }, text: `Password of ${options.name} changed.` };
   },
-};
+});
 
 interface RemoveOptions extends WithData {
   readonly name: string;
@@ -126,7 +126,7 @@ async function refuseLastAdmin(accounts: Pick<AccountStore, 'list'>, name: strin
   );
 }
 
-const remove: Command<RemoveOptions> = {
+const remove = changing<RemoveOptions>({
   command: 'remove <name>',
   describe: 'Remove a user; the files stay unless you say otherwise',
   builder: (yargs) =>
@@ -160,16 +160,20 @@ const remove: Command<RemoveOptions> = {
         options.handOverTo !== undefined ? { handOverTo: options.handOverTo } : options.deleteFiles ? 'delete' : 'keep',
       );
     });
-    if (options.handOverTo !== undefined) {
-      const where = removed.folder == null ? 'there were no files' : `their files are in “${removed.folder}” of`;
-      printLine(`User ${options.name} removed; ${where}${removed.folder == null ? '' : ` ${options.handOverTo}`}.`);
-      return;
-    }
-    printLine(`User ${options.name} removed; files ${removed.files}.`);
+    const what =
+      options.handOverTo === undefined
+        ? `files ${removed.files}`
+        : removed.folder == null
+          ? 'there were no files'
+          : `their files are in “${removed.folder}” of ${options.handOverTo}`;
+    return {
+      json: { name: options.name, files: removed.files, folder: removed.folder ?? null },
+      text: `User ${options.name} removed; ${what}.`,
+    };
   },
-};
+});
 
-const quota: Command<WithData & { readonly name: string; readonly size: string }> = {
+const quota = changing<WithData & { readonly name: string; readonly size: string }>({
   command: 'quota <name> <size>',
   describe: 'Limit the room for a user’s files',
   builder: (yargs) =>
@@ -180,10 +184,13 @@ const quota: Command<WithData & { readonly name: string; readonly size: string }
       .example('$0 user quota anna 10G', ''),
   handler: async (options) => {
     const quota_bytes = parseQuota(options.size);
-    await withAccounts(options, (accounts) => accounts.update(options.name, { quota_bytes }));
-    printLine(`Quota of ${options.name}: ${quota_bytes === null ? 'none' : formatSize(quota_bytes)}.`);
+    const user = await withAccounts(options, (accounts) => accounts.update(options.name, { quota_bytes }));
+    return {
+      json: user,
+      text: `Quota of ${options.name}: ${quota_bytes === null ? 'none' : formatSize(quota_bytes)}.`,
+    };
   },
-};
+});
 
 export function userModule(runner: Runner): CommandModule {
   return group('user', 'Users of the server', [add, list, passwd, remove, quota], runner);
