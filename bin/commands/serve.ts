@@ -8,9 +8,10 @@ import { RotatingFile } from '../../src/daemon/log/rotating_file.js';
 import { serviceManager } from '../../src/daemon/sd_notify.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
 import { AccessLines, type AccessLog, startServer } from '../../src/server/server.js';
+import { describeAddresses } from '../cli/addresses.js';
 import type { Command } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
-import { note } from '../cli/output.js';
+import { note, printable } from '../cli/output.js';
 import { listenProblem } from '../cli/ports.js';
 import { dataOption, isLoopback, parseListen, serverDir } from '../cli/server_options.js';
 
@@ -120,7 +121,16 @@ export const serve: Command<Options> = {
         log,
         ...accessFor(options.logLevel, access),
       });
-      note(`Serving ${serverDir(options.data)} at ${server.url}`);
+      const { host } = server.address;
+      note(
+        `Serving ${printable(serverDir(options.data))} at ${describeAddresses(server.url, host, tls?.certFile ?? null)}`,
+      );
+      if ((await server.accounts.list()).length === 0) {
+        const where = options.data === undefined ? '' : ` --data '${printable(serverDir(options.data))}'`;
+        note(
+          `There are no users yet, so nobody can log in. Add one, from another terminal: cloudmount user add NAME${where}`,
+        );
+      }
       const serving: ServingMessage = { kind: 'serving', url: server.url };
       process.send?.(serving);
       service.ready(`serving at ${server.url}`);

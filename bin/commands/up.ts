@@ -4,6 +4,7 @@ import { startDriveProcess } from '../../src/daemon/drive_process.js';
 import { checkMountPoint } from '../../src/daemon/mount_point.js';
 import { runningMounts } from '../../src/daemon/mount_registry.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
+import { addressesElsewhere } from '../cli/addresses.js';
 import type { Command } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { localIdentity, planDrive } from '../cli/drive_plan.js';
@@ -114,6 +115,8 @@ export const up: Command<Options> = {
         stopping.beforeAbandon(() => running.logFile.flushSync());
         printLine(`Drive    ${printable(config.mountPoint)}`);
         printLine(`Server   ${server.url}  (user ${user})`);
+        for (const elsewhere of addressesElsewhere(server.url, host))
+          printLine(`         ${elsewhere}  from elsewhere`);
         printLine(`WebDAV   ${new URL(`/dav/files/${encodeURIComponent(user)}/`, server.url).href}`);
         printLine(`Data     ${printable(dataDir)}`);
         printLine(`Logs     ${printable(running.logFile.path)}`);
@@ -170,10 +173,9 @@ function stopRequest(): StopRequest {
   return { requested, beforeAbandon: (step) => void steps.push(step), restore };
 }
 
-/** The drive reaches its server by the loopback address also when that listens on all. */
+/** The drive asks no resolver for its own machine. A server that listens on all addresses takes IPv4 too. */
 function reachableUrl(serverUrl: string): string {
   const url = new URL(serverUrl);
-  if (url.hostname === '0.0.0.0') url.hostname = '127.0.0.1';
-  if (url.hostname === '[::]') url.hostname = '[::1]';
+  if (url.hostname === 'localhost') url.hostname = '127.0.0.1';
   return url.href;
 }

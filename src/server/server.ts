@@ -233,7 +233,7 @@ async function databaseBytes(dir: DataDir): Promise<number> {
 
 /** The address to show: a wildcard is no address to connect to. */
 function urlOf(options: ServerOptions, address: string, port: number): string {
-  const host =
-    address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '[::1]' : isIPv6(address) ? `[${address}]` : address;
+  const isAll = address === '0.0.0.0' || address === '::';
+  const host = isAll ? 'localhost' : isIPv6(address) ? `[${address}]` : address;
   return `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { looksLikeUrl, parseAccountUrl, plainTextWarning } from '../../../bin/cli/account_url.js';
+import { addressesElsewhere } from '../../../bin/cli/addresses.js';
 import { CommandError, codeOf, EXIT, exitCodeOf } from '../../../bin/cli/exit_codes.js';
 import { generatePassword } from '../../../bin/cli/local_account.js';
 import { nearest } from '../../../bin/cli/nearest.js';
@@ -58,6 +59,27 @@ describe('durations', () => {
       '2 h ago',
       '3 days ago',
     ]);
+  });
+});
+
+describe('where a server is reached', () => {
+  const interfaces = {
+    lo: [
+      { address: '127.0.0.1', family: 'IPv4' as const, internal: true },
+      { address: '::1', family: 'IPv6' as const, internal: true },
+    ],
+    eth0: [
+      { address: 'fe80::1', family: 'IPv6' as const, internal: false },
+      { address: '2001:db8::5', family: 'IPv6' as const, internal: false },
+      { address: '192.168.1.5', family: 'IPv4' as const, internal: false },
+    ],
+  };
+  it.each([
+    ['http://localhost:8080', '::', ['http://192.168.1.5:8080', 'http://[2001:db8::5]:8080']],
+    ['https://localhost', '0.0.0.0', ['https://192.168.1.5']],
+    ['http://127.0.0.1:8080', '127.0.0.1', []],
+  ])('%s, listening at %s', (url, host, elsewhere) => {
+    expect(addressesElsewhere(url, host, interfaces)).toEqual(elsewhere);
   });
 });
 
