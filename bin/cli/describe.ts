@@ -47,6 +47,17 @@ export function loginAgain({ account, url }: Pick<DriveStatus, 'account' | 'url'
   return `log in again: cloudmount login ${url} --name ${account} (a running drive takes the new login over)`;
 }
 
+/** Of a drive whose process lives and does not say how it is. */
+export function describeSilence({ mountPoint, account, url, pid, logFile }: RunningMount, why: string): string {
+  return [
+    printable(mountPoint),
+    `  account     ${printable(account)}, ${printable(url)}`,
+    `  connection  does not answer (process ${pid}): ${printable(why)}`,
+    `  what to do  wait, or end it: cloudmount unmount --force '${printable(mountPoint)}' (unsent changes are kept)`,
+    `  log         ${printable(logFile)}`,
+  ].join('\n');
+}
+
 /** Of a drive that ended without being unmounted. */
 export function describeDeath({ account, mountPoint, logFile, pid, startedAt }: RunningMount): string {
   const words = join(dirname(logFile), 'drive.stderr');

@@ -60,9 +60,9 @@ export function listMounts(mounts: readonly RunningMount[]): string {
 }
 
 /** Connects; a daemon that is gone (killed, its process number given to another program) is struck off the list. */
-export async function connectTo(dirs: UserDirs, mount: RunningMount): Promise<ControlClient> {
+export async function connectTo(dirs: UserDirs, mount: RunningMount, timeout_ms?: number): Promise<ControlClient> {
   try {
-    return await ControlClient.connect(mount.socket);
+    return await ControlClient.connect(mount.socket, timeout_ms);
   } catch (error) {
     if (!isCloudError(error, 'not_found')) throw error;
     await markDead(dirs, mount);
@@ -70,13 +70,14 @@ export async function connectTo(dirs: UserDirs, mount: RunningMount): Promise<Co
   }
 }
 
-/** `use` with a connection that is closed afterwards. */
+/** `use` with a connection that is closed afterwards; `timeout_ms`: of the connecting alone. */
 export async function withDrive<T>(
   dirs: UserDirs,
   mount: RunningMount,
   use: (client: ControlClient) => Promise<T>,
+  timeout_ms?: number,
 ): Promise<T> {
-  const client = await connectTo(dirs, mount);
+  const client = await connectTo(dirs, mount, timeout_ms);
   try {
     return await use(client);
   } catch (error) {

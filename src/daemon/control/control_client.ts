@@ -37,18 +37,15 @@ export class ControlClient {
   }
 
   /** Rejects with `not_found` if no daemon listens at `path`, with `no_access` if it is another user's. */
-  static connect(path: string): Promise<ControlClient> {
+  static connect(path: string, timeout_ms = CONNECT_TIMEOUT_MS): Promise<ControlClient> {
     return new Promise((resolve, reject) => {
       const socket = connect(path);
       const timer = setTimeout(() => {
         socket.destroy();
         reject(
-          new CloudError(
-            'timeout',
-            `connecting to the daemon at ${path}: no answer within ${CONNECT_TIMEOUT_MS / 1000} s`,
-          ),
+          new CloudError('timeout', `connecting to the daemon at ${path}: no answer within ${timeout_ms / 1000} s`),
         );
-      }, CONNECT_TIMEOUT_MS);
+      }, timeout_ms);
       socket.once('connect', () => {
         clearTimeout(timer);
         socket.removeAllListeners('error');
