@@ -19,14 +19,16 @@ export interface Address {
   readonly origin: string;
   /** Path where the server's application lives, no slash at the end (`''`, `/nextcloud`). */
   readonly prefix: string;
+  /** Whose files the path leads to, where it names somebody: `…/dav/files/USER/`. */
+  readonly owner: string | null;
   /** Encoded path below the account's root, no slashes around it; `''` = all of it. */
   readonly below: string;
   /** The whole path, slash at the end. */
   readonly path: string;
 }
 
-const FILES = /^(.*?)\/(?:remote\.php\/dav|dav)\/files\/[^/]+(?:\/(.*))?$/;
-const OLD_ROOT = /^(.*?)\/remote\.php\/(?:webdav|dav)(?:\/(.*))?$/;
+const FILES = /^(?<prefix>.*?)\/(?:remote\.php\/dav|dav)\/files\/(?<owner>[^/]+)(?:\/(?<below>.*))?$/;
+const OLD_ROOT = /^(?<prefix>.*?)\/remote\.php\/(?:webdav|dav)(?:\/(?<below>.*))?$/;
 
 /** Throws `invalid`. */
 export function parseAddress(url: string): Address {
@@ -43,11 +45,25 @@ export function parseAddress(url: string): Address {
     throw new CloudError('invalid', "reading the server's address: a query or fragment is not allowed");
   }
   const bare = pathname.replace(/\/+$/, '');
-  const match = FILES.exec(bare) ?? OLD_ROOT.exec(bare);
-  return { origin, prefix: match?.[1] ?? bare, below: (match?.[2] ?? '').replace(/\/+$/, ''), path: `${bare}/` };
+  const parts = (FILES.exec(bare) ?? OLD_ROOT.exec(bare))?.groups;
+  return {
+    origin,
+    prefix: parts?.['prefix'] ?? bare,
+    owner: parts?.['owner'] === undefined ? null : decoded(parts['owner']),
+    below: (parts?.['below'] ?? '').replace(/\/+$/, ''),
+    path: `${bare}/`,
+  };
 }
 
-/** Asks the server. Rejects with `unauthorized`, `network`, `timeout`, `busy_server`, or `protocol` when no WebDAV is there. */
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
+/** Asks the server. Rejects with `no_access` for somebody else's files, `unauthorized`, `network`, `timeout`, `busy_server`, or `protocol` when no WebDAV is there. */
 export async function detect(
   http: HttpClient,
   address: Address,
@@ -159,6 +175,14 @@ async function ocsServer(
     throw new CloudError(
       'protocol',
       `signing in at ${http.origin}${address.prefix}/: a user id is required, found none`,
+    );
+  }
+  // These servers give everybody their own files there, and to those of others a share is the way.
+  if (address.owner !== null && address.owner.toLowerCase() !== user.toLowerCase()) {
+    throw new CloudError(
+      'no_access',
+      `signing in at ${http.origin}${address.path}: these are the files of ${address.owner}, the login is of ${user}, ` +
+        `who can have their own only: ${http.origin}${address.prefix}/ (what ${address.owner} shares with them shows in it)`,
     );
   }
   const dialect = at(capabilities, 'cloudmount') !== undefined ? 'cloudmount' : family(status);

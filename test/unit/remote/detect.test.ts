@@ -89,7 +89,11 @@ describe('reading the address', () => {
     expect(parseAddress('https://h/nextcloud/')).toMatchObject({ prefix: '/nextcloud', path: '/nextcloud/' });
     expect(parseAddress('https://h/nc/remote.php/dav/files/me/')).toMatchObject({ prefix: '/nc', below: '' });
     expect(parseAddress('https://h/remote.php/webdav/Photos/')).toMatchObject({ prefix: '', below: 'Photos' });
-    expect(parseAddress('https://h/dav/files/me/a%20b/c')).toMatchObject({ prefix: '', below: 'a%20b/c' });
+    expect(parseAddress('https://h/dav/files/m%20e/a%20b/c')).toMatchObject({
+      prefix: '',
+      owner: 'm e',
+      below: 'a%20b/c',
+    });
   });
 
   it.each(['', 'host', 'ftp://h/', 'https://u:p@h/', 'https://h/?a=b', 'https://h/#a', 'file:///etc'])(
@@ -101,7 +105,17 @@ describe('reading the address', () => {
 });
 
 describe('finding out what the server is', () => {
-  it.each(['', '/nextcloud', '/nextcloud/remote.php/dav/files/somebody/', '/nextcloud/remote.php/webdav'])(
+  it('refuses the address of somebody else’s files instead of showing one’s own', async () => {
+    const origin = await serve(nextcloud('', {}));
+    const remote = createRemote({ url: `${origin}/remote.php/dav/files/berta/Photos`, auth: AUTH });
+    await expect(remote.connect()).rejects.toMatchObject({
+      code: 'no_access',
+      message: expect.stringMatching(/files of berta, the login is of al@ice/),
+    });
+    await remote.close();
+  });
+
+  it.each(['', '/nextcloud', '/nextcloud/remote.php/dav/files/Al%40ice/', '/nextcloud/remote.php/webdav'])(
     'knows a Nextcloud by any of its addresses (%j)',
     async (address) => {
       const prefix = address === '' ? '' : '/nextcloud';
