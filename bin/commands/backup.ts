@@ -1,11 +1,12 @@
 import { resolve } from 'node:path';
 import { backup as backUp } from '../../src/server/backup/backup.js';
+import type { BackupFiles } from '../../src/server/backup/manifest.js';
 import { restore as restoreFrom } from '../../src/server/backup/restore.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { note, printable, printJson, printLine } from '../cli/output.js';
 import { startProgress } from '../cli/progress.js';
 import { dataOption, serverDir } from '../cli/server_options.js';
-import { formatSize, plural } from '../cli/sizes.js';
+import { formatSize, formatTime, plural } from '../cli/sizes.js';
 
 interface BackupOptions {
   readonly target: string;
@@ -34,7 +35,7 @@ async function copying<T>(
     return await work({
       signal: interrupted.signal,
       onProgress: ({ done, total, done_bytes, total_bytes }) =>
-        progress.update({ done_bytes, total_bytes, note: `${done} of ${plural(total, 'content')}` }),
+        progress.update({ done_bytes, total_bytes, note: `${done} of ${plural(total, 'large content')}` }),
     });
   } finally {
     progress.end();
@@ -61,13 +62,20 @@ export const backup: Command<BackupOptions> = {
       printJson(result);
       return;
     }
-    const { contents, created } = result.manifest;
-    printLine(
-      `${printable(result.target)}: ${plural(contents.count, 'content')}, ${formatSize(contents.size_bytes)}, as of ${created}.`,
+    const { files, created } = result.manifest;
+    printLine(`${printable(result.target)}: ${describeFiles(files)}, as of ${formatTime(Date.parse(created))}.`);
+    note(
+      result.added_bytes === 0
+        ? 'Copied now: the database only; all large files were in the backup already.'
+        : `Copied now: the database, and ${formatSize(result.added_bytes)} of files that the backup did not have.`,
     );
-    note(`Copied now: ${plural(result.added, 'content')}, ${formatSize(result.added_bytes)}.`);
   },
 };
+
+function describeFiles(files: BackupFiles | null | undefined): string {
+  if (files == null) return 'all files';
+  return `${plural(files.count, 'file')}, ${formatSize(files.size_bytes)}, of ${plural(files.users, 'user')}`;
+}
 
 interface RestoreOptions {
   readonly source: string;
@@ -96,7 +104,8 @@ export const restore: Command<RestoreOptions> = {
       printJson(result);
       return;
     }
-    printLine(`${printable(result.dataDir)} is as it was at ${result.created}: ${plural(result.contents, 'content')}.`);
+    const when = formatTime(Date.parse(result.created));
+    printLine(`${printable(result.dataDir)} is as it was at ${when}: ${describeFiles(result.files)}.`);
     if (result.previous !== null) note(`What was there before is in ${printable(result.previous)}.`);
   },
 };

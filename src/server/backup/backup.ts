@@ -18,7 +18,7 @@ import {
   syncPath,
 } from './blob_files.js';
 import { takeBackupLease } from './lease.js';
-import { type BackupManifest, readManifest, writeManifest } from './manifest.js';
+import { type BackupFiles, type BackupManifest, readManifest, writeManifest } from './manifest.js';
 
 export interface BackupProgress {
   readonly done: number;
@@ -70,6 +70,7 @@ export async function backup(dataDir: string, target: string, options: BackupOpt
         size_bytes: (await stat(join(into, file))).size,
       },
       contents: { count: blobs.length, size_bytes: blobs.reduce((sum, { size_bytes }) => sum + size_bytes, 0) },
+      files: filesIn(join(into, file)),
     };
     await writeManifest(into, manifest);
     await prune(into, manifest, new Set(blobs.map(({ sha256 }) => sha256)));
@@ -144,6 +145,23 @@ export function referencedBlobs(database: string): readonly BlobRef[] {
          WHERE data IS NULL AND unused_since_ms IS NULL ORDER BY sha256`,
       )
       .all();
+  } finally {
+    db.close();
+  }
+}
+
+/** Contents are no files: equal ones are kept once, and small ones in the database. People count files. */
+function filesIn(database: string): BackupFiles {
+  const db = new Database(database, { readonly: true, fileMustExist: true });
+  try {
+    const [users = 0, count = 0, size_bytes = 0] =
+      db
+        .prepare<[], [number, number, number]>(
+          `SELECT (SELECT count(*) FROM account), count(*), coalesce(sum(size), 0) FROM nodes WHERE kind = 0`,
+        )
+        .raw()
+        .get() ?? [];
+    return { users, count, size_bytes };
   } finally {
     db.close();
   }

@@ -17,6 +17,14 @@ export interface BackupManifest {
   readonly created: string;
   readonly database: { readonly file: string; readonly sha256: string; readonly size_bytes: number };
   readonly contents: { readonly count: number; readonly size_bytes: number };
+  /** What people have in it; not told by the first backups. */
+  readonly files?: BackupFiles;
+}
+
+export interface BackupFiles {
+  readonly users: number;
+  readonly count: number;
+  readonly size_bytes: number;
 }
 
 export function manifestFile(target: string): string {
@@ -33,7 +41,7 @@ export async function readManifest(target: string): Promise<BackupManifest | nul
     throw toCloudError(error, `reading ${manifestFile(target)}`);
   }
   const value = parse(text);
-  const { format, version, created, database, contents } = value as unknown as Partial<BackupManifest>;
+  const { format, version, created, database, contents, files } = value as unknown as Partial<BackupManifest>;
   if (format !== 'cloudmount-backup') throw broken(target, 'its format is not "cloudmount-backup"');
   if (version !== 1) {
     throw new CloudError(
@@ -52,7 +60,11 @@ export async function readManifest(target: string): Promise<BackupManifest | nul
   ) {
     throw broken(target, 'fields are missing');
   }
-  return { format, version, created, database, contents };
+  return { format, version, created, database, contents, ...(isFiles(files) ? { files } : {}) };
+}
+
+function isFiles(files: Partial<BackupFiles> | undefined): files is BackupFiles {
+  return [files?.users, files?.count, files?.size_bytes].every((number) => typeof number === 'number');
 }
 
 /** Durable when it resolves; the old manifest stays in force until then. */

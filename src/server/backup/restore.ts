@@ -15,7 +15,7 @@ import { SqliteDatabase } from '../storage/metadata/sqlite/database.js';
 import { SqliteMetadataStore } from '../storage/metadata/sqlite/sqlite_metadata_store.js';
 import { type BackupProgress, referencedBlobs } from './backup.js';
 import { blobFile, copyBlobFile, sha256OfFile, syncPath } from './blob_files.js';
-import { readManifest } from './manifest.js';
+import { type BackupFiles, readManifest } from './manifest.js';
 
 export interface RestoreOptions {
   /** Put what is in the way aside instead of refusing. */
@@ -28,6 +28,8 @@ export interface RestoreResult {
   readonly dataDir: string;
   readonly created: string;
   readonly contents: number;
+  /** Null: the backup is of a program that did not count them. */
+  readonly files: BackupFiles | null;
   /** Where the folder that was in the way is now; null if there was none. */
   readonly previous: string | null;
 }
@@ -86,7 +88,13 @@ export async function restore(source: string, dataDir: string, options: RestoreO
       throw error;
     });
     await syncPath(dirname(into));
-    return { dataDir: into, created: manifest.created, contents: blobs.length, previous };
+    return {
+      dataDir: into,
+      created: manifest.created,
+      contents: blobs.length,
+      files: manifest.files ?? null,
+      previous,
+    };
   } catch (error) {
     await rm(staging, { recursive: true, force: true });
     throw toCloudError(error, `restore to ${into}`);

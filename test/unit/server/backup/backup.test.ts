@@ -62,14 +62,27 @@ describe('a backup', () => {
     await server.call('PROPPATCH', '/webdav/d/small.txt', { body: patch });
     const { secret } = await server.running.accounts.createToken('bert', 'phone');
     const result = await backup(server.dataDir, target);
-    expect(result).toMatchObject({ added: 1, manifest: { version: 1, contents: { count: 1, size_bytes: 3_000_000 } } });
+    expect(result).toMatchObject({
+      added: 1,
+      manifest: {
+        version: 1,
+        contents: { count: 1, size_bytes: 3_000_000 },
+        // As people count: small ones, which are in the database, too.
+        files: { users: (await server.running.accounts.list()).length, count: 3, size_bytes: 3_000_012 },
+      },
+    });
 
     for (const name of await readdir(target)) {
       expect((await stat(join(target, name))).mode & 0o077, name).toBe(0);
     }
 
     const restored = join(scratch, 'restored');
-    expect(await restore(target, restored)).toMatchObject({ dataDir: restored, contents: 1, previous: null });
+    expect(await restore(target, restored)).toMatchObject({
+      dataDir: restored,
+      contents: 1,
+      files: result.manifest.files,
+      previous: null,
+    });
     expect((await stat(restored)).mode & 0o777).toBe(0o700);
     await onRestored(restored, async () => {
       expect((await server.call('GET', '/webdav/d/big.bin')).body.equals(big)).toBe(true);
