@@ -92,7 +92,7 @@ export function tlsOf(options: LoginOptions): TlsFiles {
 export async function planDrive(
   login: Login,
   dir: string,
-  options: MountOptions & { readonly logLevel?: LogLevel | undefined },
+  options: MountOptions & { readonly logLevel?: LogLevel | undefined; readonly adoptCache?: boolean },
   context: Context,
 ): Promise<DriveConfig> {
   const wanted = resolve(dir);
@@ -104,6 +104,7 @@ export async function planDrive(
   return {
     ...login,
     identity: login.identity ?? null,
+    adoptCache: options.adoptCache ?? false,
     mountPoint,
     cacheDir,
     stateDir: join(context.dirs.state, `${login.account}${tag}`),

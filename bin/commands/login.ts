@@ -1,4 +1,6 @@
 import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { describeUnsent, unsentIn } from '../../src/cache/unsent.js';
 import { type Account, checkAccountName, suggestAccountName } from '../../src/daemon/accounts/account_book.js';
 import { requestAppToken, revokeAppToken } from '../../src/daemon/accounts/app_password.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
@@ -8,7 +10,7 @@ import { silentLog } from '../../src/log.js';
 import { createRemote } from '../../src/remote/connect.js';
 import type { RemoteCapabilities } from '../../src/remote/remote.js';
 import { parseAccountUrl, plainTextWarning } from '../cli/account_url.js';
-import { type Command, jsonOption } from '../cli/command.js';
+import { type Command, changing, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { givenPassword, type Login, type LoginOptions, tlsOf } from '../cli/drive_plan.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
@@ -121,9 +123,13 @@ async function chooseName(context: Context, wanted: string | undefined, url: str
   const name = wanted === undefined ? suggestAccountName(url, user) : checkAccountName(wanted);
   const other = await context.accounts.get(name);
   if (other === null || (other.url === url && other.user === user)) return name;
+  const moved =
+    other.user === user
+      ? ` If the server has moved: cloudmount logout ${name}, then log in again with --name ${name}; contents and unsent changes stay.`
+      : '';
   throw new CommandError(
     EXIT.conflict,
-    `There is already an account ${name}, for ${printable(other.user)} at ${other.url}. Choose another with --name, or: cloudmount logout ${name}`,
+    `There is already an account ${name}, for ${printable(other.user)} at ${other.url}. Choose another with --name, or: cloudmount logout ${name}.${moved}`,
   );
 }
 
@@ -180,7 +186,7 @@ async function tradeForToken(attempt: Login, capabilities: RemoteCapabilities): 
   }
 }
 
-export const logout: Command<{ readonly account: string }> = {
+export const logout = changing<{ readonly account: string }>({
   command: 'logout <account>',
   describe: 'Forget an account: its password, and its app token on the server',
   builder: (yargs) =>
@@ -206,9 +212,18 @@ export const logout: Command<{ readonly account: string }> = {
     for (const dead of await deadMounts(context.dirs)) {
       if (dead.account === name) await forgetDeath(context.dirs, dead.cacheDir);
     }
-    printLine(`Logged out of ${account.url}. Contents and unsent changes stay in ${context.dirs.data}/cache/${name}.`);
+    const cacheDir = join(context.dirs.data, 'cache', name);
+    const waiting = unsentIn(cacheDir);
+    const unsent = waiting === null ? null : describeUnsent(waiting);
+    return {
+      json: { account: name, url: account.url, cacheDir, unsent: waiting?.changes ?? 0 },
+      text:
+        unsent === null
+          ? `Logged out of ${account.url}.${waiting === null ? '' : ` Contents stay in ${printable(cacheDir)}; nothing unsent is there.`}`
+          : `Logged out of ${account.url}. In ${printable(cacheDir)} stay contents, and unsent changes: ${printable(unsent)}. They go out once you have logged in with --name ${name} again and mounted it.`,
+    };
   },
-};
+});
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

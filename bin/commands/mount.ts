@@ -1,10 +1,10 @@
 import type { DriveConfig } from '../../src/daemon/drive_config.js';
 import { LOG_LEVELS, type LogLevel } from '../../src/daemon/log/logger.js';
-import { deadMounts } from '../../src/daemon/mount_registry.js';
+import { deadMounts, runningMounts } from '../../src/daemon/mount_registry.js';
 import type { UserDirs } from '../../src/daemon/user_dirs.js';
 import { DRIVE_PROCESS, keepDrive, type Started, serveInBackground, startInBackground } from '../cli/background.js';
 import { type Command, jsonOption } from '../cli/command.js';
-import { commandContext } from '../cli/context.js';
+import { type Context, commandContext } from '../cli/context.js';
 import { describeDeath, loginAgain } from '../cli/describe.js';
 import { planDrive, resolveLogin } from '../cli/drive_plan.js';
 import { EXIT } from '../cli/exit_codes.js';
@@ -13,6 +13,7 @@ import { note, printable, printJson, printLine } from '../cli/output.js';
 import { refuseIfMissing } from '../cli/refuse.js';
 import { mountRequirements } from '../cli/requirements.js';
 import { parseDuration, parseSize } from '../cli/sizes.js';
+import { isSamePlace, type StrandedCache, strandedCaches } from '../cli/stranded.js';
 
 export interface DriveOptions {
   readonly cacheDir?: string | undefined;
@@ -100,6 +101,7 @@ interface Options extends DriveOptions {
   readonly cacert?: string | undefined;
   readonly clientCert?: string | undefined;
   readonly clientKey?: string | undefined;
+  readonly adoptCache: boolean;
   readonly foreground: boolean;
   readonly json: boolean;
 }
@@ -132,6 +134,11 @@ export const mount: Command<Options> = {
           default: false,
           describe: 'Stay in the foreground; Ctrl-C unmounts',
         },
+        'adopt-cache': {
+          type: 'boolean',
+          default: false,
+          describe: 'Go on with a cache of another address: the server moved, or was restored from a backup',
+        },
         ...loginOptions,
         ...driveOptions,
         ...jsonOption,
@@ -156,17 +163,20 @@ export const mount: Command<Options> = {
       },
       context,
     );
-    const config = await planDrive(login, options.dir, merged, context);
+    const config = await planDrive(login, options.dir, { ...merged, adoptCache: options.adoptCache }, context);
+    const stranded = await strandedCaches(config, context.dirs);
     const where = printable(config.mountPoint);
     await tellOfDeath(config, context.dirs);
     if (options.foreground) {
       return keepDrive(config, context.dirs, async (started) => {
         note(`${where} is mounted${whileOffline(started)}; Ctrl-C unmounts.`);
+        await tellOfStranded(stranded, config, context);
       });
     }
     const started = await startInBackground(config);
     if (options.json) printJson({ mountPoint: config.mountPoint, account: login.account, url: login.url, ...started });
     else printLine(`${where} is mounted${whileOffline(started)}.`);
+    await tellOfStranded(stranded, config, context);
     if (started.connection !== 'unauthorized') return EXIT.ok;
     const saved = (await context.accounts.get(login.account)) !== null;
     note(
@@ -187,6 +197,20 @@ function whileOffline({ connection, connectionError }: Started): string {
 export async function tellOfDeath(config: Pick<DriveConfig, 'cacheDir'>, dirs: UserDirs): Promise<void> {
   const dead = (await deadMounts(dirs)).find((mount) => mount.cacheDir === config.cacheDir);
   if (dead !== undefined) note(describeDeath(dead));
+}
+
+/** Told once the drive runs, and its address on the server is known. */
+async function tellOfStranded(found: readonly StrandedCache[], config: DriveConfig, { dirs }: Context): Promise<void> {
+  if (found.length === 0) return;
+  const running = (await runningMounts(dirs)).find((mount) => mount.cacheDir === config.cacheDir);
+  for (const cache of found.filter((one) => running !== undefined && isSamePlace(one.url, running.url))) {
+    const dir = printable(config.mountPoint);
+    note(
+      `${printable(cache.dir)} holds changes that were never sent to ${printable(cache.url)}: ${printable(cache.unsent)}. ` +
+        `If that is this server under an earlier address, they go out with: cloudmount unmount '${dir}', then the same mount ` +
+        `again with --cache-dir '${printable(cache.dir)}'`,
+    );
+  }
 }
 
 export const driveProcess: Command<{ readonly dir: string }> = {

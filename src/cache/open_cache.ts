@@ -31,6 +31,7 @@ import { RecentOperations } from './recent_operations.js';
 import { recoveredFolders, setAside } from './recovered.js';
 import { diskFree, SpaceBudget } from './space.js';
 import { Tree } from './tree.js';
+import { describeUnsent, unsentOf } from './unsent.js';
 import { Writeback } from './writeback/writeback.js';
 import { Xattrs } from './xattrs.js';
 
@@ -41,6 +42,8 @@ export interface OpenCacheOptions {
   readonly account: { readonly name: string; readonly user: string; readonly host: string };
   /** What the cache belongs to, where the server's address is not it (a local server whose port may change). */
   readonly identity?: string;
+  /** It is known that the server of `remote` has the files that the cache is of, whatever the cache says. */
+  readonly adopt?: boolean;
   readonly sizeLimit_bytes: number;
   readonly minFree_bytes: number;
   /** How long a writer waits for room before it is told that there is none. Default 30 s. */
@@ -60,6 +63,8 @@ export interface OpenCacheOptions {
 
 /** How long the start waits for the server before it goes on without. */
 const FIRST_CONNECT_MS = 1_500;
+/** How long the server may take to say whether it knows a position in its feed. */
+const ASK_POSITION_MS = 10_000;
 const CLOSE_BOUND_MS = 3_000;
 const DATABASE = 'metadata.db';
 const CONTENT = 'content';
@@ -93,7 +98,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     release: () => Promise<void>,
   ): Promise<DriveCache & CacheControl> {
     const store = new NodeStore(database);
-    claim(store, o, clock);
+    await claim(store, database, o, clock);
     const listeners = new Set<(event: Invalidation) => void>();
     const invalidate = (event: Invalidation) => {
       for (const listener of listeners) listener(event);
@@ -349,19 +354,42 @@ async function openDatabase(dir: string, log: Log): Promise<Database> {
   }
 }
 
-function claim(store: NodeStore, options: OpenCacheOptions, clock: Clock): void {
+async function claim(store: NodeStore, { sql }: Database, options: OpenCacheOptions, clock: Clock): Promise<void> {
   const identity = options.identity ?? `${options.account.name}@${options.remote.displayUrl}`;
   const known = store.setting('account');
   if (known !== null && known !== identity) {
-    throw new CloudError(
-      'invalid',
-      `opening the cache folder ${options.dir}: it belongs to ${known}, asked for ${identity}; use another --cache-dir`,
-    );
+    const isSame = options.adopt === true || (await knowsThePosition(store, options.remote));
+    if (!isSame) throw foreign(sql, options.dir, known, identity);
+    options.log.info({ from: known, to: identity }, 'the server has another address: the cache goes with it');
   }
   store.transaction(() => {
     store.setSetting('account', identity);
     if (store.get(1 as NodeRecord['ino']) === null) store.insertRoot(clock.timestamp());
   });
+}
+
+/** Has the server only changed its address? A position in its feed names its history by a random number: no other server
+ * goes on from it, nor the same one after a restore. */
+async function knowsThePosition(store: NodeStore, remote: Remote): Promise<boolean> {
+  const cursor = store.setting('cursor');
+  if (cursor === null || !remote.capabilities.changeFeed) return false;
+  try {
+    const page = await remote.changes(cursor, { signal: AbortSignal.timeout(ASK_POSITION_MS), limit: 1 });
+    return !page.full;
+  } catch {
+    return false;
+  }
+}
+
+function foreign(sql: Database['sql'], dir: string, known: string, identity: string): CloudError {
+  const unsent = describeUnsent(unsentOf(sql));
+  return new CloudError(
+    'invalid',
+    `opening the cache folder ${dir}: it belongs to ${known}, asked for ${identity}, and the server does not say that it is ` +
+      `the same. ${unsent === null ? 'Nothing unsent is in it' : `Unsent in it: ${unsent}`}. ` +
+      'If it has the same files (it moved, or was restored from a backup), --adopt-cache goes on with the folder and sends ' +
+      'what waits, overwriting nothing. If it is another server, use another --cache-dir; what waits stays where it is.',
+  );
 }
 
 /** What a crash may have left: last writes that no record shows, files that were unlinked while open. */

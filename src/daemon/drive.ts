@@ -58,7 +58,7 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
     nonEmpty: config.nonEmpty,
     outside: [config.cacheDir, config.stateDir, dirs.runtime],
   });
-  for (const dir of [config.stateDir, config.cacheDir, dirs.runtime]) await privateDir(dir);
+  for (const dir of [config.stateDir, dirs.runtime]) await privateDir(dir);
   await refuseSecondDaemon(config, dirs);
   const service = await serviceManager(log);
   // Undone in reverse order if a later step fails.
@@ -66,13 +66,16 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
   try {
     service.status(`connecting to ${config.url}`);
     const saved = new SavedDescription(config.stateDir, config.url, config.user);
-    const remote = await openRemote(config, environment, saved);
+    const { remote, isNew } = await openRemote(config, environment, saved);
     undo.push(() => remote.close());
+    // Not before: a login that is refused leaves no cache behind.
+    await privateDir(config.cacheDir);
     const cache = await openCache({
       dir: config.cacheDir,
       remote,
       account: { name: config.account, ...environment.person },
       ...(config.identity === null ? {} : { identity: config.identity }),
+      adopt: config.adoptCache,
       sizeLimit_bytes: config.cacheSize_bytes,
       minFree_bytes: config.minFree_bytes,
       dirCacheTime_ms: config.dirCacheTime_ms,
@@ -85,6 +88,8 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
       clock: environment.clock,
     });
     undo.push(() => cache.close());
+    // Not before: with a cache that is another address's, what is known of that one must stay.
+    if (isNew) await saved.save(remote.describe());
     const mounted = await mountDrive({
       cache,
       mountPoint: config.mountPoint,
@@ -126,7 +131,7 @@ async function openRemote(
   config: DriveConfig,
   environment: DriveEnvironment,
   saved: SavedDescription,
-): Promise<WebdavRemote> {
+): Promise<{ readonly remote: WebdavRemote; readonly isNew: boolean }> {
   const options: RemoteOptions = {
     url: config.url,
     auth: { kind: 'basic', user: config.user, password: config.password },
@@ -138,19 +143,20 @@ async function openRemote(
     log: environment.log,
   };
   const description = await saved.load();
-  if (description !== null) return createRemoteOffline(description, options);
+  if (description !== null) return { remote: createRemoteOffline(description, options), isNew: false };
   const remote = createRemote(options);
   try {
     await remote.connect({ signal: AbortSignal.timeout(FIRST_CONNECT_MS) });
   } catch (error) {
     await remote.close();
     const known = toCloudError(error, 'connecting');
-    throw new CloudError(known.code, `connecting to ${config.url} for the first time: ${known.message}`, {
-      cause: error,
-    });
+    const why =
+      known.code === 'unauthorized'
+        ? `the server does not accept user name and password of ${config.user} (${known.message})`
+        : known.message;
+    throw new CloudError(known.code, `connecting to ${config.url} for the first time: ${why}`, { cause: error });
   }
-  await saved.save(remote.describe());
-  return remote;
+  return { remote, isNew: true };
 }
 
 interface Parts {

@@ -15,6 +15,8 @@ export interface DriveConfig {
   readonly tls: TlsFiles;
   /** What the cache belongs to if the address may change; null = the address. */
   readonly identity: string | null;
+  /** Use the cache even if it says that it is of another address. */
+  readonly adoptCache: boolean;
   /** Absolute, normalized. */
   readonly mountPoint: string;
   readonly cacheDir: string;
@@ -63,7 +65,7 @@ export function parseDriveConfig(value: unknown): DriveConfig {
     require(Number.isSafeInteger(config[key]) && (config[key] as number) >= 0, key, 'a whole number');
   }
   require((config.timeout_ms as number) > 0, 'timeout_ms', 'more than 0');
-  for (const key of ['readOnly', 'writeThrough', 'allowOther', 'nonEmpty'] as const) {
+  for (const key of ['readOnly', 'writeThrough', 'allowOther', 'nonEmpty', 'adoptCache'] as const) {
     require(typeof config[key] === 'boolean', key, 'true or false');
   }
   require(config.identity === null || typeof config.identity === 'string', 'identity', 'a text or null');
