@@ -4,14 +4,24 @@
 import { Agent, request } from 'undici';
 import type { Account } from '../../src/daemon/accounts/account_book.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
+import { CloudError } from '../../src/errors.js';
 import type { Context } from './context.js';
-import { CommandError, EXIT } from './exit_codes.js';
+import { CommandError, EXIT, type ExitCode } from './exit_codes.js';
 import { placeInDrive } from './find_drive.js';
 import { printable } from './output.js';
 import { userAgent } from './version.js';
 
 const TIMEOUT_MS = 30_000;
 const ANSWER_MAX_BYTES = 16 * 1024 * 1024;
+
+/** What OCS says is wrong, as docs/exit-codes.md has it; everything else is a plain failure. */
+const EXIT_OF_STATUS: ReadonlyMap<number, ExitCode> = new Map<number, ExitCode>([
+  [401, EXIT.auth],
+  [997, EXIT.auth],
+  [409, EXIT.conflict],
+  [412, EXIT.conflict],
+  [423, EXIT.busy],
+]);
 
 interface Envelope {
   readonly ocs: {
@@ -33,7 +43,7 @@ export async function ocsPlace(context: Context, path: string): Promise<OcsPlace
   const account = (await context.accounts.list()).find((one) => one.name === name);
   if (account === undefined) {
     throw new CommandError(
-      EXIT.failed,
+      EXIT.auth,
       `${printable(mountPoint)} was mounted by its address, so no password is kept that could be used to share. ` +
         `Log in with: cloudmount login ${printable(url)} --user …, unmount it and mount it again.`,
     );
@@ -46,14 +56,15 @@ export async function ocsAccount(context: Context, name: string | undefined): Pr
   const accounts = await context.accounts.list();
   if (name !== undefined) {
     const found = accounts.find((account) => account.name === name);
-    if (found === undefined) throw new CommandError(EXIT.failed, `There is no account ${printable(name)}.`);
+    if (found === undefined) throw new CommandError(EXIT.notRunning, `There is no account ${printable(name)}.`);
     return found;
   }
   const [only] = accounts;
-  if (only === undefined) throw new CommandError(EXIT.failed, 'You are logged in to no server: cloudmount login URL');
+  if (only === undefined)
+    throw new CommandError(EXIT.notRunning, 'You are logged in to no server: cloudmount login URL');
   if (accounts.length > 1) {
     const names = accounts.map((account) => printable(account.name)).join(', ');
-    throw new CommandError(EXIT.failed, `Say which account is meant with --account: ${names}.`);
+    throw new CommandError(EXIT.usage, `Say which account is meant with --account: ${names}.`);
   }
   return only;
 }
@@ -95,6 +106,34 @@ export class OcsClient {
 
   /** `data` of the answer. Rejects with what the server says is wrong. */
   async call(method: string, path: string, params: Readonly<Record<string, string>> = {}): Promise<unknown> {
+    const answer = await this.#send(method, path, params);
+    const { meta, data } = parse(answer.text, answer.status).ocs;
+    if (meta.statuscode !== 200 && meta.statuscode !== 100) {
+      const message = meta.message ?? `The server refuses this (${meta.statuscode}).`;
+      throw new CommandError(EXIT_OF_STATUS.get(meta.statuscode) ?? EXIT.failed, printable(message));
+    }
+    return data;
+  }
+
+  async #send(
+    method: string,
+    path: string,
+    params: Readonly<Record<string, string>>,
+  ): Promise<{ readonly status: number; readonly text: string }> {
+    try {
+      return await this.#exchange(method, path, params);
+    } catch (error) {
+      if (error instanceof CommandError) throw error;
+      const { message } = error as Error;
+      throw new CloudError('network', `asking ${this.#server}: ${message}`, { cause: error });
+    }
+  }
+
+  async #exchange(
+    method: string,
+    path: string,
+    params: Readonly<Record<string, string>>,
+  ): Promise<{ readonly status: number; readonly text: string }> {
     const isRead = method === 'GET';
     const query = new URLSearchParams({ format: 'json', ...(isRead ? params : {}) });
     const answer = await request(`${this.#server}/ocs/v2.php/apps/${path}?${query}`, {
@@ -116,11 +155,7 @@ export class OcsClient {
       if (size_bytes > ANSWER_MAX_BYTES) throw new CommandError(EXIT.failed, 'The server’s answer is too long.');
       chunks.push(chunk);
     }
-    const { meta, data } = parse(Buffer.concat(chunks).toString('utf8'), answer.statusCode).ocs;
-    if (meta.statuscode !== 200 && meta.statuscode !== 100) {
-      throw new CommandError(EXIT.failed, printable(meta.message ?? `The server refuses this (${meta.statuscode}).`));
-    }
-    return data;
+    return { status: answer.statusCode, text: Buffer.concat(chunks).toString('utf8') };
   }
 
   async close(): Promise<void> {

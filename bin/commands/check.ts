@@ -1,10 +1,11 @@
 import type { Account } from '../../src/daemon/accounts/account_book.js';
 import type { Listed } from '../../src/daemon/drive_methods.js';
 import { runningMounts } from '../../src/daemon/mount_registry.js';
+import { isCloudError } from '../../src/errors.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { loginOf, planDrive } from '../cli/drive_plan.js';
-import { EXIT } from '../cli/exit_codes.js';
+import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { drivesFor, withDrive } from '../cli/find_drive.js';
 import { printable, printJson, printLine } from '../cli/output.js';
 
@@ -70,6 +71,8 @@ async function checkMounted({ dirs }: Context, drive: string | undefined, conten
 async function checkUnmounted(context: Context, account: Account, content: boolean): Promise<Result> {
   const { checkClosedCache } = await import('../../src/daemon/closed_cache.js');
   const config = await planDrive(loginOf(account, ''), '/', {}, context);
-  const problems = await checkClosedCache(config, { content });
+  const problems = await checkClosedCache(config, { content }).catch((error: unknown) => {
+    throw isCloudError(error, 'not_found') ? new CommandError(EXIT.notRunning, error.message) : error;
+  });
   return { account: account.name, mountPoint: null, problems, total: problems.length };
 }

@@ -1,8 +1,9 @@
+import { stat } from 'node:fs/promises';
 import type { CommandModule } from 'yargs';
 import type { Account } from '../../src/daemon/accounts/account_book.js';
 import { LINK_ROLES, type LinkRoleName, ROLES, rightsOfRole, roleOf } from '../../src/server/sharing/rights.js';
 import { bringIn, MY_SHARES } from '../cli/bring_in.js';
-import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
+import { type Command, changing, group, jsonOption, type Runner } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { type OcsPlace, ocsAccount, ocsPlace, withOcs } from '../cli/ocs_client.js';
@@ -161,6 +162,7 @@ const link: Command<LinkOptions> = {
       .example('$0 share link ~/Cloud/Photos --expires 2030-12-31', ''),
   handler: async (options) => {
     const context = commandContext();
+    await refuseUploadToFile(options);
     const password = options.passwordStdin ? await secretFromStdin() : null;
     const { account, path } = await placeToShare(context, options.path, options.account);
     const item = (await withOcs(context, account, (client) =>
@@ -179,6 +181,23 @@ const link: Command<LinkOptions> = {
     else printLine(printable(item.url ?? ''));
   },
 };
+
+/** Before a file from elsewhere is copied in vain. What cannot be looked at is left to the server. */
+async function refuseUploadToFile({ path, role }: Pick<LinkOptions, 'path' | 'role'>): Promise<void> {
+  if (role !== 'drop' && role !== 'upload') return;
+  const found = await stat(path).catch(() => null);
+  if (found === null || found.isDirectory()) return;
+  throw new CommandError(
+    EXIT.usage,
+    `--role ${role} lets others put files in, so a folder is required: ${printable(path)} is a file. To show it: --role view.`,
+  );
+}
+
+/** What is no number arrives as NaN. */
+function checkId(id: number): void {
+  if (Number.isSafeInteger(id) && id > 0) return;
+  throw new CommandError(EXIT.usage, 'ID: the number of a share is required, as `cloudmount shares` shows it.');
+}
 
 interface EditOptions extends CommonOptions {
   readonly id: number;
@@ -240,29 +259,29 @@ const edit: Command<EditOptions> = {
 type IdOptions = Pick<EditOptions, 'id' | 'account'>;
 
 async function change(method: string, { id, account }: IdOptions, params: Record<string, string>): Promise<unknown> {
+  checkId(id);
   const context = commandContext();
   const found = await ocsAccount(context, account);
   return withOcs(context, found, (client) => client.call(method, `${SHARES}/${id}`, params));
 }
 
 function simple(name: string, describe: string, done: string, method: string, params: Record<string, string>) {
-  const command: Command<IdOptions> = {
+  return changing<IdOptions>({
     command: `${name} <id>`,
     describe,
     builder: (yargs) => yargs.positional('id', idArgument).options(accountOption).example(`$0 share ${name} 12`, ''),
     handler: async (options) => {
       await change(method, options, params);
-      printLine(`Share ${options.id} ${done}.`);
+      return { json: { id: options.id, state: done }, text: `Share ${options.id} ${done}.` };
     },
-  };
-  return command;
+  });
 }
 
 const suspend = simple('suspend', 'Take a share away for a while', 'suspended', 'PUT', { suspended: 'true' });
 const resume = simple('resume', 'Give a suspended share back', 'resumed', 'PUT', { suspended: 'false' });
 const remove = simple('remove', 'Withdraw a share, or do without one you were given', 'removed', 'DELETE', {});
 
-const accept: Command<IdOptions & { readonly decline: boolean }> = {
+const accept = changing<IdOptions & { readonly decline: boolean }>({
   command: 'accept <id>',
   describe: 'Take a share that waits for your answer (`shares` lists them)',
   builder: (yargs) =>
@@ -271,16 +290,18 @@ const accept: Command<IdOptions & { readonly decline: boolean }> = {
       .options({ decline: { type: 'boolean', default: false, describe: 'Do not take it' }, ...accountOption })
       .example('$0 share accept 12', ''),
   handler: async (options) => {
+    checkId(options.id);
     const context = commandContext();
     const account = await ocsAccount(context, options.account);
     await withOcs(context, account, (client) =>
       client.call(options.decline ? 'DELETE' : 'POST', `${SHARES}/pending/${options.id}`),
     );
-    printLine(`Share ${options.id} ${options.decline ? 'declined' : 'accepted'}.`);
+    const state = options.decline ? 'declined' : 'accepted';
+    return { json: { id: options.id, state }, text: `Share ${options.id} ${state}.` };
   },
-};
+});
 
-const askFirst: Command<{ readonly answer: 'on' | 'off'; readonly account?: string }> = {
+const askFirst = changing<{ readonly answer: 'on' | 'off'; readonly account?: string }>({
   command: 'ask-first <answer>',
   describe: 'Whether you are asked before what others share with you comes into your files',
   builder: (yargs) =>
@@ -294,9 +315,12 @@ const askFirst: Command<{ readonly answer: 'on' | 'off'; readonly account?: stri
     await withOcs(context, found, (client) =>
       client.call('PUT', `${SHARES}/pending`, { ask_first: String(answer === 'on') }),
     );
-    printLine(answer === 'on' ? 'New shares wait for your answer.' : 'New shares are taken at once.');
+    return {
+      json: { askFirst: answer === 'on' },
+      text: answer === 'on' ? 'New shares wait for your answer.' : 'New shares are taken at once.',
+    };
   },
-};
+});
 
 export function shareModule(runner: Runner): CommandModule {
   const commands = [give, link, edit, suspend, resume, remove, accept, askFirst];
