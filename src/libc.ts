@@ -210,6 +210,11 @@ export async function startWriteback(fd: number): Promise<void> {
   }
 }
 
+/** The same on this thread: for files of a few pages, where it costs a fifth of what the way to a thread and back does. */
+export function startShortWriteback(fd: number): void {
+  native.syncFileRange(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 /** koffi holds at most 256 calls on its threads; one more is not refused but ends the process when a native callback
  * comes in. What may be asked for in any number takes turns, far below that. */
 const CALLS_AT_ONCE = 16;

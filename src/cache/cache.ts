@@ -40,6 +40,8 @@ export interface CacheOptions extends DriveSideOptions {
 
 /** More of the queue than anybody reads is only counted. */
 const QUEUE_SHOWN = 1_000;
+/** Who waits for the queue pauses so many times as long as looking through it took. */
+const LOOK_PAUSES = 20;
 
 export class Cache extends DriveSide implements CacheControl {
   readonly #c: CacheOptions;
@@ -96,12 +98,18 @@ export class Cache extends DriveSide implements CacheControl {
     return this.#c.contents.cachedBytes(node) > 0 ? 'partial' : 'cloud';
   }
 
+  sendNow(path: string): void {
+    const root = this.#resolve(path);
+    this.#c.writeback.retryAll((node) => this.#within(node, root), true);
+  }
+
   async flush(path: string, signal: AbortSignal): Promise<void> {
+    this.sendNow(path);
     const root = this.#resolve(path);
     const inside = (node: NodeRecord) => this.#within(node, root);
-    this.#c.writeback.retryAll(inside, true);
     const tried = new Map<Ino, number>();
     for (;;) {
+      const looked_ms = this.#c.clock.monotonic_ms();
       const left = this.#c.store.pendingInos().flatMap((ino) => {
         const node = this.#c.store.get(ino);
         return node !== null && inside(node) ? [node] : [];
@@ -118,7 +126,10 @@ export class Cache extends DriveSide implements CacheControl {
           throw new CloudError('io', `flushing "${this.#pathOf(node)}": ${node.error ?? node.errorCode}`);
         }
       }
+      const took_ms = this.#c.clock.monotonic_ms() - looked_ms;
       await this.#nextChange(signal);
+      // A long queue is looked through now and then, not after each of its thousands of changes.
+      if (took_ms > 1) await raceAbort(this.#c.clock.sleep(took_ms * LOOK_PAUSES), signal);
     }
   }
 

@@ -221,7 +221,9 @@ export interface CacheControl {
   /** Brings `quota` of the status up to date. Rejects never. */
   refreshQuota(maxAge_ms?: number): Promise<void>;
   pathStatus(path: string): MaybePromise<PathStatus>;
-  /** Resolves when all that is pending under `path` is on the server, or rejects with what stands in the way. */
+  /** What is pending under `path` is tried now, whatever it was to wait for. */
+  sendNow(path: string): void;
+  /** The same, and resolves when all of it is on the server, or rejects with what stands in the way. */
   flush(path: string, signal: AbortSignal): Promise<void>;
   pin(path: string): void;
   unpin(path: string): void;

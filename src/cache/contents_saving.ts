@@ -1,6 +1,7 @@
 // Making contents durable: bytes first, then the record that claims them, then the journal.
 
 import { type ActiveContent, countedBytes } from './active_content.js';
+import { isSummed } from './content/verify.js';
 import type { ContentsOptions } from './contents.js';
 import { crashPoint } from './crash_points.js';
 
@@ -34,14 +35,15 @@ export class ContentSaver {
         extents: content.extents.clone(),
         removals: content.extents.removals,
         writeSeq: content.writeSeq,
+        settling: content.users === 0 && content.node.contentDirty,
       };
     });
     const again: ActiveContent[] = [];
     try {
-      const failures = await this.#syncAll(contents);
+      const failures = await this.#syncAll(captured);
       crashPoint('content.before_extents');
       this.#o.store.transaction(() => {
-        for (const { content, number, extents, removals, writeSeq } of captured) {
+        for (const { content, number, extents, removals, writeSeq, settling } of captured) {
           const { node } = content;
           if (!this.#o.isActive(content) || node.gen !== content.gen) continue;
           if (failures.has(content) || number < content.saveShown) continue;
@@ -55,9 +57,10 @@ export class ContentSaver {
           if (!node.contentDirty) extents.markClean();
           node.extents = extents.isEmpty ? null : extents.serialise();
           const quiet = content.users === 0 && writeSeq === content.writeSeq && !content.unsaved;
-          // Of dirty content these two come later, together, when it has settled.
-          node.sums = node.contentDirty ? null : content.sums.serialise();
-          node.fingerprint = quiet && !node.contentDirty ? content.file.fingerprint() : null;
+          // Of dirty content these two come together, when it has settled: mostly later, see `Contents`.
+          const settled = settling && quiet && isSummed(extents, node.size_bytes, content.sums);
+          node.sums = settled || !node.contentDirty ? content.sums.serialise() : null;
+          node.fingerprint = settled || (quiet && !node.contentDirty) ? content.file.fingerprint() : null;
           this.#reconcile(content);
           node.cached_bytes = content.accounted_bytes;
           this.#o.store.save(node);
@@ -76,12 +79,15 @@ export class ContentSaver {
   }
 
   /** Which could not be synced, and why. Of many files the writing is started first: then they share commits. */
-  async #syncAll(contents: readonly ActiveContent[]): Promise<Map<ActiveContent, unknown>> {
+  async #syncAll(
+    captured: readonly { readonly content: ActiveContent; readonly settling: boolean }[],
+  ): Promise<Map<ActiveContent, unknown>> {
     const failures = new Map<ActiveContent, unknown>();
-    if (contents.length >= MANY) await Promise.all(contents.map((content) => content.file.startSync()));
+    if (captured.length >= MANY) {
+      await Promise.all(captured.map(({ content: { file, size_bytes } }) => file.startSync(size_bytes)));
+    }
     await Promise.all(
-      contents.map(async (content) => {
-        const settling = content.users === 0 && content.node.contentDirty;
+      captured.map(async ({ content, settling }) => {
         try {
           await (settling ? content.file.syncTimes() : content.file.sync());
         } catch (error) {

@@ -79,8 +79,7 @@ export function driveMethods(drive: DriveControl): Handlers {
       const path = pathParam(params);
       if (flagParam(params, 'wait'))
         await withProgress(context, flushProgress(cache), flushNow(cache, path, context.signal));
-      // Starts what is due and is not waited for; why it fails is in `status`.
-      else cache.flush(path, AbortSignal.timeout(60_000)).catch(() => undefined);
+      else cache.sendNow(path); // why something fails is in `status`
       return pendingWork(cache.status());
     },
 

@@ -9,6 +9,7 @@ import { closeSync, writevSync } from 'node:fs';
 import { constants } from 'node:os';
 import { rawRead, rawWrite, setNonBlocking } from '../libc.js';
 import type { Log } from '../log.js';
+import { BusyPoll } from './busy_poll.js';
 import { type ReadableWatch, watchReadable } from './readable_watch.js';
 import { type RequestBuffer, RequestBufferPool } from './request_buffer.js';
 import type { Delivery, ReplyChannel } from './session.js';
@@ -18,6 +19,8 @@ const { EAGAIN, EINTR, ENOENT, ENODEV, ENOTCONN, ECONNABORTED, EBADF } = constan
 /** A turn of the loop belongs to the kernel for at most so long; then timers and the network are served. */
 const BATCH_MS = 8;
 const BATCH_REQUESTS = 256;
+/** For so long the next request is looked for before the loop sleeps. */
+const LOOK_MS = 0.1;
 
 export interface RequestHandler {
   /** Null if the buffer is free again on return, else a promise that settles (never rejects) when it is. */
@@ -36,6 +39,7 @@ export class FuseDevice implements ReplyChannel {
   readonly #handler: RequestHandler;
   readonly #log: Log;
   readonly #pool = new RequestBufferPool();
+  readonly #busyPoll = new BusyPoll();
   readonly #watch: ReadableWatch;
   readonly #resolveClosed: (end: DeviceEnd) => void;
   #buffer = this.#pool.take();
@@ -60,7 +64,8 @@ export class FuseDevice implements ReplyChannel {
   #drain(): boolean {
     const until_ms = performance.now() + BATCH_MS;
     for (let i = 0; i < BATCH_REQUESTS && this.#open; i++) {
-      const n = rawRead(this.fd, this.#buffer.bytes, this.#buffer.bytes.length);
+      let n = this.#read();
+      if (-n === EAGAIN && i > 0 && this.#busyPoll.isWorthwhile()) n = this.#lookLonger();
       if (n > 0) this.#handle(n);
       else if (-n === EAGAIN) return true;
       // ENOENT: the request was interrupted before it could be read.
@@ -71,6 +76,19 @@ export class FuseDevice implements ReplyChannel {
       if (performance.now() > until_ms) return false;
     }
     return false;
+  }
+
+  #read(): number {
+    return rawRead(this.fd, this.#buffer.bytes, this.#buffer.bytes.length);
+  }
+
+  #lookLonger(): number {
+    const until_ms = performance.now() + LOOK_MS;
+    let n = -EAGAIN;
+    while (-n === EAGAIN && performance.now() < until_ms) n = this.#read();
+    if (-n === EAGAIN) this.#busyPoll.foundNothing();
+    else this.#busyPoll.found();
+    return n;
   }
 
   #handle(length: number): void {

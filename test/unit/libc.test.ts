@@ -15,6 +15,7 @@ import {
   seekDataHole,
   setNonBlocking,
   socketpair,
+  startShortWriteback,
   startWriteback,
   umount,
 } from '../../src/libc.js';
@@ -35,6 +36,11 @@ describe('files', () => {
     writeSync(fd, Buffer.alloc(4096, 1), 0, 4096, 0);
     const all = await Promise.all(Array.from({ length: 1000 }, () => startWriteback(fd)));
     expect(all).toHaveLength(1000);
+  });
+
+  it('a short writeback may be started without waiting for it', () => {
+    writeSync(fd, Buffer.alloc(4096, 1), 0, 4096, 0);
+    expect(() => startShortWriteback(fd)).not.toThrow();
   });
 
   it('fallocate extends, keeps the size on request, and punches holes', () => {

@@ -27,6 +27,8 @@ export interface ContentFileHooks {
 
 /** Largest read served from the shared buffer; longer ones get a buffer of their own. */
 const WARM_READ_BYTES = 1024 * 1024;
+/** The disk takes so much without making who hands it over wait. */
+const SHORT_BYTES = 64 * 1024;
 const warm = new WarmReader(WARM_READ_BYTES);
 
 export class ContentFile {
@@ -215,9 +217,14 @@ export class ContentFile {
     return this.#sync(fs.fsync);
   }
 
-  /** Starts writing to the disk without waiting for it, so that the syncs of many files share commits. */
-  async startSync(): Promise<void> {
+  /** Starts writing to the disk without waiting for it, so that the syncs of many files share commits. `size_bytes`: how
+   * much there may be to write. */
+  async startSync(size_bytes: number): Promise<void> {
     if (this.#users === 0) return; // dropped meanwhile
+    if (size_bytes <= SHORT_BYTES) {
+      libc.startShortWriteback(this.fd);
+      return;
+    }
     this.retain();
     try {
       await libc.startWriteback(this.fd);

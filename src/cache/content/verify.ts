@@ -83,16 +83,30 @@ export async function fillSums(
   changed: () => boolean,
   signal?: AbortSignal,
 ): Promise<void> {
+  for (const { block, start, end } of withoutSum(extents, size_bytes, sums)) {
+    signal?.throwIfAborted();
+    const bytes = await file.readAsync(start, end - start);
+    if (changed()) return;
+    sums.record(block, bytes);
+  }
+}
+
+/** Has every block that is wholly present its sum? */
+export function isSummed(extents: ExtentSet, size_bytes: number, sums: BlockSums): boolean {
+  return withoutSum(extents, size_bytes, sums).next().done === true;
+}
+
+function* withoutSum(
+  extents: ExtentSet,
+  size_bytes: number,
+  sums: BlockSums,
+): Generator<{ readonly block: number } & ByteRange, void> {
   for (const range of extents.presentRanges()) {
     const first = Math.ceil(range.start / SUM_BLOCK_BYTES);
     for (let block = first; block * SUM_BLOCK_BYTES < Math.min(range.end, size_bytes); block++) {
       const start = block * SUM_BLOCK_BYTES;
       const end = Math.min(start + SUM_BLOCK_BYTES, size_bytes);
-      if (end > range.end || sums.get(block)?.length === end - start) continue;
-      signal?.throwIfAborted();
-      const bytes = await file.readAsync(start, end - start);
-      if (changed()) return;
-      sums.record(block, bytes);
+      if (end <= range.end && sums.get(block)?.length !== end - start) yield { block, start, end };
     }
   }
 }

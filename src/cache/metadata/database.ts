@@ -27,6 +27,10 @@ const syncFile = promisify(fdatasync);
 /** Up to this size the file is checked before it is used; a larger one meanwhile, on a thread (4 ms per megabyte). */
 const CHECK_FIRST_BYTES = 64 * 1024 * 1024;
 
+/** Changes here are small and each is a commit of its own: what a commit writes and sums up is whole pages. */
+const PAGE_BYTES = 1024;
+const CHECKPOINT_BYTES = 16 * 1024 * 1024;
+
 /** How the last process that used the file ended. A killed process loses nothing that was written; a power cut takes
  * what was not synced. */
 export type PreviousEnd = 'none' | 'clean' | 'killed' | 'power_cut';
@@ -41,6 +45,7 @@ export class Database {
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;
   #checking: Promise<unknown> = Promise.resolve();
+  #sharing = 0;
   #depth = 0;
   readonly #begin: Sqlite.Statement;
   readonly #commit: Sqlite.Statement;
@@ -66,12 +71,14 @@ export class Database {
     let sql: Sqlite.Database | null = null;
     try {
       sql = new Sqlite(path);
+      sql.pragma(`page_size = ${PAGE_BYTES}`); // of a new file
       sql.pragma('journal_mode = WAL');
       sql.pragma('synchronous = NORMAL');
       sql.pragma('foreign_keys = OFF');
       sql.pragma('temp_store = MEMORY');
       sql.pragma('cache_size = -16000');
-      sql.pragma('wal_autocheckpoint = 4000');
+      const page_bytes = Number(sql.pragma('page_size', { simple: true }));
+      sql.pragma(`wal_autocheckpoint = ${Math.floor(CHECKPOINT_BYTES / page_bytes)}`);
       const version = Number(sql.pragma('user_version', { simple: true }));
       if (version > SCHEMA_VERSION) {
         throw new CloudError(
@@ -94,6 +101,7 @@ export class Database {
       const previousEnd = version === 0 ? 'none' : endedWell ? 'clean' : sameBoot(sql) ? 'killed' : 'power_cut';
       const db = new Database(sql, path, previousEnd, log);
       sql.prepare("INSERT OR REPLACE INTO setting VALUES ('boot', ?)").run(bootId());
+      db.#share(false);
       await syncFolders(path);
       if (!endedWell && !checkFirst && version > 0) db.#checkMeanwhile();
       return db;
@@ -151,9 +159,23 @@ export class Database {
 
   /** Checks the whole file on a thread of its own; null = sound. */
   async check(): Promise<string | null> {
-    const found = await quickCheck(this.#path, this.#closing.signal);
-    if (found !== null) this.#noteDamage(found);
-    return this.#damage;
+    this.#sharing += 1;
+    if (this.#sharing === 1) this.#share(true);
+    try {
+      const found = await quickCheck(this.#path, this.#closing.signal);
+      if (found !== null) this.#noteDamage(found);
+      return this.#damage;
+    } finally {
+      this.#sharing -= 1;
+      if (this.#sharing === 0 && this.sql.open) this.#share(false);
+    }
+  }
+
+  /** Nobody else uses the file (the cache folder has a lock of its own): then a commit need not ask for locks. A thread
+   * of ours that reads it needs them for that time. */
+  #share(shared: boolean): void {
+    this.sql.pragma(`locking_mode = ${shared ? 'NORMAL' : 'EXCLUSIVE'}`);
+    this.sql.prepare('SELECT 1 FROM setting LIMIT 1').get(); // takes effect with the next use
   }
 
   /** `inGoodOrder`: everything that belongs to the file is as it says, the next start need not look. */

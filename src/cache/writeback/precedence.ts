@@ -7,7 +7,7 @@ import type { Clock } from '../../clock.js';
 /** The kernel has paused when it has not asked for so long. */
 const PAUSE_MS = 10;
 /** For so long changes wait for programs, and for so long then programs share with them. */
-const TURN_MS = 2_000;
+const TURN_MS = 5_000;
 /** After a rest the programs' turn begins anew: everything could be sent meanwhile. */
 const REST_MS = 1_000;
 

@@ -49,6 +49,23 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       expect(await drive.read('docs/a.txt')).toBe('hello');
     });
 
+    it('sends what waits for its quiet time when it is told to, and waits for nothing', async () => {
+      const drive = await start({ remote: remoteFor(), quiet_ms: 60_000 });
+      await drive.mkdir('a');
+      await drive.write('a/x.txt', 'one');
+      await drive.write('b.txt', 'two');
+      drive.cache.sendNow('a');
+      await drive.until('it is there', async () => drive.server.paths().includes('a/x.txt'));
+      expect(drive.server.paths()).not.toContain('b.txt');
+    });
+
+    it('flushes a long queue', async () => {
+      const drive = await start({ remote: remoteFor(), quiet_ms: 60_000 });
+      for (let i = 0; i < 300; i += 1) await drive.write(`f${i}`, `${i}`);
+      await drive.flush();
+      expect(drive.server.paths()).toHaveLength(300);
+    });
+
     it('sends what is written, made, renamed and removed', async () => {
       const drive = await start({ remote: remoteFor() });
       await drive.mkdir('a');

@@ -1,8 +1,9 @@
 // "a damaged or truncated cache file served, or uploaded" must not happen; nor may a damaged database cost anything that
 // only this machine has.
 
-import { copyFile, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Log } from '../../../src/log.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
@@ -201,6 +202,17 @@ it('content that was only touched or copied is proven by its sums and served', a
   expect(await drive.check()).toEqual([]);
 });
 
+/** A page of the database that holds no record of a file. */
+async function overwriteIndex(path: string): Promise<void> {
+  const db = new Sqlite(path);
+  const page = db.prepare("SELECT rootpage FROM sqlite_master WHERE name = 'node_place'").pluck().get() as number;
+  const page_bytes = db.pragma('page_size', { simple: true }) as number;
+  db.close();
+  const file = await open(path, 'r+');
+  await file.write(Buffer.alloc(page_bytes, 'no page '), 0, page_bytes, (page - 1) * page_bytes);
+  await file.close();
+}
+
 describe('a damaged database', () => {
   const database = () => join(drive.dir, 'metadata.db');
 
@@ -212,7 +224,7 @@ describe('a damaged database', () => {
 
   it('is set aside with a clear message; unsent files keep their names, the drive goes on from the server', async () => {
     await leaveUnsent();
-    await truncate(database(), (await stat(database())).size - 4096);
+    await overwriteIndex(database());
     remote.goOnline();
     await reopen();
     expect(said.join()).toContain('the cache database is damaged');
@@ -227,6 +239,19 @@ describe('a damaged database', () => {
     await rm(folder, { recursive: true });
     expect(await drive.check()).toEqual([]);
     expect(drive.cache.status().recovered).toEqual([]);
+  });
+
+  it('that was cut short: all that was unsent is kept, by name or, where its record is lost, by number', async () => {
+    await leaveUnsent();
+    await truncate(database(), (await stat(database())).size - 1024);
+    remote.goOnline();
+    await reopen();
+    const files = await readdir(await recoveredFolder(), { recursive: true, withFileTypes: true });
+    const kept = await Promise.all(
+      files.filter((file) => file.isFile()).map((file) => readFile(join(file.parentPath, file.name), 'utf8')),
+    );
+    expect(kept).toContain(MINE);
+    expect(kept).toContain('nobody else has this');
   });
 
   it('of which nothing can be read: contents are kept by number', async () => {

@@ -5,7 +5,7 @@ import { BlockSums, SUM_BLOCK_BYTES } from '../../../../src/cache/content/block_
 import type { ContentFile } from '../../../../src/cache/content/content_file.js';
 import { ContentStore } from '../../../../src/cache/content/content_store.js';
 import { ExtentSet } from '../../../../src/cache/content/extents.js';
-import { fillSums, verifyContent } from '../../../../src/cache/content/verify.js';
+import { fillSums, isSummed, verifyContent } from '../../../../src/cache/content/verify.js';
 import type { Ino } from '../../../../src/ids.js';
 import { silentLog } from '../../../../src/log.js';
 
@@ -53,6 +53,22 @@ describe('fillSums', () => {
     const none = new BlockSums();
     await fillSums(file, extents, SIZE, none, () => true);
     expect(none.size).toBe(0);
+  });
+});
+
+describe('isSummed', () => {
+  it('says whether every whole block has the sum of all its bytes', () => {
+    expect(isSummed(extents, SIZE, sums)).toBe(true);
+    expect(isSummed(extents, SIZE + 1, sums)).toBe(true); // the byte that came is not present yet
+    extents.insert(SIZE, SIZE + 1);
+    expect(isSummed(extents, SIZE + 1, sums)).toBe(false);
+  });
+
+  it('does not ask for sums of blocks that are not whole', () => {
+    sums.forget(B, B + 1);
+    expect(isSummed(extents, SIZE, sums)).toBe(false);
+    extents.remove(B + 5, B + 6);
+    expect(isSummed(extents, SIZE, sums)).toBe(true);
   });
 });
 

@@ -1,0 +1,60 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Database } from '../../../../src/cache/metadata/database.js';
+import { silentLog } from '../../../../src/log.js';
+
+let dir: string;
+let db: Database;
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'cm-database-'));
+  db = await Database.open(join(dir, 'metadata.db'), silentLog);
+});
+afterEach(async () => {
+  await db.close(true);
+  await rm(dir, { recursive: true });
+});
+
+/** What another process finds. */
+function fromOutside(): unknown {
+  try {
+    const other = new Sqlite(join(dir, 'metadata.db'), { readonly: true, timeout: 50 });
+    try {
+      return other.prepare('SELECT count(*) FROM node').pluck().get();
+    } finally {
+      other.close();
+    }
+  } catch (error) {
+    return (error as { code: unknown }).code;
+  }
+}
+
+/** A change: with it the locks are taken that are kept. */
+function change(): void {
+  db.transaction(() => db.sql.exec("INSERT OR REPLACE INTO setting VALUES ('a', 'b')"));
+}
+
+describe('the database of a cache in use', () => {
+  it('is nobody else’s', () => {
+    change();
+    expect(fromOutside()).toBe('SQLITE_BUSY');
+  });
+
+  it('is checked by a thread of its own, several times at once, and is nobody else’s again after that', async () => {
+    change();
+    expect(await Promise.all([db.check(), db.check()])).toEqual([null, null]);
+    change();
+    expect(fromOutside()).toBe('SQLITE_BUSY');
+    expect(await db.check()).toBeNull();
+  });
+
+  it('is anybody’s once it is closed', async () => {
+    await db.close(true);
+    expect(fromOutside()).toBe(0);
+    db = await Database.open(join(dir, 'metadata.db'), silentLog);
+    expect(db.previousEnd).toBe('clean');
+  });
+});
