@@ -12,7 +12,7 @@ import type { Log } from '../log.js';
 import { BusyPoll } from './busy_poll.js';
 import { type ReadableWatch, watchReadable } from './readable_watch.js';
 import { type RequestBuffer, RequestBufferPool } from './request_buffer.js';
-import type { Delivery, ReplyChannel } from './session.js';
+import type { Delivery, Handled, ReplyChannel } from './session.js';
 
 const { EAGAIN, EINTR, ENOENT, ENODEV, ENOTCONN, ECONNABORTED, EBADF } = constants.errno;
 
@@ -23,8 +23,8 @@ const BATCH_REQUESTS = 256;
 const LOOK_MS = 0.1;
 
 export interface RequestHandler {
-  /** Null if the buffer is free again on return, else a promise that settles (never rejects) when it is. */
-  handle(buffer: RequestBuffer, length: number): Promise<void> | null;
+  /** A promise settles (never rejects) when the buffer is free again. */
+  handle(buffer: RequestBuffer, length: number): Handled;
 }
 
 export interface DeviceEnd {
@@ -63,10 +63,12 @@ export class FuseDevice implements ReplyChannel {
   /** Reads and handles what is waiting. Returns whether the descriptor is exhausted (and not merely the turn). */
   #drain(): boolean {
     const until_ms = performance.now() + BATCH_MS;
+    let answered = false;
     for (let i = 0; i < BATCH_REQUESTS && this.#open; i++) {
       let n = this.#read();
-      if (-n === EAGAIN && i > 0 && this.#busyPoll.isWorthwhile()) n = this.#lookLonger();
-      if (n > 0) this.#handle(n);
+      // Who waits for the network does not ask for anything else, and is helped by the loop going on.
+      if (-n === EAGAIN && answered && this.#busyPoll.isWorthwhile()) n = this.#lookLonger();
+      if (n > 0) answered = this.#handle(n);
       else if (-n === EAGAIN) return true;
       // ENOENT: the request was interrupted before it could be read.
       else if (-n !== EINTR && -n !== ENOENT) {
@@ -91,16 +93,20 @@ export class FuseDevice implements ReplyChannel {
     return n;
   }
 
-  #handle(length: number): void {
+  /** Whether it is answered. */
+  #handle(length: number): boolean {
     const buffer = this.#buffer;
     try {
-      const kept = this.#handler.handle(buffer, length);
-      if (kept === null) return;
-      this.#buffer = this.#pool.take();
-      void kept.finally(() => this.#pool.giveBack(buffer));
+      const handled = this.#handler.handle(buffer, length);
+      if (handled instanceof Promise) {
+        this.#buffer = this.#pool.take();
+        void handled.finally(() => this.#pool.giveBack(buffer));
+      }
+      return handled === 'answered';
     } catch (error) {
       // The handler answers its own errors; what gets here is a defect of the handler, and the next request can go on.
       this.#log.error({ err: error }, 'handling a request failed');
+      return false;
     }
   }
 

@@ -19,6 +19,9 @@ import { type Answer, type InitOp, NO_ANSWER, OK, type Op, type Request } from '
 /** What became of a reply: taken, not taken because nobody waits for it any more, or the connection is gone. */
 export type Delivery = 'delivered' | 'not_wanted' | 'closed';
 
+/** What became of a request: answered, or it waits for something; a promise where it needs its buffer until then. */
+export type Handled = 'answered' | 'waits' | Promise<void>;
+
 export interface ReplyChannel {
   /** Writes `length` bytes of `bytes`, followed by `data`, as one reply. */
   send(bytes: Buffer, length: number, data: Uint8Array | null): Delivery;
@@ -77,16 +80,16 @@ export class Session {
   }
 
   /**
-   * Handles the request of `length` bytes in `buffer`. Returns null if the buffer is free again, else a promise that
-   * settles (never rejects) when it is.
+   * Handles the request of `length` bytes in `buffer`. Returns whether it is answered, or a promise that settles (never
+   * rejects) when the buffer is free again.
    */
-  handle(buffer: RequestBuffer, length: number): Promise<void> | null {
+  handle(buffer: RequestBuffer, length: number): Handled {
     let request: Request;
     try {
       request = decodeRequest(buffer.cursor, length);
     } catch (error) {
       this.#undecodable(error);
-      return null;
+      return 'answered';
     }
     const opcode = request.opcode & 63;
     this.#counts[opcode] = (this.#counts[opcode] ?? 0) + 1;
@@ -98,14 +101,14 @@ export class Session {
       answer = this.#dispatch(request, call);
     } catch (error) {
       this.#fail(request.unique, op.kind, error);
-      return null;
+      return 'answered';
     }
     if (!isPromise(answer)) {
       this.#send(request.unique, answer);
-      return null;
+      return 'answered';
     }
     const settled = this.#await(call, op.kind, answer);
-    return keepsBuffer(op) ? settled : null;
+    return keepsBuffer(op) ? settled : 'waits';
   }
 
   #undecodable(error: unknown): void {

@@ -7,7 +7,7 @@ import { HandleTable } from '../../../src/fs/handle_table.js';
 import { InodeTable } from '../../../src/fs/inode_table.js';
 import { noBackingFiles } from '../../../src/fs/passthrough.js';
 import { RequestBuffer } from '../../../src/fs/request_buffer.js';
-import { type Delivery, Session, type SessionOptions } from '../../../src/fs/session.js';
+import { type Delivery, type Handled, Session, type SessionOptions } from '../../../src/fs/session.js';
 import { Timeouts } from '../../../src/fs/timeouts.js';
 import { Opcode } from '../../../src/fs/wire/abi.js';
 import { ReplyBuffer } from '../../../src/fs/wire/encode.js';
@@ -79,12 +79,7 @@ export class FakeKernel {
   }
 
   /** Sends a request; `settled` is when its buffer is free. */
-  post(
-    opcode: number,
-    ino: number,
-    body: Buffer,
-    buffer = new RequestBuffer(),
-  ): { unique: number; kept: Promise<void> | null } {
+  post(opcode: number, ino: number, body: Buffer, buffer = new RequestBuffer()): { unique: number; handled: Handled } {
     const unique = this.#unique;
     this.#unique += 2;
     const header = Buffer.alloc(40);
@@ -97,7 +92,7 @@ export class FakeKernel {
     header.writeUInt32LE(this.caller.pid, 32);
     header.copy(buffer.bytes, 0);
     body.copy(buffer.bytes, 40);
-    return { unique, kept: this.session.handle(buffer, 40 + body.length) };
+    return { unique, handled: this.session.handle(buffer, 40 + body.length) };
   }
 
   /** The reply that is there by now, if any. */

@@ -103,7 +103,7 @@ describe('FuseDevice', () => {
             free = resolve;
           });
         }
-        return null;
+        return 'answered';
       },
     });
     rawWrite(theirs, Buffer.from('x'), 1);
@@ -116,7 +116,7 @@ describe('FuseDevice', () => {
   });
 
   it('sends replies, large data included, and says when the connection is gone', async () => {
-    const { theirs, device: dev } = device({ handle: () => null });
+    const { theirs, device: dev } = device({ handle: () => 'answered' });
     const buffer = Buffer.alloc(100_000);
     expect(dev.send(Buffer.from('headXXXX'), 4, null)).toBe('delivered');
     expect(rawRead(theirs, buffer, buffer.length)).toBe(4);
