@@ -42,6 +42,8 @@ export interface OpenCacheOptions {
   readonly account: { readonly name: string; readonly user: string; readonly host: string };
   /** What the cache belongs to, where the server's address is not it (a local server whose port may change). */
   readonly identity?: string;
+  /** Whose files they are, as the server names that user. Two users may log in at the same address. */
+  readonly owner?: string;
   /** It is known that the server of `remote` has the files that the cache is of, whatever the cache says. */
   readonly adopt?: boolean;
   readonly sizeLimit_bytes: number;
@@ -362,8 +364,13 @@ async function claim(store: NodeStore, { sql }: Database, options: OpenCacheOpti
     if (!isSame) throw foreign(sql, options.dir, known, identity);
     options.log.info({ from: known, to: identity }, 'the server has another address: the cache goes with it');
   }
+  const owner = store.setting('owner');
+  if (options.owner !== undefined && owner !== null && owner !== options.owner && options.adopt !== true) {
+    throw foreign(sql, options.dir, `${known} of ${owner}`, `${identity} of ${options.owner}`);
+  }
   store.transaction(() => {
     store.setSetting('account', identity);
+    if (options.owner !== undefined) store.setSetting('owner', options.owner);
     if (store.get(1 as NodeRecord['ino']) === null) store.insertRoot(clock.timestamp());
   });
 }
@@ -385,10 +392,10 @@ function foreign(sql: Database['sql'], dir: string, known: string, identity: str
   const unsent = describeUnsent(unsentOf(sql));
   return new CloudError(
     'invalid',
-    `opening the cache folder ${dir}: it belongs to ${known}, asked for ${identity}, and the server does not say that it is ` +
-      `the same. ${unsent === null ? 'Nothing unsent is in it' : `Unsent in it: ${unsent}`}. ` +
-      'If it has the same files (it moved, or was restored from a backup), --adopt-cache goes on with the folder and sends ' +
-      'what waits, overwriting nothing. If it is another server, use another --cache-dir; what waits stays where it is.',
+    `opening the cache folder ${dir}: it belongs to ${known}, asked for ${identity}, and nothing says that this is the same. ` +
+      `${unsent === null ? 'Nothing unsent is in it' : `Unsent in it: ${unsent}`}. ` +
+      'If they are the same files (the server moved, or was restored from a backup), --adopt-cache goes on with the folder and ' +
+      'sends what waits, overwriting nothing. If not, use another --cache-dir; what waits stays where it is.',
   );
 }
 

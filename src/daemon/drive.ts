@@ -75,6 +75,7 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
       remote,
       account: { name: config.account, ...environment.person },
       ...(config.identity === null ? {} : { identity: config.identity }),
+      owner: remote.describe().user ?? config.user,
       adopt: config.adoptCache,
       sizeLimit_bytes: config.cacheSize_bytes,
       minFree_bytes: config.minFree_bytes,

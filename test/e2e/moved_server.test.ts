@@ -104,3 +104,16 @@ it('a server that is not known to be the same gets the cache only when that is s
   expect(conflicts.map((one) => one.original)).toEqual(['one.txt']);
   await drive.mustCli(['unmount', drive.dir]);
 });
+
+it('another user at the same address does not get the cache, nor what waits in it', async () => {
+  const { server, drive } = await leftBehind();
+  await mustCli(['user', 'add', 'bob', '--data', server.data, '--password-stdin'], { input: 'a password of bob' });
+  await drive.mustCli(['logout', 'work']);
+  await drive.mustCli(['login', server.url, '--user', 'bob', '--name', 'work', '--password-stdin', '--store', 'file'], {
+    input: 'a password of bob',
+  });
+  const { code, stderr } = await drive.cli(['mount', 'work', drive.dir]);
+  expect(code).toBe(2);
+  expect(stderr).toContain('of alice, asked for');
+  expect(stderr).toContain('Unsent in it: 2 changes ("one.txt", "two.txt")');
+});
