@@ -38,6 +38,12 @@ const GHOSTS = 512;
 
 const READING = 'reading the cache database';
 
+interface Together {
+  readonly changes: (() => void)[];
+  /** They are durable. */
+  readonly done: Promise<void>;
+}
+
 export class NodeStore {
   readonly #db: Database;
   readonly #recent = new LRUCache<number, NodeRecord>({
@@ -65,6 +71,8 @@ export class NodeStore {
   readonly #sending: Set<Ino>;
   /** Nodes written by the transaction that is running. */
   #touched: Set<NodeRecord> | null = null;
+  /** Changes that go into one transaction at the end of this turn. */
+  #together: Together | null = null;
   /** Locks of folders that cover what is below them. */
   readonly cover = new LockCover((ino) => this.get(ino)?.parent ?? null);
 
@@ -91,6 +99,25 @@ export class NodeStore {
 
   durable(): Promise<void> {
     return this.#db.durable();
+  }
+
+  /** `change` in one transaction with the others of this turn of the loop; durable when it resolves. */
+  recordSoon(change: () => void): Promise<void> {
+    this.#together ??= this.#recordTogether([]);
+    this.#together.changes.push(change);
+    return this.#together.done;
+  }
+
+  #recordTogether(changes: (() => void)[]): Together {
+    const work = async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      this.#together = null;
+      this.transaction(() => {
+        for (const change of changes) change();
+      });
+      await this.durable();
+    };
+    return { changes, done: work() };
   }
 
   // ---- one node -----------------------------------------------------------------------------------------------------

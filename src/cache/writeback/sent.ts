@@ -11,18 +11,18 @@ export const COMPARE_LIMIT_BYTES = 256 * 1024 * 1024;
 const SENDINGS_KEPT = 8;
 
 /** Before the server is told: what it is told, and where. It is durable when this resolves. */
-export async function noteSending(node: NodeRecord, sending: Sending, store: NodeStore): Promise<void> {
-  const last = node.sending.at(-1);
-  const known =
-    last !== undefined &&
-    last.sha256 === sending.sha256 &&
-    last.place?.parent === sending.place?.parent &&
-    last.place?.name === sending.place?.name;
-  if (!known) {
+export function noteSending(node: NodeRecord, sending: Sending, store: NodeStore): Promise<void> {
+  return store.recordSoon(() => {
+    const last = node.sending.at(-1);
+    const known =
+      last !== undefined &&
+      last.sha256 === sending.sha256 &&
+      last.place?.parent === sending.place?.parent &&
+      last.place?.name === sending.place?.name;
+    if (known) return;
     node.sending = [...node.sending, sending].slice(-SENDINGS_KEPT);
     store.save(node);
-  }
-  await store.durable();
+  });
 }
 
 /** The server's SHA-256 in lower case hex, where it knows one. */
