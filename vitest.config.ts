@@ -1,9 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
 // What runs anywhere in parallel; what mounts, spawns daemons or foreign clients and therefore runs three files at a time on
-// the built `dist/`; and the soak (`npm run test:soak`, see test/README.md): what takes minutes, and the random walks with
-// fresh seeds in every run (as a gate they always take the same ones).
-const SLOW = ['test/mount/listing_scale.test.ts', 'test/crash/crash_points.test.ts', 'test/mount/fault_soak.test.ts'];
+// the built `dist/`; the short form of the fault soak, which needs the machine for itself; and the soak (`npm run test:soak`,
+// see test/README.md): what takes minutes, and the random walks with fresh seeds in every run (as a gate they always take
+// the same ones).
+const FAULTS = 'test/mount/fault_soak.test.ts';
+const SLOW = ['test/mount/listing_scale.test.ts', 'test/crash/crash_points.test.ts', FAULTS];
 const SOAK = [
   ...SLOW,
   'test/model/one_cache.test.ts',
@@ -54,6 +56,14 @@ export default defineConfig({
               testTimeout: 120_000,
               hookTimeout: 60_000,
               maxWorkers: 3, // each is a chain of processes that mostly wait for each other
+            },
+          },
+          {
+            test: {
+              name: 'faults',
+              sequence: { groupOrder: 2 },
+              include: [FAULTS], // it has its own bounds
+              hookTimeout: 60_000,
             },
           },
         ],

@@ -2,7 +2,7 @@
 // ones, cuts, killed daemons, a killed server. At the end every byte that fsync (or the server, for the direct client) has
 // acknowledged is on the server, under its name or in a named conflict.
 //
-// `npm run test:soak` takes half an hour a server, CLOUDMOUNT_SOAK_S=SECONDS any time.
+// `npm run test:soak` takes half an hour a server, `npm test` some seconds, CLOUDMOUNT_SOAK_S=SECONDS any time.
 
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ import { MountWriter } from '../support/soak/mount_writer.js';
 import { ALL_SERVERS, useStage } from '../support/world.js';
 
 const long = process.env['CLOUDMOUNT_SOAK'] === '1';
-const DURATION_S = Number(process.env['CLOUDMOUNT_SOAK_S'] ?? (long ? 1800 : 25));
+const DURATION_S = Number(process.env['CLOUDMOUNT_SOAK_S'] ?? (long ? 1800 : 20));
 const WRITERS = 3;
 const MEMORY_LIMIT_MB = 300;
 /** A push channel that froze is found out by its next ping; until then the drive may not know what is new. */
