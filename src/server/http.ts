@@ -358,7 +358,8 @@ function answerBroken(error: NodeJS.ErrnoException, socket: Duplex): void {
 }
 
 function cannotListen(error: NodeJS.ErrnoException, host: string, port: number): CloudError {
-  const doing = `listening on ${host}:${port}`;
+  const anywhere = host === '::' || host === '0.0.0.0' || host === '';
+  const doing = `listening on ${anywhere ? `port ${port}` : `${host.includes(':') ? `[${host}]` : host}:${port}`}`;
   switch (error.code) {
     case 'EADDRINUSE':
       return new CloudError('busy', `${doing}: another program listens there; stop it, or choose another port`, {
