@@ -57,8 +57,13 @@ export class ContentSaver {
           if (!node.contentDirty) extents.markClean();
           node.extents = extents.isEmpty ? null : extents.serialise();
           const quiet = content.users === 0 && writeSeq === content.writeSeq && !content.unsaved;
-          // Of dirty content these two come together, when it has settled: mostly later, see `Contents`.
-          const settled = settling && quiet && isSummed(extents, node.size_bytes, content.sums);
+          // Of dirty content these two come together, when it has settled: mostly later, see `Contents`. What is not all
+          // here is written to by fetches, which nobody need wait for: a record that does not fit looks like damage.
+          const settled =
+            settling &&
+            quiet &&
+            extents.isComplete(node.size_bytes) &&
+            isSummed(extents, node.size_bytes, content.sums);
           node.sums = settled || !node.contentDirty ? content.sums.serialise() : null;
           node.fingerprint = settled || (quiet && !node.contentDirty) ? content.file.fingerprint() : null;
           this.#reconcile(content);

@@ -3,6 +3,7 @@
 
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Database } from '../../../src/cache/metadata/database.js';
 import { silentLog } from '../../../src/log.js';
@@ -85,6 +86,27 @@ describe('a process that is killed', () => {
     expect(await copy.read('here.txt')).toBe('as \0\0\0\0\0\0\0');
     await endOf(copy);
     file.release();
+  });
+
+  it('while more of a changed and closed file still comes in loses nothing of the change', async () => {
+    remote.server.write('large.txt', 'from the server '.repeat(200_000));
+    await drive.until('it is here', async () => (await drive.node('large.txt')) !== null);
+    remote.chunk_bytes = 4096;
+    remote.chunkLatency_ms = 60;
+    const file = await drive.open('large.txt', 'r+');
+    await file.read(0, 10, CALLER);
+    await file.write(1_000_000, Buffer.from('changed here'), CALLER);
+    await file.flush(CALLER);
+    file.release();
+    // The rest of the block that was read for goes on coming; nobody waits for it.
+    await sleep(700);
+    const before = remote.bytesRead;
+    await drive.until('more came', () => remote.bytesRead > before);
+    const copy = await afterKill();
+    const again = await copy.open('large.txt');
+    expect(Buffer.from(await again.read(1_000_000, 12, CALLER)).toString()).toBe('changed here');
+    again.release();
+    await endOf(copy);
   });
 
   it('leaves nothing of files that were removed while they were open', async () => {
