@@ -104,7 +104,7 @@ const PRIORITIES: readonly FetchPriority[] = ['read', 'ahead', 'pin'];
 const EMPTY = Buffer.alloc(0);
 
 export class Hydrator {
-  readonly #services: Omit<FetchServices, 'onArrived' | 'onOver'>;
+  readonly #services: Omit<FetchServices, 'onArrived' | 'onOver' | 'onEnded'>;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #limits: HydratorLimits;
@@ -423,19 +423,17 @@ export class Hydrator {
         state.fetches.delete(fetch);
         this.#running -= 1;
       },
+      onEnded: (_, failure) => {
+        if (failure !== null) this.#failed(state, fetch, failure);
+        this.#forget(state);
+        this.#pump();
+      },
     });
     state.fetches.add(fetch);
     this.#running += 1;
-    const run = this.#run(state, fetch);
+    const run = fetch.run();
     this.#runs.add(run);
     run.finally(() => this.#runs.delete(run)).catch(() => {});
-  }
-
-  async #run(state: FileState, fetch: RangeFetch): Promise<void> {
-    const end = await fetch.run();
-    if (end.kind === 'failed') this.#failed(state, fetch, end.error);
-    this.#forget(state);
-    this.#pump();
   }
 
   #abort(state: FileState, fetch: RangeFetch): void {

@@ -52,15 +52,10 @@ export interface FetchServices {
   readonly onArrived: (fetch: RangeFetch, start: number, end: number) => void;
   /** It wants nothing more: its slot is free. Once. */
   readonly onOver: (fetch: RangeFetch) => void;
+  /** It has let go of everything. `failure`: what those who wait for it are to know; null where all came, or it was
+   * aborted. In one step with `onOver` where that comes last: nobody takes the free slot before the failure counts. */
+  readonly onEnded: (fetch: RangeFetch, failure: CloudError | null) => void;
 }
-
-/** How a fetch ended. `given_up`: it was aborted, nobody is to be told. */
-export type FetchEnd =
-  | { readonly kind: 'complete' | 'given_up' }
-  | { readonly kind: 'failed'; readonly error: CloudError };
-
-const COMPLETE: FetchEnd = { kind: 'complete' };
-const GIVEN_UP: FetchEnd = { kind: 'given_up' };
 
 export class RangeFetch {
   readonly node: Hydratable;
@@ -144,8 +139,8 @@ export class RangeFetch {
     this.#controller.abort(new CloudError('interrupted', `${describe(this.node)}: nobody waits for it`));
   }
 
-  /** Never rejects. */
-  async run(): Promise<FetchEnd> {
+  /** Resolves when it has ended. */
+  async run(): Promise<void> {
     const { clock, space, link, remoteRead } = this.#s;
     const { signal } = this.#controller;
     const bytes = this.#end - this.start;
@@ -193,8 +188,7 @@ export class RangeFetch {
     }
     this.#over();
     this.#file.close();
-    if (complete || failure === null) return COMPLETE;
-    return wanted ? { kind: 'failed', error: failure } : GIVEN_UP;
+    this.#s.onEnded(this, wanted && !complete ? failure : null);
   }
 
   #over(): void {

@@ -405,6 +405,20 @@ describe('what goes wrong', () => {
     expect(hydrator.isBusy(node)).toBe(false);
   });
 
+  it('pauses before it tries again also where several requests end at once', async () => {
+    const nodes = [files.node(10 * MiB), files.node(10 * MiB), files.node(10 * MiB)];
+    const readers = nodes.map((node) => need(node, 0, 1));
+    await settled();
+    for (const request of remote.open) request.fail(network());
+    await settled();
+    expect(remote.requests).toHaveLength(3);
+    await clock.advance(200);
+    expect(remote.requests).toHaveLength(6);
+    for (const request of remote.open) await request.finish();
+    await settled();
+    expect(readers.map(({ done }) => done)).toEqual(['ok', 'ok', 'ok']);
+  });
+
   it('waits as long as a busy server asks', async () => {
     const node = files.node(10 * MiB);
     need(node, 0, 1);
