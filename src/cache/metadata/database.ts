@@ -31,6 +31,9 @@ const CHECK_FIRST_BYTES = 64 * 1024 * 1024;
 const PAGE_BYTES = 1024;
 const CHECKPOINT_BYTES = 16 * 1024 * 1024;
 
+/** How long a statement waits for somebody else's locks. */
+const BUSY_MS = 5_000;
+
 /** How the last process that used the file ended. A killed process loses nothing that was written; a power cut takes
  * what was not synced. */
 export type PreviousEnd = 'none' | 'clean' | 'killed' | 'power_cut';
@@ -70,7 +73,7 @@ export class Database {
     );
     let sql: Sqlite.Database | null = null;
     try {
-      sql = new Sqlite(path);
+      sql = new Sqlite(path, { timeout: BUSY_MS });
       sql.pragma(`page_size = ${PAGE_BYTES}`); // of a new file
       sql.pragma('journal_mode = WAL');
       sql.pragma('synchronous = NORMAL');
@@ -101,7 +104,7 @@ export class Database {
       const previousEnd = version === 0 ? 'none' : endedWell ? 'clean' : sameBoot(sql) ? 'killed' : 'power_cut';
       const db = new Database(sql, path, previousEnd, log);
       sql.prepare("INSERT OR REPLACE INTO setting VALUES ('boot', ?)").run(bootId());
-      db.#share(false);
+      db.#keepLocks();
       await syncFolders(path);
       if (!endedWell && !checkFirst && version > 0) db.#checkMeanwhile();
       return db;
@@ -160,21 +163,37 @@ export class Database {
   /** Checks the whole file on a thread of its own; null = sound. */
   async check(): Promise<string | null> {
     this.#sharing += 1;
-    if (this.#sharing === 1) this.#share(true);
     try {
+      if (this.#sharing === 1) this.#giveLocksBack();
       const found = await quickCheck(this.#path, this.#closing.signal);
       if (found !== null) this.#noteDamage(found);
       return this.#damage;
     } finally {
       this.#sharing -= 1;
-      if (this.#sharing === 0 && this.sql.open) this.#share(false);
+      if (this.#sharing === 0 && this.sql.open) this.#keepLocks();
     }
   }
 
-  /** Nobody else uses the file (the cache folder has a lock of its own): then a commit need not ask for locks. A thread
-   * of ours that reads it needs them for that time. */
-  #share(shared: boolean): void {
-    this.sql.pragma(`locking_mode = ${shared ? 'NORMAL' : 'EXCLUSIVE'}`);
+  /** Nobody else uses the file (the cache folder has a lock of its own): then a commit need not ask for locks. Somebody who
+   * only looks into it all the same must not stop the drive: then it goes on with asking. */
+  #keepLocks(): void {
+    this.sql.pragma('locking_mode = EXCLUSIVE');
+    this.sql.pragma('busy_timeout = 0');
+    try {
+      this.#begin.run(); // takes the locks, which stay
+      this.#commit.run();
+    } catch (error) {
+      if (!String((error as { code?: unknown }).code ?? '').startsWith('SQLITE_BUSY')) throw error;
+      this.#log.warn({ path: this.#path }, 'another program has the cache database open');
+      this.#giveLocksBack();
+    } finally {
+      this.sql.pragma(`busy_timeout = ${BUSY_MS}`);
+    }
+  }
+
+  /** A thread of ours that reads the file needs them for that time. */
+  #giveLocksBack(): void {
+    this.sql.pragma('locking_mode = NORMAL');
     this.sql.prepare('SELECT 1 FROM setting LIMIT 1').get(); // takes effect with the next use
   }
 

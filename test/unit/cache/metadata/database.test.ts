@@ -32,21 +32,37 @@ function fromOutside(): unknown {
   }
 }
 
-/** A change: with it the locks are taken that are kept. */
 function change(): void {
   db.transaction(() => db.sql.exec("INSERT OR REPLACE INTO setting VALUES ('a', 'b')"));
 }
 
 describe('the database of a cache in use', () => {
   it('is nobody else’s', () => {
+    expect(fromOutside()).toBe('SQLITE_BUSY');
     change();
     expect(fromOutside()).toBe('SQLITE_BUSY');
+  });
+
+  it('is written at once where another program looks into it, and is nobody else’s after a check without one', async () => {
+    await db.close(true);
+    const other = new Sqlite(join(dir, 'metadata.db'), { readonly: true });
+    expect(other.prepare('SELECT count(*) FROM node').pluck().get()).toBe(0);
+    db = await Database.open(join(dir, 'metadata.db'), silentLog);
+    const begun_ms = performance.now();
+    change();
+    expect(await db.check()).toBeNull();
+    change();
+    expect(performance.now() - begun_ms).toBeLessThan(2_000);
+    expect(other.prepare("SELECT value FROM setting WHERE key = 'a'").pluck().get()).toBe('b');
+    other.close();
+    expect(await db.check()).toBeNull();
+    expect(fromOutside()).toBe('SQLITE_BUSY');
+    change();
   });
 
   it('is checked by a thread of its own, several times at once, and is nobody else’s again after that', async () => {
     change();
     expect(await Promise.all([db.check(), db.check()])).toEqual([null, null]);
-    change();
     expect(fromOutside()).toBe('SQLITE_BUSY');
     expect(await db.check()).toBeNull();
   });
