@@ -27,8 +27,6 @@ export interface ContentFileHooks {
 
 /** Largest read served from the shared buffer; longer ones get a buffer of their own. */
 const WARM_READ_BYTES = 1024 * 1024;
-/** The disk takes so much without making who hands it over wait. */
-const SHORT_BYTES = 64 * 1024;
 const warm = new WarmReader(WARM_READ_BYTES);
 
 export class ContentFile {
@@ -217,20 +215,20 @@ export class ContentFile {
     return this.#sync(fs.fsync);
   }
 
-  /** Starts writing to the disk without waiting for it, so that the syncs of many files share commits. `size_bytes`: how
-   * much there may be to write. */
-  async startSync(size_bytes: number): Promise<void> {
+  /** Starts writing to the disk without waiting for it, so that the syncs of many files share commits. */
+  async startSync(): Promise<void> {
     if (this.#users === 0) return; // dropped meanwhile
-    if (size_bytes <= SHORT_BYTES) {
-      libc.startShortWriteback(this.fd);
-      return;
-    }
     this.retain();
     try {
       await libc.startWriteback(this.fd);
     } finally {
       this.close();
     }
+  }
+
+  /** The same on this thread: for files of a few pages, and not many (a disk with much to do makes the call wait). */
+  startSyncHere(): void {
+    if (this.#users > 0) libc.startShortWriteback(this.fd);
   }
 
   get #name(): string {
