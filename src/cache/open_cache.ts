@@ -325,6 +325,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     });
 
     recover(database, parts, tree, contents);
+    database.beginRun();
     writeback.start();
     locks.start();
     autoLock.start();

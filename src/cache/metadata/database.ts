@@ -103,7 +103,6 @@ export class Database {
       }
       const previousEnd = version === 0 ? 'none' : endedWell ? 'clean' : sameBoot(sql) ? 'killed' : 'power_cut';
       const db = new Database(sql, path, previousEnd, log);
-      sql.prepare("INSERT OR REPLACE INTO setting VALUES ('boot', ?)").run(bootId());
       db.#keepLocks();
       await syncFolders(path);
       if (!endedWell && !checkFirst && version > 0) db.#checkMeanwhile();
@@ -112,6 +111,14 @@ export class Database {
       sql?.close();
       throw databaseError(error, `opening the cache database ${path}`);
     }
+  }
+
+  /** Everything is as it should be after `previousEnd`: from now on it counts how this run ends. A start that does not get
+   * so far leaves it to the next one to mend that. */
+  beginRun(): void {
+    this.run('noting the start', () =>
+      this.sql.prepare("INSERT OR REPLACE INTO setting VALUES ('boot', ?)").run(bootId()),
+    );
   }
 
   /** What SQLite met on the way; null = nothing. */

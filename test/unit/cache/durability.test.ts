@@ -4,6 +4,7 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Database } from '../../../src/cache/metadata/database.js';
 import { silentLog } from '../../../src/log.js';
@@ -21,14 +22,22 @@ beforeEach(async () => {
 });
 afterEach(() => drive.close());
 
-/** The folder as a crash of the process would leave it, opened again. */
-async function afterKill(): Promise<TestCache> {
+/** The folder as a crash of the process would leave it. */
+async function killedFolder(): Promise<string> {
   const { cp, mkdtemp } = await import('node:fs/promises');
   const { tmpdir } = await import('node:os');
   const dir = await mkdtemp(join(tmpdir(), 'cm-killed-'));
   await cp(drive.dir, dir, { recursive: true });
   for (const name of ['lock', 'owner']) await rm(join(dir, name), { recursive: true, force: true });
-  return TestCache.open({ dir, remote: new FakeRemote(remote.server), quiet_ms: 60_000 });
+  return dir;
+}
+
+function openAgain(dir: string, options: { readonly owner?: string } = {}): Promise<TestCache> {
+  return TestCache.open({ dir, remote: new FakeRemote(remote.server), quiet_ms: 60_000, ...options });
+}
+
+async function afterKill(): Promise<TestCache> {
+  return openAgain(await killedFolder());
 }
 
 async function endOf(copy: TestCache): Promise<void> {
@@ -119,6 +128,19 @@ describe('a process that is killed', () => {
     await endOf(copy);
     file.release();
   });
+});
+
+it('a power cut is still known as one after a start that was refused', async () => {
+  const file = await drive.open('here.txt', 'w'); // emptied, and the new content never reached the disk
+  const dir = await killedFolder();
+  const db = new Sqlite(join(dir, 'metadata.db'));
+  db.exec("UPDATE setting SET value = 'another' WHERE key = 'boot'; INSERT INTO setting VALUES ('owner', 'anna')");
+  db.close();
+  await expect(openAgain(dir, { owner: 'bert' })).rejects.toThrow('of anna');
+  const copy = await openAgain(dir, { owner: 'anna' });
+  expect(await copy.read('here.txt')).toBe('as the server has it');
+  await endOf(copy);
+  file.release();
 });
 
 describe('the end of the last run', () => {
