@@ -42,6 +42,7 @@ export interface CacheOptions extends DriveSideOptions {
 const QUEUE_SHOWN = 1_000;
 /** Who waits for the queue pauses so many times as long as looking through it took. */
 const LOOK_PAUSES = 20;
+const LONGEST_PAUSE_MS = 2_000;
 
 export class Cache extends DriveSide implements CacheControl {
   readonly #c: CacheOptions;
@@ -129,7 +130,8 @@ export class Cache extends DriveSide implements CacheControl {
       const took_ms = this.#c.clock.monotonic_ms() - looked_ms;
       await this.#nextChange(signal);
       // A long queue is looked through now and then, not after each of its thousands of changes.
-      if (took_ms > 1) await raceAbort(this.#c.clock.sleep(took_ms * LOOK_PAUSES), signal);
+      const pause_ms = Math.min(took_ms * LOOK_PAUSES, LONGEST_PAUSE_MS);
+      if (took_ms > 1) await raceAbort(this.#c.clock.sleep(pause_ms), signal);
     }
   }
 

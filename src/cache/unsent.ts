@@ -38,7 +38,7 @@ export function unsentIn(dir: string): (Unsent & { readonly belongsTo: string })
   let sql: Sqlite.Database | undefined;
   try {
     // Read only: how the last process ended must be there to be read by the next.
-    sql = new Sqlite(path, { readonly: true, fileMustExist: true });
+    sql = new Sqlite(path, { readonly: true, fileMustExist: true, timeout: 0 });
     const belongsTo = sql.prepare("SELECT value FROM setting WHERE key = 'account'").pluck().get();
     return { belongsTo: String(belongsTo ?? ''), ...unsentOf(sql) };
   } catch {
