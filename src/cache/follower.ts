@@ -28,6 +28,9 @@ const PUSH_GAP_MS = 150;
 const APPLY_BATCH = 500;
 const APPLY_MS = 4;
 const LOOK_EVERY = 16;
+/** A directory that could not be listed is shown as it was for so long before it is tried again: otherwise each look-up in
+ * it would wait for another failure. */
+const FAILED_LISTING_MS = 5_000;
 /** A walk: a directory is asked for this soon after the one above it was listed. */
 const WALK_MS = 60_000;
 /** Listings at a time, and how far ahead to look for directories. */
@@ -53,6 +56,8 @@ export class Follower {
   readonly #o: FollowerOptions;
   readonly #stop = new AbortController();
   readonly #listing = new Map<number, Promise<void>>();
+  /** Directories that could not be listed the last time, and until when they are not tried again. */
+  readonly #failed = new Map<number, number>();
   readonly #first: FirstListing;
   #watching: AbortController | null = null;
   #pushed = false;
@@ -88,6 +93,7 @@ export class Follower {
 
   /** The connection is up (again). */
   online(): void {
+    this.#failed.clear();
     if (!this.#o.remote.capabilities.changeFeed) return;
     this.#watch();
     this.catchUp();
@@ -135,7 +141,7 @@ export class Follower {
 
   /** Makes sure that the members of `dir` are here and fresh enough. */
   ensureListed(dir: NodeRecord, signal: () => AbortSignal): MaybePromise<void> {
-    if (this.#isFresh(dir)) return;
+    if (this.#isFresh(dir) || this.#hasJustFailed(dir)) return;
     if (!this.#o.connection.online) {
       if (dir.listed_ms > 0 || this.#mirrored) return;
       this.#o.connection.require(`listing "${dir.name}"`);
@@ -146,12 +152,28 @@ export class Follower {
       if (
         dir.listed_ms > 0 &&
         isCloudError(error, 'offline', 'network', 'timeout', 'server', 'busy_server', 'protocol')
-      )
+      ) {
+        this.#noteFailure(dir, error);
         return;
+      }
       if (isCloudError(error, 'not_found')) return;
       throw error;
     });
     return raceAbort(work, signal());
+  }
+
+  #hasJustFailed(dir: NodeRecord): boolean {
+    const until_ms = this.#failed.get(dir.ino);
+    return dir.listed_ms > 0 && until_ms !== undefined && this.#o.clock.monotonic_ms() < until_ms;
+  }
+
+  #noteFailure(dir: NodeRecord, error: unknown): void {
+    // Without a network this is said of the connection, not of each directory.
+    if (!this.#failed.has(dir.ino) && !isCloudError(error, 'offline', 'network')) {
+      this.#o.log.warn({ err: error, dir: dir.name }, 'a directory could not be listed; it is shown as it was');
+    }
+    const pause_ms = Math.min(FAILED_LISTING_MS, this.#o.dirCacheTime_ms);
+    this.#failed.set(dir.ino, this.#o.clock.monotonic_ms() + pause_ms);
   }
 
   /** By itself, or with the whole tree if that is on its way and soon here. */
@@ -267,6 +289,7 @@ export class Follower {
           this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
       }
       dir.listed_ms = this.#o.clock.now_ms();
+      this.#failed.delete(dir.ino);
       store.save(dir);
       crashPoint('apply.before_commit');
     });

@@ -59,3 +59,18 @@ it('a version that nobody told of makes it ask what else is new', async () => {
   await drive.read('a').catch(() => undefined);
   await drive.until('b has its new size', async () => (await drive.must('b')).size_bytes === 7);
 });
+
+it('a directory that cannot be listed is shown as it was, without a failure for every look-up', async () => {
+  const server = new FakeServer();
+  server.mkdir('d');
+  for (let i = 0; i < 30; i += 1) server.write(`d/f${i}`, 'x');
+  const remote = new FakeRemote(server, { capabilities: { changeFeed: false, push: false } });
+  const drive = await start({ remote });
+  expect(await drive.list('d')).toHaveLength(30);
+  remote.before('list', () => Promise.reject(new CloudError('server', 'the server answered 500')));
+  await sleep(250); // what is known is too old now
+  const asked = remote.count('list');
+  for (let i = 0; i < 30; i += 1) expect(await drive.node(`d/f${i}`)).not.toBeNull();
+  expect(remote.count('list') - asked).toBeLessThanOrEqual(4); // of the directory and of the one above it
+  expect(remote.count('list')).toBeGreaterThan(asked);
+});
