@@ -27,6 +27,9 @@ const WRITERS = 3;
 const MEMORY_LIMIT_MB = 300;
 /** A push channel that froze is found out by its next ping; until then the drive may not know what is new. */
 const FROZEN_PUSH_MS = 45_000;
+const LOCKS_LAST_MS = 240_000;
+/** In `npm test` our own server, alone with its mounts; the soak takes the others, too. */
+const SERVERS = long ? ALL_SERVERS : (['cloudmount'] as const);
 const stage = useStage();
 
 interface Mount {
@@ -49,7 +52,7 @@ function residentMegabytes(pid: number): number {
 
 const [seed = 0] = gateSeeds(1);
 
-it.each(ALL_SERVERS)(
+it.each(SERVERS)(
   'nothing acknowledged is lost under faults, on %s',
   async (kind) => {
     const server = await stage().server(kind);
@@ -96,7 +99,10 @@ it.each(ALL_SERVERS)(
     }
     await Promise.all(work);
     await chaos.end();
-    for (const { drive } of mounts) await drive.flush('', 240);
+    for (const { drive } of mounts) {
+      // A killed daemon leaves its locks behind until they run out: what they are in the way of is tried again until then.
+      await eventually('everything to be sent', () => drive.flush('', 240).then(() => true), Boolean, LOCKS_LAST_MS);
+    }
 
     const audit = async () => {
       const found = await server.dav.files('soak');
