@@ -3,16 +3,11 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
+import { hostInUrl, listensOnAll } from '../../src/server/listen_address.js';
 
 type Interfaces = Readonly<
   Record<string, readonly Pick<NetworkInterfaceInfo, 'address' | 'family' | 'internal'>[] | undefined>
 >;
-
-const ALL = new Set(['::', '0.0.0.0']);
-
-export function listensOnAll(host: string): boolean {
-  return ALL.has(host);
-}
 
 /** The addresses other machines may use, IPv4 first; none where it listens on one address, which its `url` names. */
 export function addressesElsewhere(
@@ -30,7 +25,7 @@ export function addressesElsewhere(
     // Link-local ones need the name of an interface beside them, which no client of ours takes.
     ...(host === '::' ? of('IPv6') : [])
       .filter(({ address }) => !/^fe[89ab]/i.test(address))
-      .map(({ address }) => `${protocol}//[${address}]${shown}`),
+      .map(({ address }) => `${protocol}//${hostInUrl(address)}${shown}`),
   ];
 }
 

@@ -418,12 +418,12 @@ export class Hydrator {
   #start(state: FileState, priority: FetchPriority, path: RemotePath, range: ByteRange): void {
     const fetch = new RangeFetch(state.node, priority, path, range, {
       ...this.#services,
-      onArrived: (_, start, end) => this.#release(state, start, end),
+      onArrived: (start, end) => this.#release(state, start, end),
       onOver: () => {
         state.fetches.delete(fetch);
         this.#running -= 1;
       },
-      onEnded: (_, failure) => {
+      onEnded: (failure) => {
         if (failure !== null) this.#failed(state, fetch, failure);
         this.#forget(state);
         this.#pump();

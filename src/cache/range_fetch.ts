@@ -49,12 +49,12 @@ export interface FetchServices {
   /** Bytes [start, end) of `node` have just become present. Must not throw. */
   readonly onProgress: (node: Hydratable, start: number, end: number) => void;
   /** All of [start, end) has come; who waits for it can go on. */
-  readonly onArrived: (fetch: RangeFetch, start: number, end: number) => void;
+  readonly onArrived: (start: number, end: number) => void;
   /** It wants nothing more: its slot is free. Once. */
-  readonly onOver: (fetch: RangeFetch) => void;
+  readonly onOver: () => void;
   /** It has let go of everything. `failure`: what those who wait for it are to know; null where all came, or it was
    * aborted. In one step with `onOver` where that comes last: nobody takes the free slot before the failure counts. */
-  readonly onEnded: (fetch: RangeFetch, failure: CloudError | null) => void;
+  readonly onEnded: (failure: CloudError | null) => void;
 }
 
 export class RangeFetch {
@@ -188,13 +188,13 @@ export class RangeFetch {
     }
     this.#over();
     this.#file.close();
-    this.#s.onEnded(this, wanted && !complete ? failure : null);
+    this.#s.onEnded(wanted && !complete ? failure : null);
   }
 
   #over(): void {
     if (this.#phase === 'over') return;
     this.#phase = 'over';
-    this.#s.onOver(this);
+    this.#s.onOver();
   }
 
   #arrived(chunk: Buffer, offset: number): void {
@@ -219,7 +219,7 @@ export class RangeFetch {
     this.#s.onReceived(chunk.length);
     this.#store(chunk, offset, Math.min(end, fetchable(node)));
     this.#at = end;
-    this.#s.onArrived(this, offset, end);
+    this.#s.onArrived(offset, end);
     if (this.#at < this.#requestedEnd && this.#at >= Math.min(this.#end, fetchable(node))) {
       // The rest was taken over, or cut off by a local truncate: done early.
       this.#end = this.#at = Math.min(this.#end, this.#at);
@@ -276,7 +276,7 @@ export class RangeFetch {
     for (const gap of node.extents.missing(this.start, Math.max(this.start, Math.min(this.#end, fetchable(node))))) {
       this.#present(gap.start, gap.end);
     }
-    this.#s.onArrived(this, this.start, this.#end);
+    this.#s.onArrived(this.start, this.#end);
   }
 }
 

@@ -23,6 +23,7 @@ import type { Principal } from './auth/authenticator.js';
 import { clientAddress, clientOrigin } from './client_address.js';
 import type { ServerLimits, ServerOptions } from './config.js';
 import type { RequestContext } from './http_context.js';
+import { hostInUrl, listensOnAll } from './listen_address.js';
 import { closeOverUnreadBody, sendContinueOnFirstRead } from './request_body.js';
 
 export interface HttpFrontOptions {
@@ -358,8 +359,7 @@ function answerBroken(error: NodeJS.ErrnoException, socket: Duplex): void {
 }
 
 function cannotListen(error: NodeJS.ErrnoException, host: string, port: number): CloudError {
-  const anywhere = host === '::' || host === '0.0.0.0' || host === '';
-  const doing = `listening on ${anywhere ? `port ${port}` : `${host.includes(':') ? `[${host}]` : host}:${port}`}`;
+  const doing = `listening on ${listensOnAll(host) ? `port ${port}` : `${hostInUrl(host)}:${port}`}`;
   switch (error.code) {
     case 'EADDRINUSE':
       return new CloudError('busy', `${doing}: another program listens there; stop it, or choose another port`, {

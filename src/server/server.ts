@@ -1,7 +1,6 @@
 // The server put together: one data folder, one listener. `startServer` is all that the CLI and tests need.
 
 import { stat } from 'node:fs/promises';
-import { isIPv6 } from 'node:net';
 import { systemClock } from '../clock.js';
 import { accessThroughLog } from './access_log.js';
 import type { AccountStore } from './accounts/account_store.js';
@@ -18,6 +17,7 @@ import { createDavHandler, type DavDone } from './dav/handler.js';
 import { Guard } from './guard.js';
 import { Housekeeping } from './housekeeping.js';
 import { HttpFront, readCertificate } from './http.js';
+import { hostInUrl, listensOnAll } from './listen_address.js';
 import { Metrics } from './metrics/metrics.js';
 import { PUSH_PATH, PushServer } from './push/push_server.js';
 import { Router } from './router.js';
@@ -233,7 +233,6 @@ async function databaseBytes(dir: DataDir): Promise<number> {
 
 /** The address to show: a wildcard is no address to connect to. */
 function urlOf(options: ServerOptions, address: string, port: number): string {
-  const isAll = address === '0.0.0.0' || address === '::';
-  const host = isAll ? 'localhost' : isIPv6(address) ? `[${address}]` : address;
+  const host = listensOnAll(address) ? 'localhost' : hostInUrl(address);
   return `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`;
 }

@@ -103,12 +103,13 @@ export class NodeStore {
 
   /** `change` in one transaction with the others of this turn of the loop; durable when it resolves. */
   recordSoon(change: () => void): Promise<void> {
-    this.#together ??= this.#recordTogether([]);
+    this.#together ??= this.#recordTogether();
     this.#together.changes.push(change);
     return this.#together.done;
   }
 
-  #recordTogether(changes: (() => void)[]): Together {
+  #recordTogether(): Together {
+    const changes: (() => void)[] = [];
     const work = async () => {
       await new Promise((resolve) => setImmediate(resolve));
       this.#together = null;
