@@ -7,14 +7,14 @@ import type { Credentials } from './auth.js';
 import { userOf } from './auth.js';
 import { type Log, SILENT } from './dav.js';
 import { parseAddress } from './detect.js';
-import type { TlsOptions } from './http.js';
 import { parseServerInfo, type ServerInfo } from './server_info.js';
+import type { TlsOptions } from './tls.js';
 import { WebdavRemote } from './webdav_remote.js';
 
 export type { Credentials } from './auth.js';
 export type { Log } from './dav.js';
-export type { TlsOptions } from './http.js';
 export type { ServerInfo } from './server_info.js';
+export type { TlsOptions } from './tls.js';
 export { WebdavRemote } from './webdav_remote.js';
 
 export interface RemoteOptions {

@@ -304,7 +304,7 @@ export class Dav {
   }
 
   /** Version in an answer's headers, null when it has none that can be relied on. */
-  versionOf(response: HttpResponse): string | null {
+  versionOf(response: Pick<HttpResponse, 'headers'>): string | null {
     const etag = normalizeEtag(response.headers['etag'] ?? response.headers['oc-etag']);
     return etag === null ? null : this.dialect.version(etag);
   }

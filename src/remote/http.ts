@@ -9,21 +9,13 @@ import { Pool } from 'undici';
 import { CloudError, type ErrorCode, toCloudError } from '../errors.js';
 import { authorization, type Credentials } from './auth.js';
 import { interrupted, Places } from './places.js';
+import { type PlainAnswer, PlainConnections } from './plain_get.js';
+import { connectOptions, type TlsOptions } from './tls.js';
+import { transportError } from './transport_error.js';
 import { Watchdog } from './watchdog.js';
 import { parseHttpDate } from './wire/http_date.js';
 import { DAV, SABRE } from './wire/ns.js';
 import { childOf, elementsOf, parseXml, textOf, type XmlElement } from './wire/xml.js';
-
-export interface TlsOptions {
-  /** PEM of the authorities to trust instead of the system's. */
-  readonly ca?: string | Buffer;
-  /** PEM of a client certificate and its key. */
-  readonly cert?: string | Buffer;
-  readonly key?: string | Buffer;
-  readonly passphrase?: string;
-  /** True only when the user asked not to check certificates. */
-  readonly insecure?: boolean;
-}
 
 export interface HttpOptions {
   /** `scheme://host:port`. */
@@ -63,6 +55,8 @@ export interface HttpResponse {
   readonly path: string;
   /** May be consumed once. Leaving the loop early closes the connection. */
   readonly body: AsyncIterable<Buffer>;
+  /** The body, chunk by chunk, as `PlainAnswer.pour` does. */
+  pour(take: (chunk: Buffer) => void | Promise<void>): Promise<void>;
   /** The whole body; `protocol` when longer than `limit_bytes`. */
   text(limit_bytes?: number): Promise<string>;
   /** Reads the rest if it is short, else closes the connection. Never rejects. */
@@ -82,11 +76,13 @@ export class HttpClient {
   readonly #options: HttpOptions;
   #authorization: string | null;
   readonly #pools = new Map<Lane, { pool: Pool; places: Places }>();
+  readonly #plain: PlainConnections;
 
   constructor(options: HttpOptions) {
     this.#options = options;
     this.origin = options.origin;
     this.#authorization = authorization(options.credentials);
+    this.#plain = new PlainConnections({ ...options, tls: options.tls ?? {} });
     for (const lane of ['meta', 'read', 'write', 'probe'] as const) {
       this.#pools.set(lane, { pool: newPool(options, lane), places: new Places(LANES[lane]) });
     }
@@ -103,6 +99,7 @@ export class HttpClient {
       this.#pools.set(lane, { pool: newPool(this.#options, lane), places });
       pool.close().catch(() => undefined); // its last requests fail by themselves
     }
+    this.#plain.renew();
   }
 
   get timeout_ms(): number {
@@ -125,7 +122,19 @@ export class HttpClient {
     }
   }
 
+  /** The same for a GET of a range, in a cheaper way that knows plain answers only. Null: ask with `request`. */
+  async plainGet(request: HttpRequest): Promise<PlainAnswer | null> {
+    const meta = this.#lane('meta');
+    if (request.urgent === true && !this.#plain.hasIdle && meta.pool.stats.free > 0) return null;
+    const { path, signal } = request;
+    if (signal !== undefined) setMaxListeners(0, signal);
+    const { places } = this.#lane(request.lane);
+    await places.take(signal);
+    return await this.#plain.get({ path, headers: this.#headers(request), signal, over: () => places.give() });
+  }
+
   async close(): Promise<void> {
+    this.#plain.close();
     await Promise.all([...this.#pools.values()].map(({ pool }) => pool.destroy()));
   }
 
@@ -173,11 +182,16 @@ export class HttpClient {
   }
 
   #laneOf(request: HttpRequest): { pool: Pool; places: Places } {
-    const meta = this.#pools.get('meta');
-    const lane = this.#pools.get(request.lane ?? 'meta');
-    if (lane === undefined || meta === undefined) throw new CloudError('io', 'no such lane');
+    const meta = this.#lane('meta');
+    const lane = this.#lane(request.lane);
     if (request.urgent !== true || lane.pool.stats.free > 0) return lane;
     return meta.pool.stats.free > 0 ? meta : lane;
+  }
+
+  #lane(name: Lane = 'meta'): { pool: Pool; places: Places } {
+    const lane = this.#pools.get(name);
+    if (lane === undefined) throw new CloudError('io', 'no such lane');
+    return lane;
   }
 
   #headers(request: HttpRequest): Record<string, string> {
@@ -192,7 +206,6 @@ export class HttpClient {
 }
 
 function newPool(options: HttpOptions, lane: Lane): Pool {
-  const tls = options.tls ?? {};
   return new Pool(options.origin, {
     connections: LANES[lane],
     pipelining: 1,
@@ -203,14 +216,7 @@ function newPool(options: HttpOptions, lane: Lane): Pool {
     headersTimeout: 0,
     bodyTimeout: 0,
     maxHeaderSize: 64 * 1024,
-    connect: {
-      timeout: options.timeout_ms,
-      rejectUnauthorized: tls.insecure !== true,
-      ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-      ...(tls.cert === undefined ? {} : { cert: tls.cert }),
-      ...(tls.key === undefined ? {} : { key: tls.key }),
-      ...(tls.passphrase === undefined ? {} : { passphrase: tls.passphrase }),
-    },
+    connect: connectOptions(options.tls ?? {}, options.timeout_ms),
   });
 }
 
@@ -378,6 +384,10 @@ class Received implements HttpResponse {
     this.#drop = drop;
   }
 
+  async pour(take: (chunk: Buffer) => void | Promise<void>): Promise<void> {
+    for await (const chunk of this.body) await take(chunk);
+  }
+
   async text(limit_bytes = 1 << 20): Promise<string> {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -415,48 +425,6 @@ class Received implements HttpResponse {
 
 function isStream(body: HttpRequest['body']): body is AsyncIterable<Buffer> {
   return body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
-}
-
-const NETWORK_CODES = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ECONNABORTED',
-  'EPIPE',
-  'EHOSTUNREACH',
-  'EHOSTDOWN',
-  'ENETUNREACH',
-  'ENETDOWN',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EAI_NODATA',
-  'EADDRNOTAVAIL',
-  'UND_ERR_SOCKET',
-  'UND_ERR_CLOSED',
-  'UND_ERR_DESTROYED',
-]);
-
-/** What undici, node and TLS throw -> CloudError. */
-export function transportError(error: unknown, doing: string): CloudError {
-  const found = error as { code?: unknown; message?: unknown; name?: unknown; errors?: unknown } | undefined;
-  const inner = Array.isArray(found?.errors) ? (found.errors[0] as { code?: unknown } | undefined) : undefined;
-  const code = String(found?.code ?? inner?.code ?? '');
-  const message = String(found?.message ?? '') || code;
-  const make = (as: ErrorCode, text: string) => new CloudError(as, `${doing}: ${text}`, { cause: error });
-  if (found?.name === 'AbortError' || code === 'UND_ERR_ABORTED') return make('interrupted', 'interrupted');
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') return make('timeout', 'no connection in time');
-  if (code === 'ECONNREFUSED') return make('network', `nothing answers there; does the server run? (${message})`);
-  if (NETWORK_CODES.has(code)) return make('network', message);
-  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER') {
-    return make(
-      'protocol',
-      'this port does not speak TLS: either the address starts with http://, or the port is another',
-    );
-  }
-  if (/^(CERT_|ERR_TLS|ERR_SSL|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH)/.test(code)) {
-    return make('protocol', `the server's certificate or TLS is not accepted (${message.trim()})`);
-  }
-  if (code.startsWith('HPE_') || code.startsWith('UND_ERR_')) return make('protocol', `no valid HTTP (${message})`);
-  return make('io', message);
 }
 
 /** The one table: HTTP status -> what went wrong. */
@@ -546,11 +514,11 @@ export async function readFailure(response: HttpResponse, doing: string): Promis
 }
 
 /** The answer where a DAV document or a plain acknowledgement is due is a web page: somebody in between spoke. */
-export function isWebPage(response: HttpResponse): boolean {
+export function isWebPage(response: Pick<HttpResponse, 'headers'>): boolean {
   return /^\s*(text\/html|application\/xhtml)/i.test(response.headers['content-type'] ?? '');
 }
 
-export function captivePortal(doing: string, response: HttpResponse): CloudError {
+export function captivePortal(doing: string, response: Pick<HttpResponse, 'status'>): CloudError {
   return new CloudError(
     'protocol',
     `${doing}: a WebDAV answer is required, found a web page with status ${response.status} (a network that wants you to sign in first, or no WebDAV address)`,

@@ -6,8 +6,8 @@ import { type ClientOptions, WebSocket } from 'ws';
 import { CloudError } from '../errors.js';
 import type { Credentials } from './auth.js';
 import type { Log } from './dav.js';
-import type { TlsOptions } from './http.js';
 import type { RemoteEvents } from './remote.js';
+import type { TlsOptions } from './tls.js';
 
 export interface PushOptions {
   readonly url: string;

@@ -4,7 +4,8 @@
 import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { type Dav, show } from './dav.js';
-import { captivePortal, type HttpResponse, isWebPage } from './http.js';
+import { captivePortal, type HttpRequest, type HttpResponse, isWebPage } from './http.js';
+import type { PlainAnswer } from './plain_get.js';
 import { type CallOptions, isStrongEtag, type ReadSink } from './remote.js';
 import { retry } from './retry.js';
 import { type ByteRange, formatRange, parseContentRange } from './wire/range.js';
@@ -25,6 +26,9 @@ export async function readRange(
   const read = new RangeRead(dav, path, range, etag, sink, options);
   await retry(() => read.proceed(), dav.retrying(options));
 }
+
+/** Of either way to ask. */
+type Answer = HttpResponse | PlainAnswer;
 
 class RangeRead {
   readonly #dav: Dav;
@@ -50,7 +54,9 @@ class RangeRead {
   }
 
   async proceed(): Promise<void> {
-    const response = await this.#request();
+    const plain = await this.#dav.http.plainGet(this.#request());
+    if (plain !== null) return await this.#partial(plain);
+    const response = await this.#dav.http.request(this.#request());
     switch (response.status) {
       case 206:
         return await this.#partial(response);
@@ -82,8 +88,8 @@ class RangeRead {
     return `reading ${show(this.#path)}`;
   }
 
-  #request(): Promise<HttpResponse> {
-    return this.#dav.http.request({
+  #request(): HttpRequest {
+    return {
       method: 'GET',
       path: this.#dav.href(this.#path),
       headers: {
@@ -94,10 +100,10 @@ class RangeRead {
       lane: 'read',
       urgent: this.#end - this.#at <= SHORT_bytes,
       signal: this.#options.signal,
-    });
+    };
   }
 
-  async #partial(response: HttpResponse): Promise<void> {
+  async #partial(response: Answer): Promise<void> {
     const header = response.headers['content-range'] ?? '';
     const found = parseContentRange(header)?.range ?? null;
     if (found === null || found.start !== this.#at || found.end !== this.#end) {
@@ -111,7 +117,8 @@ class RangeRead {
       this.#refuse(response, `${this.#end - this.#at} bytes are required, ${length} are announced`);
     }
     this.#verify(response);
-    await this.#deliver(response, 0);
+    await response.pour((chunk) => this.#take(chunk));
+    this.#requireAll();
   }
 
   /** A server that ignores Range: what we want is inside, if it is the right version and long enough. */
@@ -128,10 +135,17 @@ class RangeRead {
     if (length === undefined || Number(length) < this.#end) {
       this.#refuse(response, `at least ${this.#end} bytes are required, ${length ?? 'nothing'} is announced`);
     }
-    await this.#deliver(response, this.#at);
+    let skip = this.#at;
+    for await (const chunk of response.body) {
+      const wanted = chunk.subarray(Math.min(skip, chunk.length)).subarray(0, this.#end - this.#at);
+      skip -= Math.min(skip, chunk.length);
+      if (wanted.length > 0) await this.#take(wanted);
+      if (this.#at === this.#end) return; // which closes the connection
+    }
+    this.#requireAll();
   }
 
-  #verify(response: HttpResponse): void {
+  #verify(response: Answer): void {
     const encoding = response.headers['content-encoding'] ?? 'identity';
     if (encoding.trim().toLowerCase() !== 'identity')
       this.#refuse(response, `unencoded bytes are required, found ${encoding}`);
@@ -149,33 +163,19 @@ class RangeRead {
     throw this.#stale(found);
   }
 
-  /** Hands the wanted bytes to the sink after passing over `skip` bytes of the body. */
-  async #deliver(response: HttpResponse, skip: number): Promise<void> {
-    let toSkip = skip;
-    const exact = skip === 0 && response.status === 206;
-    for await (const chunk of response.body) {
-      let rest = chunk;
-      if (toSkip > 0) {
-        const passed = Math.min(toSkip, rest.length);
-        toSkip -= passed;
-        rest = rest.subarray(passed);
-      }
-      const wanted = this.#end - this.#at;
-      if (exact && rest.length > wanted) throw this.#protocol('more bytes came than were asked for');
-      if (rest.length > wanted) rest = rest.subarray(0, wanted);
-      if (rest.length > 0) {
-        const offset = this.#at;
-        this.#at += rest.length;
-        await this.#sink(rest, offset);
-      }
-      if (this.#at === this.#end && !exact) return;
-    }
-    if (this.#at !== this.#end) {
-      throw new CloudError('network', `${this.#doing}: cut short, ${this.#end - this.#at} bytes are missing`);
-    }
+  #take(chunk: Buffer): void | Promise<void> {
+    if (chunk.length > this.#end - this.#at) throw this.#protocol('more bytes came than were asked for');
+    const offset = this.#at;
+    this.#at += chunk.length;
+    return this.#sink(chunk, offset);
   }
 
-  #refuse(response: HttpResponse, problem: string): never {
+  #requireAll(): void {
+    if (this.#at === this.#end) return;
+    throw new CloudError('network', `${this.#doing}: cut short, ${this.#end - this.#at} bytes are missing`);
+  }
+
+  #refuse(response: Answer, problem: string): never {
     response.cancel();
     throw this.#protocol(problem);
   }

@@ -162,7 +162,8 @@ export interface RemoteEvents {
   onConnection(connected: boolean): void;
 }
 
-/** Where fetched bytes go. Calls come in order and without gaps within one `read`; awaited for back-pressure. */
+/** Where fetched bytes go. Calls come in order and without gaps within one `read`; awaited for back-pressure. A chunk is
+ * valid until the call returns (not its promise): copy what is needed later. */
 export type ReadSink = (chunk: Buffer, offset: number) => void | Promise<void>;
 
 export interface Remote {

@@ -40,7 +40,8 @@ async function compare(
       range,
       entry.etag,
       async (chunk) => {
-        if (!chunk.equals(await ours.take(chunk.length))) throw new Different();
+        const theirs = Buffer.from(chunk); // it is not ours after the await
+        if (!theirs.equals(await ours.take(chunk.length))) throw new Different();
       },
       options,
     );

@@ -10,7 +10,7 @@ import { Dav, type Log, propElement } from './dav.js';
 import { type Address, detect } from './detect.js';
 import { dialectOf } from './dialects/index.js';
 import { changePage } from './feed.js';
-import { HttpClient, type TlsOptions } from './http.js';
+import { HttpClient } from './http.js';
 import { LearnedRights } from './learned_rights.js';
 import { freeLock, refreshLock, takeLock, withRealToken } from './locks.js';
 import { OwnLocks } from './own_locks.js';
@@ -35,6 +35,7 @@ import type {
 } from './remote.js';
 import { retry } from './retry.js';
 import type { ServerInfo } from './server_info.js';
+import type { TlsOptions } from './tls.js';
 import { putFile, upload } from './upload.js';
 import { propertyText } from './wire/multistatus.js';
 import { DAV, ROOT_XMLNS } from './wire/ns.js';

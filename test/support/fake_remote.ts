@@ -852,7 +852,9 @@ export class FakeRemote implements Remote {
         this.#needConnection(options);
         const chunk = Buffer.from(content.slice(at, Math.min(at + this.chunk_bytes, range.end)));
         this.bytesRead += chunk.length;
-        await sink(chunk, at);
+        const taken = sink(chunk, at);
+        chunk.fill(0xdd); // a chunk is valid until the sink returns, not longer
+        await taken;
       }
     });
   }

@@ -32,11 +32,12 @@ export async function sameContent(
       entry.etag,
       async (chunk, offset) => {
         if (!same) return;
+        const theirs = Buffer.from(chunk); // it is not ours after the first await
         const mine = await content.file.readAsync(offset, chunk.length).catch((error: unknown) => {
           if (stillSame()) throw error;
           return null;
         });
-        same = mine !== null && chunk.equals(mine);
+        same = mine !== null && theirs.equals(mine);
       },
       { signal },
     );

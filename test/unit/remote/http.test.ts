@@ -6,14 +6,9 @@ import { join } from 'node:path';
 import { dir as tempDir } from 'tmp-promise';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { authorization } from '../../../src/remote/auth.js';
-import {
-  codeOfStatus,
-  HttpClient,
-  type HttpOptions,
-  parseRetryAfter,
-  transportError,
-} from '../../../src/remote/http.js';
+import { codeOfStatus, HttpClient, type HttpOptions, parseRetryAfter } from '../../../src/remote/http.js';
 import { Places, Turns } from '../../../src/remote/places.js';
+import { transportError } from '../../../src/remote/transport_error.js';
 import { codeOf } from '../../contract/remote_contract.js';
 import { must } from '../../support/processes.js';
 
@@ -260,6 +255,24 @@ describe('an urgent short read', () => {
     expect(ports.size).toBe(1);
     await ask('read', false);
     expect(ports.size).toBe(2);
+    await http.close();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  it('leaves the cheap way where that would have to connect, and somebody else need not', async () => {
+    const server = createPlain((_, response) => {
+      response.writeHead(206, { 'content-length': 5 }).end('bytes');
+    });
+    const http = client(`http://127.0.0.1:${await listen(server)}`);
+    const urgent = { method: 'GET', path: '/', lane: 'read', urgent: true } as const;
+    await (await http.request({ method: 'GET', path: '/' })).text();
+    await new Promise((resolve) => setImmediate(resolve)); // the connection is free again
+    expect(await http.plainGet(urgent)).toBeNull();
+    const answer = await http.plainGet({ ...urgent, urgent: false });
+    await answer?.pour(() => undefined);
+    const second = await http.plainGet(urgent);
+    expect(second).not.toBeNull();
+    second?.cancel();
     await http.close();
     await new Promise((resolve) => server.close(resolve));
   });

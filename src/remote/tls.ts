@@ -1,0 +1,24 @@
+// How a connection to the server is made: what the user said about TLS, in the words of node and undici.
+
+export interface TlsOptions {
+  /** PEM of the authorities to trust instead of the system's. */
+  readonly ca?: string | Buffer;
+  /** PEM of a client certificate and its key. */
+  readonly cert?: string | Buffer;
+  readonly key?: string | Buffer;
+  readonly passphrase?: string;
+  /** True only when the user asked not to check certificates. */
+  readonly insecure?: boolean;
+}
+
+/** For undici's pools and its connector. */
+export function connectOptions(tls: TlsOptions, timeout_ms: number) {
+  return {
+    timeout: timeout_ms,
+    rejectUnauthorized: tls.insecure !== true,
+    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+    ...(tls.key === undefined ? {} : { key: tls.key }),
+    ...(tls.passphrase === undefined ? {} : { passphrase: tls.passphrase }),
+  };
+}
