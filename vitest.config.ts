@@ -14,6 +14,7 @@ const SOAK = [
   'test/crash/cache_crash.test.ts',
   'test/mount/sharing_random.test.ts',
 ];
+const TEMP_FOLDER = 'test/support/temp_folder.ts';
 const soak = process.env['CLOUDMOUNT_SOAK'] === '1';
 
 export default defineConfig({
@@ -25,6 +26,7 @@ export default defineConfig({
               name: 'soak',
               include: SOAK,
               testTimeout: 300_000, // fault_soak has its own
+              setupFiles: TEMP_FOLDER,
               hookTimeout: 60_000,
               fileParallelism: false,
             },
@@ -38,6 +40,7 @@ export default defineConfig({
               sequence: { groupOrder: 0 },
               include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts', 'test/model/**/*.test.ts'],
               exclude: SLOW,
+              setupFiles: TEMP_FOLDER,
               testTimeout: 30_000,
               hookTimeout: 30_000,
             },
