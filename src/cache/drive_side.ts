@@ -23,6 +23,7 @@ import type {
   SpaceInfo,
   XattrMode,
 } from './cache_api.js';
+import type { Conflicts } from './conflicts.js';
 import type { Connection } from './connection.js';
 import type { Contents } from './contents.js';
 import {
@@ -52,6 +53,7 @@ export interface DriveSideOptions {
   readonly store: NodeStore;
   readonly tree: Tree;
   readonly mirror: Mirror;
+  readonly conflicts: Conflicts;
   readonly contents: Contents;
   readonly hydrator: Hydrator;
   readonly space: SpaceBudget;
@@ -76,7 +78,7 @@ export class DriveSide implements DriveCache {
 
   constructor(options: DriveSideOptions) {
     this.o = options;
-    this.#files = { ...options, putBack: (node) => options.mirror.putBack(node) };
+    this.#files = { ...options, putBack: (node) => options.conflicts.putBack(node) };
   }
 
   get readOnly(): boolean {

@@ -2,15 +2,15 @@
 //
 // The rules: a clean node follows the server. A dirty one keeps its content and its base ETag, so that its upload will
 // find out by its precondition. Local places win over remote moves where the user moved the node too. What cannot be
-// shown under its name is kept under a conflict name. Nothing dirty is ever removed.
+// shown under its name is kept under a conflict name (`conflicts.ts`). Nothing dirty is ever removed.
 
 import type { Clock, Timestamp } from '../clock.js';
 import type { Ino, Name, RemotePath } from '../ids.js';
 import { splitPath } from '../ids.js';
 import type { Log } from '../log.js';
-import { ALL_RIGHTS_BITS, isStrongEtag, packRights, type RemoteEntry } from '../remote/remote.js';
+import { isStrongEtag, packRights, type RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
-import { type Author, conflictName } from './conflict_name.js';
+import type { Conflicts } from './conflicts.js';
 import { Dirty, NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { RecentOperations } from './recent_operations.js';
@@ -21,7 +21,7 @@ export interface MirrorOptions {
   readonly store: NodeStore;
   readonly tree: Tree;
   readonly clock: Clock;
-  readonly author: Author;
+  readonly conflicts: Conflicts;
   readonly recent: RecentOperations;
   readonly log: Log;
   readonly invalidate: (event: Invalidation) => void;
@@ -45,6 +45,7 @@ export interface MirrorOptions {
 export class Mirror {
   readonly #o: MirrorOptions;
   readonly #store: NodeStore;
+  readonly #conflicts: Conflicts;
   /** With what the server said, if it said it once and something definite. */
   readonly #deferred = new Map<RemotePath, RemoteEntry | null>();
   /** What is being asked about again. */
@@ -56,6 +57,7 @@ export class Mirror {
   constructor(options: MirrorOptions) {
     this.#o = options;
     this.#store = options.store;
+    this.#conflicts = options.conflicts;
   }
 
   /** Paths about which the server must be asked again, because a request of ours was on its way; where it still is, they
@@ -193,7 +195,7 @@ export class Mirror {
     }
     if (this.#deferred.has(entry.path)) this.defer(entry.path); // what was said before is older
     if (occupant !== null && occupant !== node) this.#pushOut(occupant);
-    if (node === null) this.#insert(parent, name, entry, epoch);
+    if (node === null) this.insert(parent, name, entry, epoch);
     else this.#update(node, parent, name, entry, epoch);
   }
 
@@ -272,7 +274,7 @@ export class Mirror {
     }
     for (const member of this.#store.baseMembers(node.ino)) this.gone(member);
     const keep = this.#mustBeSentAgain(node);
-    this.forgetBase(node);
+    this.#conflicts.forgetBase(node);
     if (node.isDir) this.#o.tree.nothingWasSentInto(node);
     if (node.parent === null) {
       this.#store.save(node);
@@ -298,93 +300,6 @@ export class Mirror {
       this.#store.save(node);
       this.gone(node);
     }
-  }
-
-  /** Moves `node` out of the way under a conflict name. */
-  setAside(node: NodeRecord, reason: string): Name {
-    const shown = node.name;
-    // A copy that is in the way again keeps the name it first competed for, else names would grow without end.
-    const original = (node.conflict?.original ?? shown) as Name;
-    const parent = node.parent ?? (1 as Ino);
-    const name = conflictName(original, this.#o.author, new Date(this.#o.clock.now_ms()), (candidate) => {
-      return this.#store.child(parent, candidate) !== null || this.#store.atBase(parent, candidate) !== null;
-    });
-    node.name = name;
-    node.conflict = { original, atEpoch_ms: this.#o.clock.now_ms(), reason };
-    node.localOnly = false;
-    this.#o.tree.changed(node, 0);
-    this.#o.invalidate({ kind: 'entry', parent, name: shown });
-    this.#o.invalidate({ kind: 'entry', parent, name });
-    this.#o.log.warn({ ino: node.ino, original, name, reason }, 'conflict: both versions are kept');
-    return name;
-  }
-
-  /** Moves `node` into `place`, under a conflict name: where it is the server does not take it. */
-  moveAside(node: NodeRecord, place: NodeRecord, reason: string): void {
-    const { parent, name } = node;
-    node.parent = place.ino;
-    this.setAside(node, reason);
-    if (node.conflict !== null && parent !== null) node.conflict = { ...node.conflict, parent };
-    this.#forgetRights(node);
-    this.#o.tree.changed(node, 0);
-    if (parent !== null) {
-      this.#o.invalidate({ kind: 'entry', parent, name });
-      this.#o.invalidate({ kind: 'inode', ino: parent, data: true });
-    }
-    this.#o.invalidate({ kind: 'inode', ino: place.ino, data: true });
-  }
-
-  /** The upload of `node` met another version: the server's keeps the name, ours goes beside it. */
-  conflictWith(node: NodeRecord, entry: RemoteEntry, reason: string): NodeRecord | null {
-    const place = node.base ?? (node.parent === null ? null : { parent: node.parent, name: node.name });
-    const movedAway = node.base !== null && !node.inPlace;
-    const pinned = node.pin;
-    this.forgetBase(node);
-    if (node.kind === 'file') node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
-    if (node.parent !== null && !movedAway) this.setAside(node, reason);
-    else this.#o.tree.changed(node, 0);
-    const parent = place === null ? null : this.#store.get(place.parent);
-    if (parent === null || place === null) return null;
-    this.#insert(parent, place.name, entry, 0);
-    const theirs = this.#store.atBase(parent.ino, place.name);
-    if (theirs !== null && pinned) {
-      theirs.pin = true;
-      this.#store.save(theirs);
-    }
-    return theirs;
-  }
-
-  /** A deletion that met a newer version is dropped: the node is back where the server has it. */
-  resurrect(node: NodeRecord): void {
-    if (node.parent !== null || node.base === null) return;
-    const parent = this.#store.get(node.base.parent);
-    if (parent === null) return;
-    this.#o.log.debug({ ino: node.ino, name: node.base.name }, 'a deletion is dropped');
-    if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
-    this.#makeRoom(parent, node.base.name, node);
-    node.parent = node.base.parent;
-    node.name = node.base.name;
-    this.#o.tree.changed(node);
-    this.#o.invalidate({ kind: 'entry', parent: node.parent, name: node.name });
-  }
-
-  /** Somebody goes on to write to a file that the server has taken the name of while it was open here: it comes back,
-   * beside what has the name now. All of it must be here. */
-  putBack(node: NodeRecord): void {
-    const place = node.displaced;
-    if (place === null) return;
-    const folder = this.#store.get(place.parent);
-    const parent = folder === null || folder.parent === null ? this.#store.must(1 as Ino) : folder;
-    node.displaced = null;
-    this.forgetBase(node);
-    node.parent = parent.ino;
-    node.name = place.name;
-    node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
-    if (this.#store.child(parent.ino, place.name) === null) {
-      this.#o.tree.changed(node);
-      this.#o.invalidate({ kind: 'entry', parent: parent.ino, name: place.name });
-    } else this.setAside(node, 'changed on the server while it was open here, and written to after that');
-    this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
   }
 
   /** Takes over what the server says of a node whose content is the same as ours. */
@@ -420,11 +335,12 @@ export class Mirror {
     if (known !== null) this.defer(known);
   }
 
-  #insert(parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
+  /** The server has `entry`, and no row is of it yet. */
+  insert(parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {
     if (parent.parent === null && parent.ino !== 1) {
       // Removed here, but somebody put something new into it: the removal is dropped.
       this.#o.log.debug({ ino: parent.ino, name, fileid: entry.fileid }, 'something new in a removed directory');
-      this.resurrect(parent);
+      this.#conflicts.resurrect(parent);
     }
     const local = this.#store.child(parent.ino, name);
     if (local !== null && local.base === null && local.limbo === 'none') {
@@ -443,7 +359,7 @@ export class Mirror {
         return;
       }
     }
-    this.#makeRoom(parent, name, null);
+    this.#conflicts.makeRoom(parent, name, null);
     this.#store.insert(entry.kind, parent.ino, name, this.#o.clock.timestamp(), (draft) =>
       this.#fill(draft, parent, name, entry, epoch),
     );
@@ -477,8 +393,8 @@ export class Mirror {
       const oldPlace = { parent: node.parent, name: node.name };
       node.base = { parent: parent.ino, name };
       if (followed && !unlinkedHere) {
-        if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
-        this.#makeRoom(parent, name, node);
+        if (parent.parent === null && parent.ino !== 1) this.#conflicts.resurrect(parent);
+        this.#conflicts.makeRoom(parent, name, node);
         node.parent = parent.ino;
         node.name = name;
         node.conflict = null;
@@ -498,7 +414,7 @@ export class Mirror {
     }
     if (sent === 'yes') this.adoptVersion(node, entry);
     const newVersion = changed && sent !== 'yes';
-    if (newVersion && unlinkedHere) this.resurrect(node);
+    if (newVersion && unlinkedHere) this.#conflicts.resurrect(node);
     if (newVersion && !node.contentDirty) {
       this.#takeVersion(node, entry);
       return;
@@ -543,7 +459,7 @@ export class Mirror {
     }
     const { parent, name, base, pin, seen } = node;
     const oldEtag = node.baseEtag;
-    this.forgetBase(node);
+    this.#conflicts.forgetBase(node);
     node.baseEtag = oldEtag;
     node.displaced = parent === null ? null : { parent, name };
     node.parent = null;
@@ -612,26 +528,19 @@ export class Mirror {
       'something else is in its place on the server',
     );
     node.limbo = node.inPlace ? 'follow' : 'stay';
-    node.base = null; // its size there stays: see `forgetBase`
+    node.base = null; // its size there stays: see `Conflicts.forgetBase`
     if (node.limbo === 'follow' && node.parent !== null) {
       const { parent, name } = node;
       if (this.#mustBeSentAgain(node)) {
-        this.setAside(node, 'replaced on the server while it had local changes');
+        this.#conflicts.setAside(node, 'replaced on the server while it had local changes');
         return;
       }
       if (!node.isDir) {
         node.parent = null;
         this.#o.invalidate({ kind: 'entry', parent, name });
-      } else this.setAside(node, 'replaced on the server');
+      } else this.#conflicts.setAside(node, 'replaced on the server');
     }
     this.#store.save(node);
-  }
-
-  /** Frees the local name for a node that the server has there. */
-  #makeRoom(parent: NodeRecord, name: Name, wanted: NodeRecord | null): void {
-    const local = this.#store.child(parent.ino, name);
-    if (local === null || local === wanted) return;
-    this.setAside(local, 'the server has something else under this name');
   }
 
   #mustBeSentAgain(node: NodeRecord): boolean {
@@ -639,29 +548,6 @@ export class Mirror {
     if (node.isDir) return this.#store.hasMembers(node.ino);
     if (node.kind === 'symlink') return !node.inPlace && node.limbo === 'none';
     return node.contentDirty || (node.limbo === 'none' && !node.inPlace && this.#o.isComplete(node));
-  }
-
-  /** The server has nothing any more that `node` is a version of. */
-  forgetBase(node: NodeRecord): void {
-    // Of a changed file the parts that are not here are lost with the server's version. Its size is kept: it says which
-    // bytes are missing, and that they are not zeros.
-    if (node.kind !== 'file' || this.#o.isComplete(node)) node.baseSize_bytes = null;
-    node.base = null;
-    node.baseEtag = null;
-    node.fileid = null;
-    node.lockInfo = null;
-    node.checksum = null;
-    node.uploadState = null;
-    this.#forgetRights(node);
-    if (node.isDir) node.listedEtag = null;
-  }
-
-  /** What the server knows nothing of is the user's own. */
-  #forgetRights(node: NodeRecord): void {
-    const { rightsBits } = node;
-    node.rightsBits = ALL_RIGHTS_BITS;
-    node.shared = null;
-    if (rightsBits !== node.rightsBits) this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
   }
 
   #removeLocally(node: NodeRecord): void {

@@ -12,6 +12,7 @@ import type { ActiveContent } from './active_content.js';
 import { AutoLock, type AutoLockMode } from './auto_lock.js';
 import { Cache } from './cache.js';
 import type { CacheControl, DriveCache, Invalidation } from './cache_api.js';
+import { Conflicts } from './conflicts.js';
 import { Connection } from './connection.js';
 import { ContentStore } from './content/content_store.js';
 import { Contents, type ContentsOptions } from './contents.js';
@@ -148,11 +149,21 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       isOpen: (node) => contents.isOpen(node),
       onUnlinked: (node) => contents.unlinked(node),
     });
-    const mirror: Mirror = new Mirror({
+    const conflicts = new Conflicts({
       store,
       tree,
       clock,
       author: { user: o.account.user, host: o.account.host },
+      log,
+      invalidate,
+      isComplete: (node) => contents.isComplete(node),
+      insert: (parent, name, entry) => mirror.insert(parent, name, entry, 0),
+    });
+    const mirror: Mirror = new Mirror({
+      store,
+      tree,
+      conflicts,
+      clock,
       recent,
       log,
       invalidate,
@@ -219,6 +230,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       clock,
       tree,
       mirror,
+      conflicts,
       connection,
       space,
       recent,
@@ -279,6 +291,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       store,
       tree,
       mirror,
+      conflicts,
       contents,
       hydrator,
       space,

@@ -4,6 +4,7 @@ import type { CloudError } from '../../errors.js';
 import type { RemotePath } from '../../ids.js';
 import type { Log } from '../../log.js';
 import type { RemoteEntry } from '../../remote/remote.js';
+import type { Conflicts } from '../conflicts.js';
 import { crashPoint } from '../crash_points.js';
 import type { BasePlace, NodeRecord } from '../metadata/node.js';
 import type { RecentOperations } from '../recent_operations.js';
@@ -16,6 +17,7 @@ import type { UploadServices } from './upload.js';
 
 export interface ReconcileServices extends UploadServices, OutcomeServices {
   readonly recent: RecentOperations;
+  readonly conflicts: Conflicts;
   readonly log: Log;
   /** Gives up for now: the change is kept, the reason shown. */
   readonly keep: (node: NodeRecord, error: CloudError) => void;
@@ -32,7 +34,7 @@ export class Reconciler {
 
   /** `place`: where the step was to put the node. */
   async reconcile(node: NodeRecord, step: Step, place: BasePlace | undefined, signal: AbortSignal): Promise<void> {
-    const { store, mirror, recent, remote } = this.#o;
+    const { store, mirror, conflicts, recent, remote } = this.#o;
     const current = node.base === null ? null : mirror.remotePath(node);
     const wanted = placePath(node, this.#o);
     const path = step.do === 'move' ? wanted : (current ?? wanted);
@@ -60,7 +62,7 @@ export class Reconciler {
         if (entry === null) return this.#checkParent(node, signal);
         store.transaction(() => {
           if (entry.kind === 'symlink' && entry.symlinkTarget === node.symlinkTarget) this.#outcomes.take(node, entry);
-          else mirror.conflictWith(node, entry, 'the server has something else under this name');
+          else conflicts.conflictWith(node, entry, 'the server has something else under this name');
         });
         return;
       case 'move':
@@ -81,7 +83,7 @@ export class Reconciler {
     asked_ms: number,
     signal: AbortSignal,
   ): Promise<void> {
-    const { store, mirror, tree, remote } = this.#o;
+    const { store, mirror, conflicts, tree, remote } = this.#o;
     const occupant = () => (node.parent === null ? null : store.atBase(node.parent, node.name));
     const source = from === null ? null : await statOrNull(remote, from, signal);
     if (source === null) {
@@ -108,12 +110,12 @@ export class Reconciler {
       const other = occupant();
       if (other !== null && other.parent === null) mirror.present(entry, asked_ms, 0);
       else if (other === null && node.parent !== null)
-        mirror.setAside(node, 'the server has something else under this name');
+        conflicts.setAside(node, 'the server has something else under this name');
     });
   }
 
   async #delete(node: NodeRecord, entry: RemoteEntry | null, path: RemotePath, signal: AbortSignal): Promise<void> {
-    const { store, mirror, tree, remote, log } = this.#o;
+    const { store, mirror, conflicts, tree, remote, log } = this.#o;
     const ours = entry !== null && (await wasSentByUs(node, entry, remote, signal));
     store.transaction(() => {
       if (entry === null) this.#outcomes.forgetTree(node);
@@ -121,7 +123,7 @@ export class Reconciler {
       else if (node.kind === 'file' && entry.etag === node.baseEtag) tree.changed(node);
       else {
         log.info({ ino: node.ino, name: node.name }, 'changed on the server: the deletion is dropped');
-        mirror.resurrect(node);
+        conflicts.resurrect(node);
         mirror.defer(path);
       }
     });
@@ -148,7 +150,7 @@ export class Reconciler {
       }
       // Edited here, removed there: the edit wins.
       this.#o.store.transaction(() => {
-        this.#o.mirror.forgetBase(node);
+        this.#o.conflicts.forgetBase(node);
         this.#o.tree.changed(node, 0);
       });
       return;
@@ -185,7 +187,7 @@ export class Reconciler {
         'changed on the server while only a part was here: what was not changed here is from the server’s version';
     }
     this.#o.store.transaction(() => {
-      this.#o.mirror.conflictWith(node, entry, reason);
+      this.#o.conflicts.conflictWith(node, entry, reason);
       crashPoint('conflict.before_commit');
     });
     crashPoint('conflict.after_commit');
@@ -198,7 +200,7 @@ export class Reconciler {
       this.#outcomes.take(node, entry);
       node.listed_ms = 0;
       this.#o.store.save(node);
-    } else this.#o.mirror.conflictWith(node, entry, 'the server has a file under this name');
+    } else this.#o.conflicts.conflictWith(node, entry, 'the server has a file under this name');
   }
 
   /** A 404 or 409 for a new member: is its collection still there? */

@@ -6,6 +6,7 @@
 import { joinPath, type Name } from '../../ids.js';
 import type { Log } from '../../log.js';
 import type { RemoteEntry } from '../../remote/remote.js';
+import type { Conflicts } from '../conflicts.js';
 import type { Contents } from '../contents.js';
 import type { NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
@@ -15,6 +16,7 @@ import type { Step } from './plan.js';
 export interface RefusedServices {
   readonly store: NodeStore;
   readonly mirror: Mirror;
+  readonly conflicts: Conflicts;
   readonly contents: Contents;
   readonly log: Log;
   /** What the server has at a path now, null = nothing. */
@@ -38,7 +40,7 @@ export async function settleRefused(node: NodeRecord, step: Step['do'], services
 }
 
 async function forkChanged(node: NodeRecord, services: RefusedServices): Promise<boolean> {
-  const { store, mirror, contents } = services;
+  const { store, mirror, conflicts, contents } = services;
   const path = mirror.remotePath(node);
   if (path === null || !contents.isComplete(node)) return false;
   const entry = await services.stat(path);
@@ -49,8 +51,8 @@ async function forkChanged(node: NodeRecord, services: RefusedServices): Promise
   store.transaction(() => {
     const original = node.name;
     const reason = `the server does not allow "${path}" to be changed`;
-    if (place.ino !== node.parent) mirror.moveAside(node, place, reason);
-    mirror.conflictWith(node, entry, reason);
+    if (place.ino !== node.parent) conflicts.moveAside(node, place, reason);
+    conflicts.conflictWith(node, entry, reason);
     revoke(node, contents);
     store.save(node);
     services.log.info({ ino: node.ino, original, path, copy: node.name }, 'a change is kept as a copy');
@@ -59,7 +61,7 @@ async function forkChanged(node: NodeRecord, services: RefusedServices): Promise
 }
 
 async function moveNew(node: NodeRecord, services: RefusedServices): Promise<boolean> {
-  const { store, mirror, contents } = services;
+  const { store, mirror, conflicts, contents } = services;
   const parent = node.parent === null ? null : store.get(node.parent);
   const above = parent === null ? null : mirror.remotePath(parent);
   if (parent === null || above === null || parent.parent === null) return false;
@@ -69,19 +71,22 @@ async function moveNew(node: NodeRecord, services: RefusedServices): Promise<boo
   if (place === null) return false;
   store.transaction(() => {
     const wanted = joinPath(above, node.name as Name);
-    mirror.moveAside(node, place, `the server does not allow "${wanted}" to be made`);
+    conflicts.moveAside(node, place, `the server does not allow "${wanted}" to be made`);
     revoke(node, contents);
     store.save(node);
   });
   return true;
 }
 
-async function dropDeletion(node: NodeRecord, { store, mirror, log, stat }: RefusedServices): Promise<boolean> {
+async function dropDeletion(
+  node: NodeRecord,
+  { store, mirror, conflicts, log, stat }: RefusedServices,
+): Promise<boolean> {
   const path = mirror.remotePath(node);
   const entry = path === null ? null : await stat(path);
   if (path === null || entry === null || entry.rights.remove) return false;
   log.info({ ino: node.ino, path }, 'the server does not allow this deletion: it is dropped');
-  store.transaction(() => mirror.resurrect(node));
+  store.transaction(() => conflicts.resurrect(node));
   mirror.defer(path);
   return true;
 }

@@ -6,6 +6,7 @@ import type { Ino, Name, RemotePath } from '../../ids.js';
 import type { Log } from '../../log.js';
 import type { MetaPatch, PutResult, RemoteEntry } from '../../remote/remote.js';
 import { isStrongEtag } from '../../remote/remote.js';
+import type { Conflicts } from '../conflicts.js';
 import { crashPoint } from '../crash_points.js';
 import { type BasePlace, DIRTY_META, Dirty, type NodeRecord } from '../metadata/node.js';
 import type { RecentOperations } from '../recent_operations.js';
@@ -21,6 +22,7 @@ const NO_ANSWER: ErrorCode[] = ['network', 'timeout', 'server', 'busy_server', '
 
 export interface StepServices extends UploadServices, OutcomeServices {
   readonly recent: RecentOperations;
+  readonly conflicts: Conflicts;
   readonly log: Log;
   /** A lock of ours that the server has dropped with a move (RFC 4918 section 7.6) is wanted all the same. Never rejects. */
   readonly lockAgain: (node: NodeRecord) => Promise<void>;
@@ -232,7 +234,7 @@ export class Steps {
       if (unknown.length > 0) {
         // Somebody put something into it meanwhile: the deletion is dropped, the directory comes back.
         this.#o.store.transaction(() => {
-          this.#o.mirror.resurrect(node);
+          this.#o.conflicts.resurrect(node);
           for (const entry of unknown) this.#o.mirror.present(entry, asked_ms, 0);
         });
         return;

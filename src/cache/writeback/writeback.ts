@@ -9,6 +9,7 @@ import { type CloudError, type ErrorCode, toCloudError } from '../../errors.js';
 import type { Ino, Name } from '../../ids.js';
 import type { Log } from '../../log.js';
 import { isStrongEtag, type Remote } from '../../remote/remote.js';
+import type { Conflicts } from '../conflicts.js';
 import type { Connection } from '../connection.js';
 import type { Contents } from '../contents.js';
 import type { Hydrator } from '../hydrator.js';
@@ -58,6 +59,7 @@ const RETRY_MS: Partial<Record<ErrorCode, number | null>> = {
 export interface WritebackOptions extends UploadServices {
   readonly tree: Tree;
   readonly mirror: Mirror;
+  readonly conflicts: Conflicts;
   readonly connection: Connection;
   readonly space: SpaceBudget;
   readonly recent: RecentOperations;

@@ -1,0 +1,153 @@
+// Where what was done here and what the server has do not go together: nothing is thrown away. Of two versions or two things
+// of one name the server's keeps the name and ours goes beside it; what somebody still needs comes back. Methods run inside
+// one transaction of the caller and never wait.
+
+import type { Clock } from '../clock.js';
+import type { Ino, Name } from '../ids.js';
+import type { Log } from '../log.js';
+import { ALL_RIGHTS_BITS, type RemoteEntry } from '../remote/remote.js';
+import type { Invalidation } from './cache_api.js';
+import { type Author, conflictName } from './conflict_name.js';
+import { Dirty, type NodeRecord } from './metadata/node.js';
+import type { NodeStore } from './metadata/node_store.js';
+import type { Tree } from './tree.js';
+
+export interface ConflictsOptions {
+  readonly store: NodeStore;
+  readonly tree: Tree;
+  readonly clock: Clock;
+  readonly author: Author;
+  readonly log: Log;
+  readonly invalidate: (event: Invalidation) => void;
+  /** All bytes are here. */
+  readonly isComplete: (node: NodeRecord) => boolean;
+  /** Shows `entry`, which the server has under `name` in `parent`. */
+  readonly insert: (parent: NodeRecord, name: Name, entry: RemoteEntry) => void;
+}
+
+export class Conflicts {
+  readonly #o: ConflictsOptions;
+  readonly #store: NodeStore;
+
+  constructor(options: ConflictsOptions) {
+    this.#o = options;
+    this.#store = options.store;
+  }
+
+  /** Frees the local name for a node that the server has there. */
+  makeRoom(parent: NodeRecord, name: Name, wanted: NodeRecord | null): void {
+    const local = this.#store.child(parent.ino, name);
+    if (local === null || local === wanted) return;
+    this.setAside(local, 'the server has something else under this name');
+  }
+
+  /** Moves `node` out of the way under a conflict name. */
+  setAside(node: NodeRecord, reason: string): Name {
+    const shown = node.name;
+    // A copy that is in the way again keeps the name it first competed for, else names would grow without end.
+    const original = (node.conflict?.original ?? shown) as Name;
+    const parent = node.parent ?? (1 as Ino);
+    const name = conflictName(original, this.#o.author, new Date(this.#o.clock.now_ms()), (candidate) => {
+      return this.#store.child(parent, candidate) !== null || this.#store.atBase(parent, candidate) !== null;
+    });
+    node.name = name;
+    node.conflict = { original, atEpoch_ms: this.#o.clock.now_ms(), reason };
+    node.localOnly = false;
+    this.#o.tree.changed(node, 0);
+    this.#o.invalidate({ kind: 'entry', parent, name: shown });
+    this.#o.invalidate({ kind: 'entry', parent, name });
+    this.#o.log.warn({ ino: node.ino, original, name, reason }, 'conflict: both versions are kept');
+    return name;
+  }
+
+  /** Moves `node` into `place`, under a conflict name: where it is the server does not take it. */
+  moveAside(node: NodeRecord, place: NodeRecord, reason: string): void {
+    const { parent, name } = node;
+    node.parent = place.ino;
+    this.setAside(node, reason);
+    if (node.conflict !== null && parent !== null) node.conflict = { ...node.conflict, parent };
+    this.#forgetRights(node);
+    this.#o.tree.changed(node, 0);
+    if (parent !== null) {
+      this.#o.invalidate({ kind: 'entry', parent, name });
+      this.#o.invalidate({ kind: 'inode', ino: parent, data: true });
+    }
+    this.#o.invalidate({ kind: 'inode', ino: place.ino, data: true });
+  }
+
+  /** The upload of `node` met another version: the server's keeps the name, ours goes beside it. */
+  conflictWith(node: NodeRecord, entry: RemoteEntry, reason: string): NodeRecord | null {
+    const place = node.base ?? (node.parent === null ? null : { parent: node.parent, name: node.name });
+    const movedAway = node.base !== null && !node.inPlace;
+    const pinned = node.pin;
+    this.forgetBase(node);
+    if (node.kind === 'file') node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
+    if (node.parent !== null && !movedAway) this.setAside(node, reason);
+    else this.#o.tree.changed(node, 0);
+    const parent = place === null ? null : this.#store.get(place.parent);
+    if (parent === null || place === null) return null;
+    this.#o.insert(parent, place.name, entry);
+    const theirs = this.#store.atBase(parent.ino, place.name);
+    if (theirs !== null && pinned) {
+      theirs.pin = true;
+      this.#store.save(theirs);
+    }
+    return theirs;
+  }
+
+  /** A deletion that met a newer version is dropped: the node is back where the server has it. */
+  resurrect(node: NodeRecord): void {
+    if (node.parent !== null || node.base === null) return;
+    const parent = this.#store.get(node.base.parent);
+    if (parent === null) return;
+    this.#o.log.debug({ ino: node.ino, name: node.base.name }, 'a deletion is dropped');
+    if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
+    this.makeRoom(parent, node.base.name, node);
+    node.parent = node.base.parent;
+    node.name = node.base.name;
+    this.#o.tree.changed(node);
+    this.#o.invalidate({ kind: 'entry', parent: node.parent, name: node.name });
+  }
+
+  /** Somebody goes on to write to a file that the server has taken the name of while it was open here: it comes back,
+   * beside what has the name now. All of it must be here. */
+  putBack(node: NodeRecord): void {
+    const place = node.displaced;
+    if (place === null) return;
+    const folder = this.#store.get(place.parent);
+    const parent = folder === null || folder.parent === null ? this.#store.must(1 as Ino) : folder;
+    node.displaced = null;
+    this.forgetBase(node);
+    node.parent = parent.ino;
+    node.name = place.name;
+    node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
+    if (this.#store.child(parent.ino, place.name) === null) {
+      this.#o.tree.changed(node);
+      this.#o.invalidate({ kind: 'entry', parent: parent.ino, name: place.name });
+    } else this.setAside(node, 'changed on the server while it was open here, and written to after that');
+    this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
+  }
+
+  /** The server has nothing any more that `node` is a version of. */
+  forgetBase(node: NodeRecord): void {
+    // Of a changed file the parts that are not here are lost with the server's version. Its size is kept: it says which
+    // bytes are missing, and that they are not zeros.
+    if (node.kind !== 'file' || this.#o.isComplete(node)) node.baseSize_bytes = null;
+    node.base = null;
+    node.baseEtag = null;
+    node.fileid = null;
+    node.lockInfo = null;
+    node.checksum = null;
+    node.uploadState = null;
+    this.#forgetRights(node);
+    if (node.isDir) node.listedEtag = null;
+  }
+
+  /** What the server knows nothing of is the user's own. */
+  #forgetRights(node: NodeRecord): void {
+    const { rightsBits } = node;
+    node.rightsBits = ALL_RIGHTS_BITS;
+    node.shared = null;
+    if (rightsBits !== node.rightsBits) this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
+  }
+}
