@@ -124,6 +124,13 @@ export function decodeSegment(segment: string): Name {
   return decodeName(out.subarray(0, n));
 }
 
+/** One spelling of an address for all that mean the same to a server: `%7e` is `~`, `%40` is `@`. `%2F` is no slash. */
+export function spelledAlike(address: string): string {
+  return address.replaceAll(/%[0-9a-f]{2}/gi, (code) =>
+    /^%(2f|25|[89a-f].)$/i.test(code) ? code.toUpperCase() : decodeURIComponent(code),
+  );
+}
+
 /** A remote path -> the path part of a URL, without a leading `/`. */
 export function encodePath(path: RemotePath): string {
   return path === '' ? '' : path.split('/').map(encodeSegment).join('/');

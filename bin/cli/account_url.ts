@@ -1,6 +1,8 @@
 // The address a user types -> the address an account has.
 
 import { CloudError } from '../../src/errors.js';
+import { spelledAlike } from '../../src/names.js';
+import { parseAddress } from '../../src/remote/detect.js';
 import { isLoopback } from './server_options.js';
 
 export interface TypedUrl {
@@ -36,6 +38,12 @@ export function parseAccountUrl(text: string): TypedUrl {
   const user = parsed.username === '' ? null : decodeURIComponent(parsed.username);
   parsed.username = '';
   return { url: parsed.href, user };
+}
+
+/** The same place, however each is spelled (a slash at the end, `%40` or `@`). */
+export function isSameAddress(one: string, other: string): boolean {
+  const [a, b] = [parseAddress(one), parseAddress(other)];
+  return a.origin === b.origin && spelledAlike(a.path) === spelledAlike(b.path);
 }
 
 export function looksLikeUrl(text: string): boolean {

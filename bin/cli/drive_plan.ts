@@ -6,7 +6,7 @@ import { type Account, suggestAccountName } from '../../src/daemon/accounts/acco
 import type { TlsFiles } from '../../src/daemon/accounts/tls_files.js';
 import { DRIVE_DEFAULTS, type DriveConfig } from '../../src/daemon/drive_config.js';
 import type { LogLevel } from '../../src/daemon/log/logger.js';
-import { looksLikeUrl, parseAccountUrl, plainTextWarning } from './account_url.js';
+import { isSameAddress, looksLikeUrl, parseAccountUrl, plainTextWarning } from './account_url.js';
 import type { Context } from './context.js';
 import { CommandError, EXIT } from './exit_codes.js';
 import { boundedRealpath, followParents } from './find_drive.js';
@@ -45,7 +45,7 @@ export async function resolveLogin(spec: string, options: LoginOptions, context:
   const typed = parseAccountUrl(spec);
   const wantedUser = options.user ?? typed.user;
   const saved = (await context.accounts.list()).find(
-    (account) => account.url === typed.url && (wantedUser === null || account.user === wantedUser),
+    (account) => isSameAddress(account.url, typed.url) && (wantedUser === null || account.user === wantedUser),
   );
   if (saved !== undefined) return savedLogin(saved, options, context);
   const warning = plainTextWarning(typed.url);

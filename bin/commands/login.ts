@@ -9,7 +9,7 @@ import { CloudError, isCloudError, toCloudError } from '../../src/errors.js';
 import { silentLog } from '../../src/log.js';
 import { createRemote } from '../../src/remote/connect.js';
 import type { RemoteCapabilities } from '../../src/remote/remote.js';
-import { parseAccountUrl, plainTextWarning } from '../cli/account_url.js';
+import { isSameAddress, parseAccountUrl, plainTextWarning } from '../cli/account_url.js';
 import { type Command, changing, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { givenPassword, type Login, type LoginOptions, tlsOf } from '../cli/drive_plan.js';
@@ -122,7 +122,7 @@ async function renewDrives({ dirs }: Context, account: string, password: string)
 async function chooseName(context: Context, wanted: string | undefined, url: string, user: string): Promise<string> {
   const name = wanted === undefined ? suggestAccountName(url, user) : checkAccountName(wanted);
   const other = await context.accounts.get(name);
-  if (other === null || (other.url === url && other.user === user)) return name;
+  if (other === null || (isSameAddress(other.url, url) && other.user === user)) return name;
   const moved =
     other.user === user
       ? ` If the server has moved: cloudmount logout ${name}, then log in again with --name ${name}; contents and unsent changes stay.`

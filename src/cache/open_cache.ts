@@ -7,6 +7,7 @@ import type { Clock } from '../clock.js';
 import { CloudError, isCloudError, toCloudError } from '../errors.js';
 import type { Ino } from '../ids.js';
 import type { Log } from '../log.js';
+import { spelledAlike } from '../names.js';
 import type { Remote } from '../remote/remote.js';
 import type { ActiveContent } from './active_content.js';
 import { AutoLock, type AutoLockMode } from './auto_lock.js';
@@ -373,7 +374,9 @@ async function openDatabase(dir: string, log: Log): Promise<Database> {
 async function claim(store: NodeStore, { sql }: Database, options: OpenCacheOptions, clock: Clock): Promise<void> {
   const identity = options.identity ?? `${options.account.name}@${options.remote.displayUrl}`;
   const known = store.setting('account');
-  if (known !== null && known !== identity) {
+  // An address has several spellings, the name of a folder (`identity`) has one.
+  const spelled = options.identity === undefined ? spelledAlike : (text: string) => text;
+  if (known !== null && spelled(known) !== spelled(identity)) {
     const isSame = options.adopt === true || (await knowsThePosition(store, options.remote));
     if (!isSame) throw foreign(sql, options.dir, known, identity);
     options.log.info({ from: known, to: identity }, 'the server has another address: the cache goes with it');

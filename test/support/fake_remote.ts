@@ -712,11 +712,12 @@ export interface FakeRemoteOptions {
   /** Name of the account; locks taken by another remote with the same user count as ours. */
   readonly user?: string;
   readonly capabilities?: Partial<RemoteCapabilities>;
+  readonly displayUrl?: string;
 }
 
 export class FakeRemote implements Remote {
   readonly server: FakeServer;
-  readonly displayUrl = 'fake://server/';
+  readonly displayUrl: string;
   readonly user: string;
   capabilities: RemoteCapabilities;
 
@@ -748,6 +749,7 @@ export class FakeRemote implements Remote {
   constructor(server = new FakeServer(), options: FakeRemoteOptions = {}) {
     this.server = server;
     this.user = options.user ?? 'me';
+    this.displayUrl = options.displayUrl ?? 'fake://server/';
     this.capabilities = { ...FULL_CAPABILITIES, ...options.capabilities };
   }
 

@@ -45,6 +45,9 @@ describe('who logs in', () => {
   it('an address that an account has is that account', async () => {
     expect((await resolveLogin('https://cloud.example.org', {}, context)).account).toBe('work');
     expect((await resolveLogin('https://cloud.example.org', { user: 'anna' }, context)).account).toBe('work');
+    await context.accounts.put({ ...work, name: 'below', url: 'https://cloud.example.org/dav/%7eanna' });
+    await context.credentials.set('below', 'token', 'file');
+    expect((await resolveLogin('https://Cloud.example.org:443/dav/~anna/', {}, context)).account).toBe('below');
   });
 
   it('an address without an account needs user and password, and gets folders of its own', async () => {
