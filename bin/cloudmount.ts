@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 // The program: reads the command line, runs one command, prints what went wrong, ends with its exit code
-// (docs/exit-codes.md). The only place that composes everything, prints errors and ends the process.
+// (docs/exit-codes.md). The only place that composes everything and ends the process.
 
 import yargs, { type Argv, type CommandModule } from 'yargs';
-import { CloudError } from '../src/errors.js';
 import { type Command, type Runner, toModule } from './cli/command.js';
 import { knownValues, NOTHING_KNOWN } from './cli/complete.js';
-import { CommandError, codeOf, EXIT, type ExitCode, exitCodeOf } from './cli/exit_codes.js';
+import { CommandError, EXIT, type ExitCode, exitCodeOf } from './cli/exit_codes.js';
+import { reportFailure } from './cli/failure.js';
 import { nearest } from './cli/nearest.js';
-import { note, printable, printJson, printLine } from './cli/output.js';
+import { printable, printLine } from './cli/output.js';
 import { packageVersion } from './cli/version.js';
 
 /** The process that `mount` starts in the background. */
@@ -164,18 +164,9 @@ async function main(args: readonly string[]): Promise<ExitCode> {
     await program.parseAsync();
     return code;
   } catch (error) {
-    return fail(error, args.includes('--json'));
+    reportFailure(error, args.includes('--json'));
+    return exitCodeOf(error);
   }
-}
-
-function fail(error: unknown, json: boolean): ExitCode {
-  const exitCode = exitCodeOf(error);
-  // Expected failures explain themselves; anything else is a defect whose place helps.
-  const known = error instanceof CommandError || error instanceof CloudError;
-  const message = error instanceof Error ? (known ? error.message : (error.stack ?? error.message)) : String(error);
-  note(`cloudmount: ${message}`);
-  if (json) printJson({ error: { exitCode, code: codeOf(error), message } });
-  return exitCode;
 }
 
 // What is waited for may hang on timers that do not keep a process running (a pause between two attempts): the command

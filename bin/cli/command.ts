@@ -1,5 +1,5 @@
 // Commands as yargs modules, with the types that hold for all of them. A handler returns its exit code or nothing (= 0)
-// and throws what goes wrong; `bin/cloudmount.ts` alone prints errors and ends the process.
+// and throws what goes wrong; `bin/cloudmount.ts` alone ends the process.
 
 import type { Argv, CommandModule } from 'yargs';
 import type { ExitCode } from './exit_codes.js';

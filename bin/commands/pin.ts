@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import type { PathStatus, PinInfo } from '../../src/cache/cache_api.js';
 import type { Listed, PinProgress } from '../../src/daemon/drive_methods.js';
-import { type Command, changing, jsonOption } from '../cli/command.js';
+import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
+import { eachPath } from '../cli/each_path.js';
 import { EXIT } from '../cli/exit_codes.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
@@ -43,12 +44,11 @@ export const pin: Command<PinOptions> = {
       return EXIT.usage;
     }
     const { dirs } = commandContext();
-    const pinned: (PinInfo & { mountPoint: string })[] = [];
-    for (const path of paths) {
+    return eachPath(paths, json, async (path) => {
       const place = await placeInDrive(dirs, path);
       const progress = startProgress(printable(path));
       try {
-        const info = await withDrive(dirs, place.mount, (client) =>
+        const info = (await withDrive(dirs, place.mount, (client) =>
           client.call(
             'pin',
             { path: place.path, wait },
@@ -59,15 +59,15 @@ export const pin: Command<PinOptions> = {
               },
             },
           ),
-        );
-        if (info !== null) pinned.push({ mountPoint: place.mount.mountPoint, ...(info as PinInfo) });
+        )) as PinInfo | null;
+        return {
+          json: { mountPoint: place.mount.mountPoint, path: place.path, ...info },
+          text: `${printable(path)} is pinned${wait ? ' and here' : '; it is being fetched'}.`,
+        };
       } finally {
         progress.end();
       }
-      if (!json) printLine(`${printable(path)} is pinned${wait ? ' and here' : '; it is being fetched'}.`);
-    }
-    if (json) printJson(pinned);
-    return EXIT.ok;
+    });
   },
 };
 
@@ -77,30 +77,30 @@ const UNPINNED: Readonly<Record<PathStatus['pin'], string>> = {
   none: 'was not pinned',
 };
 
-export const unpin = changing<{ readonly paths: readonly string[] }>({
+export const unpin: Command<{ readonly paths: readonly string[]; readonly json: boolean }> = {
   command: 'unpin <paths..>',
   describe: 'Stop keeping files here (they stay until the room is needed)',
   builder: (yargs) =>
     yargs
       .positional('paths', { type: 'string', array: true, demandOption: true, describe: 'Pinned files or folders' })
+      .options(jsonOption)
       .example('$0 unpin ~/Cloud/Projects', ''),
-  handler: async ({ paths }) => {
+  handler: ({ paths, json }) => {
     const { dirs } = commandContext();
-    const done: { readonly mountPoint: string; readonly path: string; readonly before: PathStatus['pin'] }[] = [];
-    const lines: string[] = [];
-    for (const path of paths) {
+    return eachPath(paths, json, async (path) => {
       const place = await placeInDrive(dirs, path);
       const before = await withDrive(dirs, place.mount, async (client) => {
         const { pin: state } = (await client.call('pathStatus', { path: place.path })) as PathStatus;
         if (state === 'pinned') await client.call('unpin', { path: place.path });
         return state;
       });
-      done.push({ mountPoint: place.mount.mountPoint, path: place.path, before });
-      lines.push(`${printable(path)} ${UNPINNED[before]}.`);
-    }
-    return { json: done, text: lines.join('\n') };
+      return {
+        json: { mountPoint: place.mount.mountPoint, path: place.path, before },
+        text: `${printable(path)} ${UNPINNED[before]}.`,
+      };
+    });
   },
-});
+};
 
 export const pins: Command<{ readonly drive?: string | undefined; readonly json: boolean }> = {
   command: 'pins [drive]',
@@ -153,27 +153,23 @@ export const free: Command<{ readonly paths: readonly string[]; readonly json: b
       .positional('paths', { type: 'string', array: true, demandOption: true, describe: 'Files or folders in a drive' })
       .options(jsonOption)
       .example('$0 free ~/Cloud/Videos', ''),
-  handler: async ({ paths, json }) => {
+  handler: ({ paths, json }) => {
     const { dirs } = commandContext();
-    const results: object[] = [];
-    for (const path of paths) {
+    return eachPath(paths, json, async (path) => {
       const place = await placeInDrive(dirs, path);
-      const result = (await withDrive(dirs, place.mount, (client) =>
+      const { freed_bytes, kept } = (await withDrive(dirs, place.mount, (client) =>
         client.call('free', { path: place.path }),
       )) as FreeResult;
-      results.push({
-        mountPoint: place.mount.mountPoint,
-        path: place.path,
-        freed_bytes: result.freed_bytes,
-        kept: result.kept.items,
-      });
-      if (json) continue;
-      printLine(`${printable(path)}: ${formatSize(result.freed_bytes)} freed.`);
-      for (const kept of result.kept.items.slice(0, KEPT_SHOWN))
-        printLine(`  kept ${printable(kept.path)}: ${kept.reason}`);
-      if (result.kept.total > KEPT_SHOWN)
-        printLine(`  … and ${plural(result.kept.total - KEPT_SHOWN, 'more file', 'more files')} kept`);
-    }
-    if (json) printJson(results);
+      return {
+        json: { mountPoint: place.mount.mountPoint, path: place.path, freed_bytes, kept: kept.items },
+        text: [`${printable(path)}: ${formatSize(freed_bytes)} freed.`, ...describeKept(kept)].join('\n'),
+      };
+    });
   },
 };
+
+function describeKept({ items, total }: FreeResult['kept']): string[] {
+  const lines = items.slice(0, KEPT_SHOWN).map((kept) => `  kept ${printable(kept.path)}: ${kept.reason}`);
+  if (total > KEPT_SHOWN) lines.push(`  … and ${plural(total - KEPT_SHOWN, 'more file', 'more files')} kept`);
+  return lines;
+}

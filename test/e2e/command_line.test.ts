@@ -74,6 +74,29 @@ it('what changes something tells scripts what it did', async () => {
   expect(await json(alice, 'share', 'ask-first', 'off')).toEqual({ askFirst: false });
 });
 
+it('of several paths, one that fails is in no other’s way, and what was done is told', async () => {
+  for (const name of ['first', 'last']) await alice.fs.writeFile(alice.path(name), 'content');
+  await alice.drive.flush();
+  const paths = ['first', 'missing', 'last'].map((name) => alice.path(name));
+  for (const [command, done] of [
+    ['pin', 'is pinned and here.'],
+    ['unpin', 'is not pinned any more.'],
+    ['free', ': 7 B freed.'],
+  ] as const) {
+    const said = await alice.drive.cli([command, ...paths]);
+    expect([command, said.code]).toEqual([command, 1]);
+    expect(said.stdout.trimEnd().split('\n')).toEqual([expect.stringContaining(done), expect.stringContaining(done)]);
+    expect(said.stderr).toContain('"missing": no such file');
+  }
+  const { code, stdout } = await alice.drive.cli(['unpin', ...paths, '--json']);
+  expect(code).toBe(1);
+  expect(JSON.parse(stdout)).toMatchObject([
+    { path: 'first', before: 'none' },
+    { given: paths[1], error: { exitCode: 1, code: 'not_found' } },
+    { path: 'last', before: 'none' },
+  ]);
+});
+
 it('a server on all addresses says how it is reached, and that nobody can log in yet', async () => {
   const data = stage().folder('empty');
   const log = joinPath(data, 'log');
