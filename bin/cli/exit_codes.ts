@@ -36,6 +36,7 @@ const BY_CODE: Partial<Record<ErrorCode, ExitCode>> = {
   offline: EXIT.offline,
   timeout: EXIT.offline,
   network: EXIT.offline,
+  busy_server: EXIT.offline, // in maintenance: as with no server at all, it will be there again
   unauthorized: EXIT.auth,
   precondition: EXIT.conflict,
   exists: EXIT.conflict,

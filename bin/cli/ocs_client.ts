@@ -5,6 +5,7 @@ import { Agent, request } from 'undici';
 import type { Account } from '../../src/daemon/accounts/account_book.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
 import { CloudError } from '../../src/errors.js';
+import { codeOfStatus } from '../../src/remote/http.js';
 import type { Context } from './context.js';
 import { CommandError, EXIT, type ExitCode } from './exit_codes.js';
 import { placeInDrive } from './find_drive.js';
@@ -107,6 +108,12 @@ export class OcsClient {
   /** `data` of the answer. Rejects with what the server says is wrong. */
   async call(method: string, path: string, params: Readonly<Record<string, string>> = {}): Promise<unknown> {
     const answer = await this.#send(method, path, params);
+    if (codeOfStatus(answer.status) === 'busy_server') {
+      throw new CloudError(
+        'busy_server',
+        `asking ${this.#server}: it is in maintenance or overloaded (${answer.status}); ask again later`,
+      );
+    }
     const { meta, data } = parse(answer.text, answer.status).ocs;
     if (meta.statuscode !== 200 && meta.statuscode !== 100) {
       const message = meta.message ?? `The server refuses this (${meta.statuscode}).`;

@@ -1,7 +1,9 @@
 // What a new user stumbles over: what the commands say where something is missing, wrong or silent, what they return, and
 // what they tell scripts.
 
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join as joinPath } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import { cli, mustCli, PROGRAM } from '../support/cli.js';
@@ -197,6 +199,42 @@ it('sharing returns what docs/exit-codes.md says', async () => {
   // Never mounted.
   expect(await code('check', 'second')).toBe(3);
   await alice.run('logout', 'second');
+});
+
+it('a server in maintenance returns what one out of reach does', async () => {
+  let maintenance = (_path: string): [status: number, body: string] => [503, '<h1>Maintenance</h1>'];
+  const down = createServer((request, response) => {
+    const [status, body] = maintenance(request.url ?? '');
+    response.writeHead(status, { 'content-type': body.startsWith('{') ? 'application/json' : 'text/html' }).end(body);
+  });
+  await new Promise<void>((done) => down.listen(0, '127.0.0.1', done));
+  const url = `http://127.0.0.1:${(down.address() as AddressInfo).port}`;
+  const other = stage().drive(server);
+  const login = (at: string) =>
+    other.cli(['login', at, '--user', 'alice', '--name', 'down', '--password-stdin', '--store', 'file', '--json'], {
+      input: server.login.password,
+    });
+  const busy = { error: { exitCode: 4, code: 'busy_server' } };
+  try {
+    const page = await login(url);
+    expect(page.code).toBe(4);
+    expect(JSON.parse(page.stdout)).toMatchObject(busy);
+    // Nextcloud: status.php goes on answering.
+    maintenance = (path) => (path === '/status.php' ? [200, '{"installed":true,"maintenance":true}'] : [503, '']);
+    const status = await login(url);
+    expect(status.code).toBe(4);
+    expect(status.stderr).toContain('the server is in maintenance');
+    // Logged in before it went into maintenance.
+    expect((await login(server.url)).code).toBe(0);
+    const accounts = joinPath(other.env['XDG_CONFIG_HOME'] ?? '', 'cloudmount', 'accounts.json');
+    writeFileSync(accounts, readFileSync(accounts, 'utf8').replaceAll(server.url, url));
+    const shares = await other.cli(['shares', '--json']);
+    expect(shares.code).toBe(4);
+    expect(JSON.parse(shares.stdout)).toMatchObject(busy);
+  } finally {
+    down.closeAllConnections();
+    await new Promise((done) => down.close(done));
+  }
 });
 
 it('a backup is told in files and users', async () => {

@@ -176,6 +176,7 @@ describe('exit codes', () => {
     [new CommandError(EXIT.notRunning, ''), 3],
     [new CloudError('offline', ''), 4],
     [new CloudError('network', ''), 4],
+    [new CloudError('busy_server', ''), 4],
     [new CloudError('unauthorized', ''), 5],
     [new CloudError('precondition', ''), 6],
     [new CloudError('busy', ''), 7],
