@@ -98,7 +98,6 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
         readOnly: config.readOnly,
         allowOther: config.allowOther,
         fsName: config.fsname,
-        nonEmpty: config.nonEmpty,
         ...(config.uid === null ? {} : { uid: config.uid }),
         ...(config.gid === null ? {} : { gid: config.gid }),
         ...(config.umask === null ? {} : { umask: config.umask }),

@@ -17,7 +17,7 @@ export interface MountPointRules {
   readonly outside: readonly string[];
 }
 
-/** A dead drive (ENOTCONN, its daemon was killed) passes: mounting clears it. */
+/** A dead drive (ENOTCONN, its daemon was killed) passes: mounting clears it, and hides what it hid. */
 export async function checkMountPoint(mountPoint: string, rules: MountPointRules): Promise<void> {
   for (const dir of rules.outside) {
     if (dir === mountPoint || dir.startsWith(`${mountPoint}/`)) {
@@ -54,12 +54,20 @@ export async function checkMountPoint(mountPoint: string, rules: MountPointRules
       `mounting on ${mountPoint}: a drive is mounted there already; cloudmount unmount '${mountPoint}'`,
     );
   }
-  if (!rules.nonEmpty && (await readdir(mountPoint)).length > 0) {
+  if (!rules.nonEmpty && (await namesIn(mountPoint)).length > 0) {
     throw new CloudError(
       'not_empty',
       `mounting on ${mountPoint}: the folder is not empty, and the drive would hide what is in it; ` +
         'choose an empty folder, or say -o nonempty',
     );
+  }
+}
+
+async function namesIn(dir: string): Promise<readonly string[]> {
+  try {
+    return await readdir(dir);
+  } catch (cause) {
+    throw new CloudError('no_access', `mounting on ${dir}: whether the folder is empty cannot be read`, { cause });
   }
 }
 

@@ -36,7 +36,6 @@ export interface MountOptions {
   readonly passthrough?: boolean | 'auto';
   /** Shown as the device by df(1). Default `cloudmount`. */
   readonly fsName?: string;
-  readonly nonEmpty?: boolean;
   /** Bound of one request of the kernel that only reads. Default 5 minutes. */
   readonly requestTimeout_ms?: number;
 }
@@ -91,7 +90,6 @@ export async function mountDrive({
     fsName: options.fsName ?? 'cloudmount',
     allowOther: options.allowOther ?? false,
     readOnly: options.readOnly ?? cache.readOnly,
-    nonEmpty: options.nonEmpty ?? false,
     privileged: options.privileged ?? 'auto',
   });
   const drive = new ServedDrive(mounted, cache, options, log, clock ?? systemClock);

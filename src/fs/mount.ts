@@ -9,7 +9,6 @@ import {
   constants,
   existsSync,
   openSync,
-  readdirSync,
   readFileSync,
   realpathSync,
   statSync,
@@ -45,8 +44,6 @@ export interface MountRequest {
   readonly fsName: string;
   readonly allowOther: boolean;
   readonly readOnly: boolean;
-  /** Mount over a directory that has entries, too. */
-  readonly nonEmpty: boolean;
   /** `auto`: by mount(2) where the process may, else by the helper. */
   readonly privileged: boolean | 'auto';
 }
@@ -62,7 +59,7 @@ export interface Mounted {
 /** Mounts. Throws `CloudError` that names what is missing. */
 export async function mountFuse(request: MountRequest): Promise<Mounted> {
   requireDevice();
-  const mountPoint = await prepareMountPoint(request.mountPoint, request.nonEmpty);
+  const mountPoint = await prepareMountPoint(request.mountPoint);
   const viaSyscall = request.privileged === 'auto' ? hasSysAdmin() : request.privileged;
   if (viaSyscall) return { mountPoint, fd: mountBySyscall(mountPoint, request), privileged: true };
   return { mountPoint, fd: await mountByHelper(mountPoint, request), privileged: false };
@@ -98,9 +95,9 @@ function requireDevice(): void {
 
 // ---- the mount point ------------------------------------------------------------------------------------------------
 
-/** Clears a dead mount, then requires a directory that nothing is mounted on and, unless `nonEmpty`, nothing is in.
- * Returns its real path. */
-export async function prepareMountPoint(path: string, nonEmpty = false): Promise<string> {
+/** Clears a dead mount, then requires a directory that nothing is mounted on; whether it may hide what is in it is the
+ * caller's to judge. Returns its real path. */
+export async function prepareMountPoint(path: string): Promise<string> {
   const absolute = resolve(path);
   const mountPoint = absolute === '/' ? absolute : join(realParent(absolute), basename(absolute));
   await clearDeadMount(mountPoint);
@@ -113,10 +110,6 @@ export async function prepareMountPoint(path: string, nonEmpty = false): Promise
   const stat = statSync(mountPoint, { throwIfNoEntry: false });
   if (stat === undefined) throw pointError('not_found', mountPoint, `it does not exist ("mkdir -p ${mountPoint}")`);
   if (!stat.isDirectory()) throw pointError('not_dir', mountPoint, 'it is not a directory');
-  const entries = listing(mountPoint);
-  if (!nonEmpty && entries.length > 0) {
-    throw pointError('not_empty', mountPoint, `an empty directory is required, found ${entries.length} entries in it`);
-  }
   return realpathSync(mountPoint);
 }
 
@@ -129,14 +122,6 @@ function realParent(path: string): string {
     return realpathSync(dirname(path));
   } catch (cause) {
     throw new CloudError('not_found', `mounting on ${path}: its parent directory does not exist`, { path, cause });
-  }
-}
-
-function listing(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch (cause) {
-    throw new CloudError('no_access', `mounting on ${path}: the directory cannot be read`, { path, cause });
   }
 }
 

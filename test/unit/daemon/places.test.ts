@@ -160,7 +160,10 @@ describe('mount point', () => {
     await expect(checkMountPoint(join(dir, 'none'), rules)).rejects.toMatchObject({ code: 'not_found' });
     await writeFile(join(dir, 'file'), '');
     await expect(checkMountPoint(join(dir, 'file'), rules)).rejects.toMatchObject({ code: 'not_dir' });
-    await expect(checkMountPoint(dir, rules)).rejects.toMatchObject({ code: 'not_empty' });
+    await expect(checkMountPoint(dir, rules)).rejects.toMatchObject({
+      code: 'not_empty',
+      message: expect.stringContaining('-o nonempty'),
+    });
     await checkMountPoint(dir, { ...rules, nonEmpty: true });
     await checkMountPoint(join(dir, 'new', 'one'), { ...rules, create: true });
     await checkMountPoint(join(dir, 'new', 'one'), rules);
