@@ -27,6 +27,8 @@ export interface RequestHandler {
   handle(buffer: RequestBuffer, length: number): Handled;
 }
 
+type WhenToLook = Pick<BusyPoll, 'isWorthwhile' | 'found' | 'foundNothing'>;
+
 export interface DeviceEnd {
   /** The file system was unmounted, or the connection was aborted (umount -f, or the descriptor failed). */
   readonly reason: 'unmounted' | 'aborted';
@@ -39,7 +41,7 @@ export class FuseDevice implements ReplyChannel {
   readonly #handler: RequestHandler;
   readonly #log: Log;
   readonly #pool = new RequestBufferPool();
-  readonly #busyPoll = new BusyPoll();
+  readonly #busyPoll: WhenToLook;
   readonly #watch: ReadableWatch;
   readonly #resolveClosed: (end: DeviceEnd) => void;
   #buffer = this.#pool.take();
@@ -47,10 +49,11 @@ export class FuseDevice implements ReplyChannel {
   #disposed = false;
 
   /** Takes over `fd`. Reading starts at once. */
-  constructor(fd: number, handler: RequestHandler, log: Log) {
+  constructor(fd: number, handler: RequestHandler, log: Log, busyPoll: WhenToLook = new BusyPoll()) {
     this.fd = fd;
     this.#handler = handler;
     this.#log = log;
+    this.#busyPoll = busyPoll;
     let resolveClosed: (end: DeviceEnd) => void = () => undefined;
     this.closed = new Promise((resolve) => {
       resolveClosed = resolve;
@@ -86,7 +89,7 @@ export class FuseDevice implements ReplyChannel {
 
   #lookLonger(): number {
     const until_ms = performance.now() + LOOK_MS;
-    let n = -EAGAIN;
+    let n = this.#read();
     while (-n === EAGAIN && performance.now() < until_ms) n = this.#read();
     if (-n === EAGAIN) this.#busyPoll.foundNothing();
     else this.#busyPoll.found();
