@@ -63,6 +63,8 @@ export interface Page {
   readonly syncToken: string | null;
 }
 
+/** DELETE and MOVE too: locks go with what they are on. */
+const CHANGES_LOCKS: ReadonlySet<string> = new Set(['LOCK', 'UNLOCK', 'DELETE', 'MOVE']);
 const PRIVILEGES = { ns: DAV, local: 'current-user-privilege-set' };
 
 export class Dav {
@@ -73,6 +75,7 @@ export class Dav {
   readonly log: Log;
   /** For changes of which a server takes only one at a time in a folder. */
   readonly folderTurns = new Turns();
+  readonly #lockTurns = new Turns();
   readonly ownLocks: OwnLocks;
   readonly #resolve: (href: string) => HrefTarget | null;
   readonly #propfindBody: string;
@@ -241,9 +244,22 @@ export class Dav {
 
   // --- changing
 
+  /** For requests that change what the server knows of locks, one at a time: mod_dav opens its database of locks without
+   * regard to who else writes there, and two at once damage it for good (500 for every LOCK until it is deleted). */
+  async changingLocks<T>(signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
+    if (this.info.dialect !== 'generic') return await act();
+    const turnOver = await this.#lockTurns.take('', signal);
+    try {
+      return await act();
+    } finally {
+      turnOver();
+    }
+  }
+
   /** Sends once. Resolves with the answer when its status is in `expected` (body discarded); everything else rejects. */
   async send(request: HttpRequest, expected: readonly number[], doing: string): Promise<HttpResponse> {
-    const response = await this.http.request(request);
+    const ask = () => this.http.request(request);
+    const response = await (CHANGES_LOCKS.has(request.method) ? this.changingLocks(request.signal, ask) : ask());
     if (!expected.includes(response.status)) {
       if (response.status === 207) throw await this.#partial(response, doing);
       if (response.status >= 200 && response.status < 300) {

@@ -31,9 +31,11 @@ function byUser(dav: Dav): boolean {
 }
 
 async function ask(dav: Dav, request: HttpRequest, doing: string): Promise<{ response: HttpResponse; text: string }> {
-  const response = await dav.http.request(request);
-  if (response.status !== 200 && response.status !== 201) throw await dav.failureOf(response, doing);
-  return { response, text: await response.text(ANSWER_LIMIT_bytes) };
+  return await dav.changingLocks(request.signal, async () => {
+    const response = await dav.http.request(request);
+    if (response.status !== 200 && response.status !== 201) throw await dav.failureOf(response, doing);
+    return { response, text: await response.text(ANSWER_LIMIT_bytes) };
+  });
 }
 
 /** Takes a lock; `locked` when somebody else has it. */

@@ -37,6 +37,32 @@ describe.each(['apache', 'rclone'] as const)('a bad network before %s', (kind) =
     proxy.requests.length = 0;
   });
 
+  it('changes locks one at a time: mod_dav damages its database of them where two do at once', async () => {
+    const folders = [1, 2, 3, 4].map(fresh);
+    for (const folder of folders) await honest.mkdir(path(folder), {});
+    const changes = (method: string) => /^(UN)?LOCK$|^DELETE$|^MOVE$/.test(method);
+    const others: number[] = [];
+    for (const method of ['LOCK', 'UNLOCK', 'DELETE', 'MOVE']) {
+      const look = (body: Buffer) => {
+        others.push(proxy.requests.filter((one) => changes(one.method) && one.status === null).length);
+        return body;
+      };
+      proxy.add({ method, fault: { kind: 'body', change: look } });
+      proxy.add({ method, fault: { kind: 'latency', delay_ms: 20 } });
+    }
+    await Promise.all(
+      folders.map(async (folder) => {
+        const file = `${folder}/a`;
+        const { etag } = await put(remote, file, 'content');
+        await remote.move(path(file), path(`${folder}/b`), { overwrite: null, sourceEtag: etag });
+        const moved = await honest.stat(path(`${folder}/b`));
+        await remote.remove(path(`${folder}/b`), moved.etag);
+      }),
+    );
+    expect(others.length).toBeGreaterThanOrEqual(12);
+    expect(others.every((count) => count === 0)).toBe(true);
+  });
+
   it('finds out that an upload was stored when the answer is lost', async () => {
     const file = fresh();
     proxy.add({ method: 'PUT', times: 1, fault: { kind: 'lost_answer' } });
