@@ -585,6 +585,37 @@ export function metadataStoreSuite(title: string, open: Opener): void {
         await make('g');
         expect(heard).toHaveLength(1);
       });
+
+      test('what may lapse is answered when everybody sees it, and told when it is durable, in its place', async () => {
+        const order: string[] = [];
+        const stop = store.onCommit((changes) => order.push(...changes.map(({ fileIds }) => `told ${fileIds[0]}`)));
+        const ids: number[] = [];
+        const create = (called: string, mayLapse: boolean) =>
+          store.write(
+            async (tx) => {
+              const { id } = await tx.create(root, name(called), { kind: 'dir' });
+              ids.push(id);
+              return called;
+            },
+            () => mayLapse,
+          );
+        await Promise.all(
+          [create('kept', false), create('lapses', true)].map(async (writing) => {
+            const called = await writing;
+            order.push(`${called} is ${(await at(called)).node === null ? 'un' : ''}seen`);
+          }),
+        );
+        await store.durable();
+        expect(order.filter((one) => one.startsWith('told'))).toEqual(ids.map((id) => `told ${id}`));
+        expect(order.indexOf('lapses is seen')).toBeLessThan(order.indexOf(`told ${ids[0]}`));
+        expect(order.indexOf('kept is seen')).toBeGreaterThan(order.indexOf(`told ${ids[0]}`));
+        const failing = store.write(
+          async () => Promise.reject(new Error('no')),
+          () => true,
+        );
+        await expect(failing).rejects.toThrow('no');
+        stop();
+      });
     });
 
     describe('snapshots', () => {

@@ -16,22 +16,26 @@ export async function unlock(request: DavRequest): Promise<void> {
   if (token === undefined) {
     throw new CloudError('invalid', 'unlocking: a Lock-Token header with the token in angle brackets is required');
   }
-  const node = await services.metadata.write(async (tx) => {
-    const at = await resolveChecked(request, tx, 'read');
-    const node = existing(at, path.slash);
-    const covering = await locksCovering(tx, node, at.above, now_ms);
-    const found = covering.find((lock) => lock.token === token);
-    if (found === undefined) {
-      throw new DavFailure(409, 'invalid', 'unlocking: no lock with this token is on this resource', {
-        condition: '<d:lock-token-matches-request-uri/>',
-      });
-    }
-    if (found.userId !== ctx.principal.userId) {
-      throw new DavFailure(403, 'no_access', 'unlocking: the lock was given to somebody else');
-    }
-    await tx.removeLock(token);
-    return node;
-  });
+  const node = await services.metadata.write(
+    async (tx) => {
+      const at = await resolveChecked(request, tx, 'read');
+      const node = existing(at, path.slash);
+      const covering = await locksCovering(tx, node, at.above, now_ms);
+      const found = covering.find((lock) => lock.token === token);
+      if (found === undefined) {
+        throw new DavFailure(409, 'invalid', 'unlocking: no lock with this token is on this resource', {
+          condition: '<d:lock-token-matches-request-uri/>',
+        });
+      }
+      if (found.userId !== ctx.principal.userId) {
+        throw new DavFailure(403, 'no_access', 'unlocking: the lock was given to somebody else');
+      }
+      await tx.removeLock(token);
+      return node;
+      // A power cut may bring it back, until it runs out.
+    },
+    () => true,
+  );
   services.onDone?.({ kind: 'unlocked', ctx, ...aboutNode(node), path: path.names });
   sendEmpty(res, 204);
 }

@@ -251,11 +251,13 @@ export interface MetadataStore {
   read<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T>;
   /** A consistent view that may be held over I/O (streaming a long listing). Bounded in number; waits for a free one. */
   snapshot<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T>;
-  /** All or nothing, one after the other; resolves when durable. `fn` awaits only `tx` methods, and may run again. */
-  write<T>(fn: (tx: MetadataWrite) => Promise<T>): Promise<T>;
+  /** All or nothing, one after the other; resolves when durable. `fn` awaits only `tx` methods, and may run again. With
+   * `mayLapse` (of the result) it resolves as soon as everybody sees it and a crash does not undo it: for what a power cut
+   * in the next milliseconds may undo without harm to any file. */
+  write<T>(fn: (tx: MetadataWrite) => Promise<T>, mayLapse?: (result: T) => boolean): Promise<T>;
   /** Resolves when all that a `read` could have seen so far is durable. */
   durable(): Promise<void>;
-  /** Called after a transaction is durable, in order, before its `write` resolves. */
+  /** Called after a transaction is durable, in order, before its `write` resolves (unless that `mayLapse`). */
   onCommit(listener: (changes: readonly CommittedChange[]) => void): () => void;
 
   /** Drops expired locks and tombstones beyond the retention (their count and age). */

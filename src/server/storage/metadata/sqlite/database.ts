@@ -25,6 +25,7 @@ export type Connection = Database.Database;
 
 interface Job {
   run(): unknown;
+  committed?(value: unknown): void;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -122,11 +123,17 @@ export class SqliteDatabase {
 
   /** Runs `fn` in a write transaction of its own (statements prepared on `writer`); resolves with its result once that
    * is durable. `fn` may await only what resolves without leaving the microtask queue (its own synchronous statements);
-   * awaiting I/O inside fails the job. A throw rolls back this job alone. */
-  write<T>(fn: () => T | Promise<T>): Promise<T> {
+   * awaiting I/O inside fails the job. A throw rolls back this job alone. `committed` is called as soon as everybody sees
+   * the change and a crash of the process does not undo it, while a power cut still may. */
+  write<T>(fn: () => T | Promise<T>, committed?: (value: T) => void): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#refuses(reject)) return;
-      this.#queue.push({ run: fn, resolve: resolve as (value: unknown) => void, reject });
+      this.#queue.push({
+        run: fn,
+        ...(committed === undefined ? {} : { committed: committed as (value: unknown) => void }),
+        resolve: resolve as (value: unknown) => void,
+        reject,
+      });
       this.#schedule();
     });
   }
@@ -233,6 +240,7 @@ export class SqliteDatabase {
     this.#endRead();
     const group = this.#queue.splice(0, GROUP_MAX);
     const done: Settled[] = [];
+    let committed: readonly Settled[] = [];
     const failed: { readonly job: Job; readonly error: unknown }[] = [];
     try {
       sql.begin.run();
@@ -256,6 +264,7 @@ export class SqliteDatabase {
       sql.commit.run();
       this.#checkpointer.committed(done.length);
       this.#unsynced.push(...done);
+      committed = done;
     } catch (error) {
       if (this.writer.inTransaction) this.writer.exec('ROLLBACK');
       const mapped = sqliteError(error);
@@ -263,6 +272,8 @@ export class SqliteDatabase {
       for (const job of group) if (!settled.has(job)) failed.push({ job, error: mapped });
     }
     this.#draining = false;
+    this.#endRead();
+    for (const { job, value } of committed) job.committed?.(value);
     for (const { job, error } of failed) job.reject(sqliteError(error));
     if (this.#queue.length > 0) this.#schedule();
     if (this.#unsynced.length > 0) this.#sync();

@@ -130,14 +130,23 @@ export class SqliteMetadataStore implements MetadataStore {
     }
   }
 
-  async write<T>(fn: (tx: MetadataWrite) => Promise<T>): Promise<T> {
-    const done = await this.#database.write(async () => {
+  write<T>(fn: (tx: MetadataWrite) => Promise<T>, mayLapse?: (result: T) => boolean): Promise<T> {
+    const run = async () => {
       this.#write.start();
       const result = await fn(this.#write);
       return { result, changes: this.#write.finish() };
+    };
+    return new Promise((resolve, reject) => {
+      const committed = ({ result }: { readonly result: T }) => {
+        if (mayLapse?.(result) === true) resolve(result);
+      };
+      const durable = this.#database.write(run, mayLapse === undefined ? undefined : committed);
+      const announce = ({ result, changes }: Awaited<typeof durable>) => {
+        if (changes.length > 0) for (const listener of this.#listeners) listener(changes);
+        resolve(result);
+      };
+      durable.then(announce).catch(reject);
     });
-    if (done.changes.length > 0) for (const listener of this.#listeners) listener(done.changes);
-    return done.result;
   }
 
   durable(): Promise<void> {
