@@ -4,6 +4,7 @@
 import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { splitPath } from '../ids.js';
+import type { ChangeTurns } from './change_turns.js';
 import type { Dialect } from './dialects/dialect.js';
 import { entryOf, type Self } from './entry.js';
 import {
@@ -17,7 +18,6 @@ import {
 } from './http.js';
 import { LockRoots } from './lock_roots.js';
 import type { OwnLocks } from './own_locks.js';
-import { Turns } from './places.js';
 import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
 import type { ServerInfo } from './server_info.js';
@@ -73,9 +73,7 @@ export class Dav {
   readonly dialect: Dialect;
   readonly self: Self;
   readonly log: Log;
-  /** For changes of which a server takes only one at a time in a folder. */
-  readonly folderTurns = new Turns();
-  readonly #lockTurns = new Turns();
+  readonly turns: ChangeTurns;
   readonly ownLocks: OwnLocks;
   readonly #resolve: (href: string) => HrefTarget | null;
   readonly #propfindBody: string;
@@ -86,6 +84,7 @@ export class Dav {
     dialect: Dialect;
     self: Self;
     ownLocks: OwnLocks;
+    turns: ChangeTurns;
     log: Log;
   }) {
     this.http = parts.http;
@@ -93,6 +92,7 @@ export class Dav {
     this.dialect = parts.dialect;
     this.self = parts.self;
     this.ownLocks = parts.ownLocks;
+    this.turns = parts.turns;
     this.log = parts.log;
     this.#resolve = hrefResolver(parts.info.base);
     const privileges = parts.info.privileges === true ? [PRIVILEGES] : [];
@@ -244,22 +244,17 @@ export class Dav {
 
   // --- changing
 
-  /** For requests that change what the server knows of locks, one at a time: mod_dav opens its database of locks without
-   * regard to who else writes there, and two at once damage it for good (500 for every LOCK until it is deleted). */
-  async changingLocks<T>(signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
-    if (this.info.dialect !== 'generic') return await act();
-    const turnOver = await this.#lockTurns.take('', signal);
-    try {
-      return await act();
-    } finally {
-      turnOver();
-    }
-  }
-
   /** Sends once. Resolves with the answer when its status is in `expected` (body discarded); everything else rejects. */
   async send(request: HttpRequest, expected: readonly number[], doing: string): Promise<HttpResponse> {
-    const ask = () => this.http.request(request);
-    const response = await (CHANGES_LOCKS.has(request.method) ? this.changingLocks(request.signal, ask) : ask());
+    if (this.info.dialect !== 'generic' || !CHANGES_LOCKS.has(request.method)) {
+      return await this.#send(request, expected, doing);
+    }
+    const { signal, ...rest } = request;
+    return await this.turns.changingLocks(signal, () => this.#send(rest, expected, doing));
+  }
+
+  async #send(request: HttpRequest, expected: readonly number[], doing: string): Promise<HttpResponse> {
+    const response = await this.http.request(request);
     if (!expected.includes(response.status)) {
       if (response.status === 207) throw await this.#partial(response, doing);
       if (response.status >= 200 && response.status < 300) {

@@ -5,6 +5,7 @@
 import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { encodeSegment } from '../names.js';
+import { ChangeTurns } from './change_turns.js';
 import { Dav, type Log } from './dav.js';
 import { dialectOf } from './dialects/index.js';
 import type { Self } from './entry.js';
@@ -313,6 +314,7 @@ async function requireCollection(
     dialect: dialectOf(info.dialect),
     self: { ...self, user: info.user },
     ownLocks,
+    turns: new ChangeTurns(),
     log,
   });
   const doing = `signing in at ${info.origin}${info.base}`;

@@ -103,7 +103,7 @@ async function underLock<T>(
   const timeout_s = Math.min(LOCK_MIN_s + Math.floor(size_bytes / SLOW_bytesPerSecond), LOCK_MAX_s);
   // mod_dav keeps the locks of free names in one file per folder and loses some when several are taken at once.
   const alone = precondition.kind === 'if_absent' && !blind;
-  const turnOver = alone ? await dav.folderTurns.take(splitPath(path).parent, options.signal) : () => undefined;
+  const turnOver = alone ? await dav.turns.inFolder(splitPath(path).parent, options.signal) : () => undefined;
   try {
     const lock = await takeGuard(dav, path, timeout_s, options);
     let done = false;
@@ -163,21 +163,21 @@ function isGhost(error: CloudError): boolean {
 /** After a 423 or 424: gives back what of these places, and of the members of those that are collections, is shown as
  * locked by a lock of ours that nobody holds. Was it that? */
 export async function dropOrphans(dav: Dav, paths: readonly RemotePath[], options: CallOptions): Promise<boolean> {
-  let found = false;
   const collections: RemotePath[] = [];
-  const look = async (entry: RemoteEntry) => {
-    if (entry.lock !== null && (await dropOrphan(dav, entry.path, entry.lock))) found = true;
-    if (entry.kind === 'dir') collections.push(entry.path);
+  const locked: { readonly path: RemotePath; readonly lock: LockInfo }[] = [];
+  const look = ({ path, lock, kind }: RemoteEntry) => {
+    if (lock !== null) locked.push({ path, lock });
+    if (kind === 'dir') collections.push(path);
   };
   try {
     for (const path of paths) {
       const entry = await statOrNull(dav, path, options);
-      if (entry !== null) await look(entry);
+      if (entry !== null) look(entry);
     }
     let looked = 0;
     for (let path = collections.shift(); path !== undefined; path = collections.shift()) {
       for await (const batch of dav.list(path, options)) {
-        for (const entry of batch) if (entry.path !== path) await look(entry);
+        for (const entry of batch) if (entry.path !== path) look(entry);
         looked += batch.length;
       }
       if (looked > ORPHANS_LOOKED_FOR) break;
@@ -185,6 +185,9 @@ export async function dropOrphans(dav: Dav, paths: readonly RemotePath[], option
   } catch (error) {
     if (!isCloudError(error, 'not_found')) throw error; // it goes while it is looked at: as well
   }
+  // Not before the listings have ended: giving back waits for its turn, and a listing holds a connection.
+  let found = false;
+  for (const { path, lock } of locked) if (await dropOrphan(dav, path, lock)) found = true;
   return found;
 }
 

@@ -27,7 +27,7 @@ export interface PlainAnswer {
   /** Lower-case names; repeated ones joined with `, `. */
   readonly headers: Readonly<Record<string, string>>;
   /** Hands the whole body over, once, in order. A chunk is valid until `take` returns: the next takes its place. While
-   * `take` waits nothing more is read. Rejects with what `take` threw, `network` (cut short), `timeout`, `interrupted`. */
+   * `take` waits nothing more is read (and what it does then may outlast an aborted `pour`). Rejects with what `take` threw, `network` (cut short), `timeout`, `interrupted`. */
   pour(take: (chunk: Buffer) => void | Promise<void>): Promise<void>;
   /** Closes the connection: the body is of no use. */
   cancel(): void;
@@ -44,10 +44,16 @@ const BUFFER_bytes = 256 * 1024;
 /** As undici's pools of `http.ts`. */
 const IDLE_ms = 15_000;
 const IDLE_MARGIN_ms = 1_000;
+/** So many answers that are not plain, and for a while only the other way is used. */
+const UNFIT_IN_A_ROW = 3;
+const UNFIT_PAUSE_ms = 60_000;
 const EMPTY = Buffer.alloc(0);
 
 export class PlainConnections {
   readonly #options: Options;
+  /** Answers in a row that were not plain ones. */
+  #unfit = 0;
+  #unfitUntil_ms = 0;
   readonly #all = new Set<Connection>();
   /** The one used last is the last. */
   #idle: Connection[] = [];
@@ -72,12 +78,16 @@ export class PlainConnections {
     };
     try {
       const head = headOf(this.#options.origin, request);
-      if (head === null) {
+      if (head === null || performance.now() < this.#unfitUntil_ms) {
         over();
         return null;
       }
       const connection = this.#idle.pop() ?? (await this.#connect(request));
-      return await connection.ask(request, head, { over, idle: (for_ms) => this.#keep(connection, for_ms) });
+      const answer = await connection.ask(request, head, { over, idle: (for_ms) => this.#keep(connection, for_ms) });
+      this.#unfit = answer === null ? this.#unfit + 1 : 0;
+      // A server that never answers plainly, or refuses us, is not to be asked everything twice.
+      if (this.#unfit >= UNFIT_IN_A_ROW) this.#unfitUntil_ms = performance.now() + UNFIT_PAUSE_ms;
+      return answer;
     } catch (error) {
       over();
       throw error;
@@ -96,7 +106,7 @@ export class PlainConnections {
   }
 
   #keep(connection: Connection, for_ms: number): void {
-    if (this.#closed || for_ms <= 0) connection.destroy();
+    if (this.#closed || for_ms <= 0 || connection.isGone) connection.destroy();
     else {
       this.#idle.push(connection);
       connection.expire(for_ms);
@@ -198,6 +208,10 @@ class Connection {
       return false;
     }
     return this.#question.arrived(this.buffer.subarray(0, count));
+  }
+
+  get isGone(): boolean {
+    return this.#socket?.destroyed !== false;
   }
 
   resume(): void {
@@ -350,8 +364,11 @@ class Question implements PlainAnswer {
       this.#fail(toError(error));
       return this.#phase;
     }
-    // What `take` did may have ended it all.
-    if (this.#phase.kind !== 'pouring') return this.#phase;
+    if (this.#phase.kind !== 'pouring') {
+      // What `take` did has ended it all.
+      taken?.catch(() => undefined);
+      return this.#phase;
+    }
     if (taken === undefined) {
       if (this.#received === this.#length) this.#finish();
       return this.#phase;
@@ -360,6 +377,7 @@ class Question implements PlainAnswer {
     this.#watchdog?.waiting(false);
     taken.then(
       () => {
+        if (this.#phase.kind === 'over') return; // ended meanwhile
         this.#watchdog?.waiting(true);
         if (this.#received === this.#length) this.#finish();
         else this.#proceed();
@@ -426,7 +444,7 @@ class Question implements PlainAnswer {
 
 /** Null where it is not certain that every byte may stand there. */
 function headOf(origin: string, request: PlainGet): string | null {
-  const fields = Object.entries({ host: new URL(origin).host, ...request.headers });
+  const fields = Object.entries({ host: new URL(origin).host, connection: 'keep-alive', ...request.headers });
   if (!/^\/[\x21-\x7e]*$/.test(request.path)) return null;
   if (!fields.every(([, value]) => /^[\x20-\x7e]*$/.test(value))) return null;
   return `GET ${request.path} HTTP/1.1\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`;

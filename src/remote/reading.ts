@@ -7,7 +7,7 @@ import { type Dav, show } from './dav.js';
 import { captivePortal, type HttpRequest, type HttpResponse, isWebPage } from './http.js';
 import type { PlainAnswer } from './plain_get.js';
 import { type CallOptions, isStrongEtag, type ReadSink } from './remote.js';
-import { retry } from './retry.js';
+import { isTransient, retry } from './retry.js';
 import { type ByteRange, formatRange, parseContentRange } from './wire/range.js';
 
 /** Not worth a new connection if another is free. */
@@ -24,7 +24,9 @@ export async function readRange(
 ): Promise<void> {
   if (range.end === range.start) return;
   const read = new RangeRead(dav, path, range, etag, sink, options);
-  await retry(() => read.proceed(), dav.retrying(options));
+  // Without a version the rest might be of another one than what the sink has taken.
+  const retryable = (error: CloudError) => isTransient(error) && (etag !== null || !read.begun);
+  await retry(() => read.proceed(), { ...dav.retrying(options), retryable });
 }
 
 /** Of either way to ask. */
@@ -33,6 +35,7 @@ type Answer = HttpResponse | PlainAnswer;
 class RangeRead {
   readonly #dav: Dav;
   readonly #path: RemotePath;
+  readonly #start: number;
   readonly #end: number;
   readonly #etag: string | null;
   readonly #sink: ReadSink;
@@ -45,6 +48,7 @@ class RangeRead {
   constructor(dav: Dav, path: RemotePath, range: ByteRange, etag: string | null, sink: ReadSink, options: CallOptions) {
     this.#dav = dav;
     this.#path = path;
+    this.#start = range.start;
     this.#at = range.start;
     this.#end = range.end;
     this.#etag = etag;
@@ -82,6 +86,11 @@ class RangeRead {
         }
         throw await this.#dav.failureOf(response, this.#doing);
     }
+  }
+
+  /** Has the sink taken anything? */
+  get begun(): boolean {
+    return this.#at > this.#start;
   }
 
   get #doing(): string {

@@ -5,6 +5,7 @@ import { CloudError, isCloudError } from '../errors.js';
 import { type RemotePath, ROOT_PATH } from '../ids.js';
 import { encodeName } from '../names.js';
 import { type Credentials, userOf } from './auth.js';
+import { ChangeTurns } from './change_turns.js';
 import { makeDirectory, moveNode, removeNode, setAttributes } from './changing.js';
 import { Dav, type Log, propElement } from './dav.js';
 import { type Address, detect } from './detect.js';
@@ -65,6 +66,7 @@ export class WebdavRemote implements Remote {
   readonly #closed = new AbortController();
   readonly #learned = new LearnedRights();
   readonly #ownLocks: OwnLocks;
+  readonly #turns = new ChangeTurns();
   #credentials: Credentials;
   #dav: Dav | null;
 
@@ -292,7 +294,8 @@ export class WebdavRemote implements Remote {
   #davFor(info: ServerInfo): Dav {
     const { lockOwner, log } = this.#options;
     const self = { user: info.user ?? userOf(this.#credentials), lockOwner };
-    return new Dav({ http: this.#http, info, dialect: dialectOf(info.dialect), self, ownLocks: this.#ownLocks, log });
+    const kept = { http: this.#http, ownLocks: this.#ownLocks, turns: this.#turns };
+    return new Dav({ ...kept, info, dialect: dialectOf(info.dialect), self, log });
   }
 
   #lockable(path: RemotePath): Dav {

@@ -16,20 +16,22 @@ const END = Buffer.from('\r\n\r\n');
 const LIMIT_bytes = 64 * 1024;
 const STATUS_LINE = /^HTTP\/1\.1 ([2-5]\d\d)(?: |$)/;
 /** RFC 9110 section 5.6.2 (token), RFC 9112 section 5: no space before the colon, no folded lines. */
-const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/;
+const NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+(?=:)/;
 const INVALID = /[^\t\x20-\x7e\x80-\xff]/;
 
 /** Strict on purpose: whatever looks unusual is `unfit`, and is asked for again by a reader that knows all of HTTP. */
 export function parseResponseHead(bytes: Buffer): ResponseHead {
   const end = bytes.indexOf(END);
-  if (end === -1) return { kind: bytes.length > LIMIT_bytes ? 'unfit' : 'incomplete' };
+  if ((end === -1 ? bytes.length : end) > LIMIT_bytes) return { kind: 'unfit' };
+  if (end === -1) return { kind: 'incomplete' };
   const [first = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
   const status = STATUS_LINE.exec(first)?.[1];
   if (status === undefined) return { kind: 'unfit' };
   const headers: Record<string, string> = Object.create(null);
   for (const line of lines) {
-    const [, name, value] = FIELD.exec(line) ?? [];
-    if (name === undefined || value === undefined || INVALID.test(value)) return { kind: 'unfit' };
+    const name = NAME.exec(line)?.[0];
+    if (name === undefined || INVALID.test(line)) return { kind: 'unfit' };
+    const value = line.slice(name.length + 1).trim();
     const key = name.toLowerCase();
     const before = headers[key];
     headers[key] = before === undefined ? value : `${before}, ${value}`;

@@ -58,6 +58,13 @@ describe('a client on a bad network', () => {
       expect(all.proxy.count('GET', new RegExp(`/${file}$`))).toBe(3);
     });
 
+    it('does not go on where no version says that the rest is of the same file', async () => {
+      const { file } = await stored();
+      all.proxy.add({ method: 'GET', times: 1, fault: { kind: 'truncate', after_bytes: 100_000 } });
+      expect(await tryRead(file, 0, 300_000, null)).toMatchObject({ code: 'network', reached: 100_000 });
+      expect(all.proxy.count('GET', new RegExp(`/${file}$`))).toBe(1);
+    });
+
     it('never takes a part for the whole', async () => {
       const { file, etag } = await stored();
       all.proxy.add({ method: 'GET', fault: { kind: 'truncate', after_bytes: 1000 } });
