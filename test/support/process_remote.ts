@@ -226,7 +226,7 @@ async function perform(remote: FakeRemote, method: string, args: readonly unknow
   if (method === 'read') {
     const [path, range, etag, options] = args as [RemotePath, { start: number; end: number }, string, CallOptions];
     const parts: Buffer[] = [];
-    await remote.read(path, range, etag, (chunk) => void parts.push(chunk), options);
+    await remote.read(path, range, etag, (chunk) => void parts.push(Buffer.from(chunk)), options);
     return Buffer.concat(parts);
   }
   if (method === 'put') {
