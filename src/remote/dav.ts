@@ -244,13 +244,17 @@ export class Dav {
 
   // --- changing
 
+  /** Runs `act`, which sends the request it is given: one that changes locks when its turn has come, where there are
+   * turns (see `ChangeTurns`). */
+  async inTurn<T>(request: HttpRequest, act: (request: HttpRequest) => Promise<T>): Promise<T> {
+    if (this.info.dialect !== 'generic' || !CHANGES_LOCKS.has(request.method)) return await act(request);
+    const { signal, ...rest } = request;
+    return await this.turns.changingLocks(signal, () => act(rest));
+  }
+
   /** Sends once. Resolves with the answer when its status is in `expected` (body discarded); everything else rejects. */
   async send(request: HttpRequest, expected: readonly number[], doing: string): Promise<HttpResponse> {
-    if (this.info.dialect !== 'generic' || !CHANGES_LOCKS.has(request.method)) {
-      return await this.#send(request, expected, doing);
-    }
-    const { signal, ...rest } = request;
-    return await this.turns.changingLocks(signal, () => this.#send(rest, expected, doing));
+    return await this.inTurn(request, (asked) => this.#send(asked, expected, doing));
   }
 
   async #send(request: HttpRequest, expected: readonly number[], doing: string): Promise<HttpResponse> {

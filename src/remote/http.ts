@@ -216,7 +216,7 @@ function newPool(options: HttpOptions, lane: Lane): Pool {
     headersTimeout: 0,
     bodyTimeout: 0,
     maxHeaderSize: 64 * 1024,
-    connect: connectOptions(options.tls ?? {}, options.timeout_ms),
+    connect: { ...connectOptions(options.tls ?? {}), timeout: options.timeout_ms },
   });
 }
 

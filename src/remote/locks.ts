@@ -31,14 +31,11 @@ function byUser(dav: Dav): boolean {
 }
 
 async function ask(dav: Dav, request: HttpRequest, doing: string): Promise<{ response: HttpResponse; text: string }> {
-  const act = async (asked: HttpRequest) => {
+  return await dav.inTurn(request, async (asked) => {
     const response = await dav.http.request(asked);
     if (response.status !== 200 && response.status !== 201) throw await dav.failureOf(response, doing);
     return { response, text: await response.text(ANSWER_LIMIT_bytes) };
-  };
-  if (dav.info.dialect !== 'generic') return await act(request);
-  const { signal, ...rest } = request;
-  return await dav.turns.changingLocks(signal, () => act(rest));
+  });
 }
 
 /** Takes a lock; `locked` when somebody else has it. */

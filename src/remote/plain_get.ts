@@ -51,6 +51,7 @@ const EMPTY = Buffer.alloc(0);
 
 export class PlainConnections {
   readonly #options: Options;
+  readonly #origin: URL;
   /** Answers in a row that were not plain ones. */
   #unfit = 0;
   #unfitUntil_ms = 0;
@@ -62,6 +63,7 @@ export class PlainConnections {
 
   constructor(options: Options) {
     this.#options = options;
+    this.#origin = new URL(options.origin);
   }
 
   /** Would a question find a connection? */
@@ -77,7 +79,7 @@ export class PlainConnections {
       given = true;
     };
     try {
-      const head = headOf(this.#options.origin, request);
+      const head = headOf(this.#origin.host, request);
       if (head === null || performance.now() < this.#unfitUntil_ms) {
         over();
         return null;
@@ -114,8 +116,8 @@ export class PlainConnections {
   }
 
   #connect(request: PlainGet): Promise<Connection> {
-    const { origin, tls, timeout_ms } = this.#options;
-    const { protocol, host, hostname, port } = new URL(origin);
+    const { tls, timeout_ms } = this.#options;
+    const { protocol, host, hostname, port } = this.#origin;
     const { signal } = request;
     return new Promise((resolve, reject) => {
       const abort = () => reject(interrupted(signal));
@@ -126,7 +128,8 @@ export class PlainConnections {
         this.#idle = this.#idle.filter((one) => one !== connection);
       });
       const connect = buildConnector({
-        ...connectOptions(tls, timeout_ms),
+        ...connectOptions(tls),
+        timeout: timeout_ms,
         ...(this.#session === undefined ? {} : { session: this.#session }),
         // What undici does not know it hands to net.connect and tls.connect.
         onread: { buffer: connection.buffer, callback: (bytes) => connection.arrived(bytes) },
@@ -443,8 +446,8 @@ class Question implements PlainAnswer {
 }
 
 /** Null where it is not certain that every byte may stand there. */
-function headOf(origin: string, request: PlainGet): string | null {
-  const fields = Object.entries({ host: new URL(origin).host, connection: 'keep-alive', ...request.headers });
+function headOf(host: string, request: PlainGet): string | null {
+  const fields = Object.entries({ host, connection: 'keep-alive', ...request.headers });
   if (!/^\/[\x21-\x7e]*$/.test(request.path)) return null;
   if (!fields.every(([, value]) => /^[\x20-\x7e]*$/.test(value))) return null;
   return `GET ${request.path} HTTP/1.1\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`;

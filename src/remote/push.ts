@@ -7,7 +7,7 @@ import { CloudError } from '../errors.js';
 import type { Credentials } from './auth.js';
 import type { Log } from './dav.js';
 import type { RemoteEvents } from './remote.js';
-import type { TlsOptions } from './tls.js';
+import { connectOptions, type TlsOptions } from './tls.js';
 
 export interface PushOptions {
   readonly url: string;
@@ -161,18 +161,13 @@ class Line {
 }
 
 function clientOptions(options: PushOptions): ClientOptions {
-  const { ca, cert, key, passphrase, insecure } = options.tls;
   return {
+    ...connectOptions(options.tls),
     headers: { 'user-agent': options.userAgent },
     handshakeTimeout: options.timeout_ms,
     followRedirects: false,
     maxPayload: MAX_MESSAGE_bytes,
     perMessageDeflate: false,
-    rejectUnauthorized: insecure !== true,
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(passphrase === undefined ? {} : { passphrase }),
   };
 }
 

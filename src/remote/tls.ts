@@ -11,10 +11,9 @@ export interface TlsOptions {
   readonly insecure?: boolean;
 }
 
-/** For undici's pools and its connector. */
-export function connectOptions(tls: TlsOptions, timeout_ms: number) {
+/** What `tls.connect` takes, and whatever hands its options on to that: undici, ws. */
+export function connectOptions(tls: TlsOptions) {
   return {
-    timeout: timeout_ms,
     rejectUnauthorized: tls.insecure !== true,
     ...(tls.ca === undefined ? {} : { ca: tls.ca }),
     ...(tls.cert === undefined ? {} : { cert: tls.cert }),
