@@ -89,6 +89,10 @@ export function tlsOf(options: LoginOptions): TlsFiles {
   };
 }
 
+export function cacheDirOf(account: string, options: Pick<MountOptions, 'cacheDir'>, { dirs }: Context): string {
+  return options.cacheDir === undefined ? join(dirs.data, 'cache', account) : resolve(options.cacheDir);
+}
+
 export async function planDrive(
   login: Login,
   dir: string,
@@ -98,8 +102,8 @@ export async function planDrive(
   const wanted = resolve(dir);
   // A dead mount has no real path; its name is then taken as it stands.
   const mountPoint = (await boundedRealpath(wanted)) ?? (await followParents(wanted));
-  const standard = join(context.dirs.data, 'cache', login.account);
-  const cacheDir = options.cacheDir === undefined ? standard : resolve(options.cacheDir);
+  const standard = cacheDirOf(login.account, {}, context);
+  const cacheDir = cacheDirOf(login.account, options, context);
   const tag = cacheDir === standard ? '' : `-${createHash('sha256').update(cacheDir).digest('hex').slice(0, 8)}`;
   return {
     ...login,

@@ -4,10 +4,13 @@ import { startDriveProcess } from '../../src/daemon/drive_process.js';
 import { checkMountPoint } from '../../src/daemon/mount_point.js';
 import { runningMounts } from '../../src/daemon/mount_registry.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
+import { CloudError } from '../../src/errors.js';
+import { dataDirLayout } from '../../src/server/data_dir.js';
+import { refuseIfServed } from '../../src/server/server_lock.js';
 import { addressesElsewhere } from '../cli/addresses.js';
 import type { Command } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
-import { localIdentity, planDrive } from '../cli/drive_plan.js';
+import { cacheDirOf, localIdentity, planDrive } from '../cli/drive_plan.js';
 import { EmbeddedServer } from '../cli/embedded_server.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { followParents } from '../cli/find_drive.js';
@@ -49,7 +52,7 @@ export const up: Command<Options> = {
     const merged = mergeOptions(options);
     const dataDir = serverDir(options.data);
     const name = localAccountName(dataDir);
-    await refuseSecondStart(context, name);
+    await refuseSecondStart(context, dataDir, cacheDirOf(name, merged, context));
     const dir = await followParents(resolve(options.dir ?? join(homedir(), 'Cloud')));
     await checkMountPoint(dir, {
       create: true,
@@ -140,12 +143,22 @@ export const up: Command<Options> = {
   },
 };
 
-async function refuseSecondStart({ dirs }: Context, account: string): Promise<void> {
-  const running = (await runningMounts(dirs)).find((mount) => mount.account === account);
+/** Its own drive or its own server runs already. Other drives of the account, with a cache of their own, are no obstacle. */
+async function refuseSecondStart({ dirs }: Context, dataDir: string, cacheDir: string): Promise<void> {
+  const running = (await runningMounts(dirs)).find((mount) => resolve(mount.cacheDir) === cacheDir);
+  try {
+    refuseIfServed(dataDirLayout(dataDir));
+  } catch (error) {
+    if (!(error instanceof CloudError && error.code === 'busy') || running === undefined) throw error;
+    throw new CommandError(
+      EXIT.busy,
+      `It runs already: the drive is at ${printable(running.mountPoint)}, the server at ${running.url} (process ${running.pid}). Another one needs another --data.`,
+    );
+  }
   if (running === undefined) return;
   throw new CommandError(
     EXIT.busy,
-    `It runs already: the drive is at ${printable(running.mountPoint)}, the server at ${running.url} (process ${running.pid}). Another one needs another --data.`,
+    `Its drive is mounted already, without its server: at ${printable(running.mountPoint)} (process ${running.pid}). Unmount it first (cloudmount unmount ${printable(running.mountPoint)}), or start the server alone: cloudmount serve --data ${printable(dataDir)}`,
   );
 }
 

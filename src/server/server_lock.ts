@@ -2,7 +2,7 @@
 // kernel: it goes away with the process however that ends, so a start after `kill -9` neither waits nor asks. Who holds
 // it is written beside it in DIR/server.json, because the kernel's lock cannot be asked for a name from here.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import Database from 'better-sqlite3';
 import { CloudError } from '../errors.js';
@@ -30,23 +30,8 @@ export class ServerLock {
 
   /** Takes the lock or rejects with `busy`, naming the process that holds it. The folder must exist. */
   static async acquire(dir: DataDir, purpose = 'server'): Promise<ServerLock> {
-    const database = new Database(dir.lockFile, { timeout: 0 });
-    try {
-      database.pragma('locking_mode = EXCLUSIVE');
-      database.exec('BEGIN EXCLUSIVE');
-    } catch (error) {
-      database.close();
-      if ((error as { code?: string }).code !== 'SQLITE_BUSY') {
-        throw new CloudError('io', `locking the data folder ${dir.root}: ${String(error)}`, { cause: error });
-      }
-      const holder = readServerState(dir);
-      const who = holder === null ? 'another process' : `process ${holder.pid} (${holder.purpose})`;
-      throw new CloudError(
-        'busy',
-        `locking the data folder ${dir.root}: one process at a time may serve it, and ${who} does` +
-          `${holder?.url ? ` at ${holder.url}` : ''}. Stop that one first, or use another --data folder.`,
-      );
-    }
+    const database = tryLock(dir);
+    if (database === null) throw heldByAnother(dir);
     const state = { pid: process.pid, purpose, url: null, startedAt: new Date().toISOString() };
     const lock = new ServerLock(database, dir, state);
     await lock.#write();
@@ -69,6 +54,40 @@ export class ServerLock {
     await writeFile(temporary, `${JSON.stringify(this.#state)}\n`, { mode: 0o600 });
     await rename(temporary, this.#dir.stateFile);
   }
+}
+
+/** Rejects with `busy`, naming the process, if one holds the folder now; lets a start fail before it has done anything. */
+export function refuseIfServed(dir: DataDir): void {
+  if (!existsSync(dir.lockFile)) return;
+  const database = tryLock(dir);
+  if (database === null) throw heldByAnother(dir);
+  database.close();
+}
+
+/** Another's look at the lock takes less than this. */
+const LOCK_TIMEOUT_MS = 200;
+
+function tryLock(dir: DataDir): Database.Database | null {
+  const database = new Database(dir.lockFile, { timeout: LOCK_TIMEOUT_MS });
+  try {
+    database.pragma('locking_mode = EXCLUSIVE');
+    database.exec('BEGIN EXCLUSIVE');
+    return database;
+  } catch (error) {
+    database.close();
+    if ((error as { code?: string }).code === 'SQLITE_BUSY') return null;
+    throw new CloudError('io', `locking the data folder ${dir.root}: ${String(error)}`, { cause: error });
+  }
+}
+
+function heldByAnother(dir: DataDir): CloudError {
+  const holder = readServerState(dir);
+  const who = holder === null ? 'another process' : `process ${holder.pid} (${holder.purpose})`;
+  return new CloudError(
+    'busy',
+    `locking the data folder ${dir.root}: one process at a time may serve it, and ${who} does` +
+      `${holder?.url ? ` at ${holder.url}` : ''}. Stop that one first, or use another --data folder.`,
+  );
 }
 
 /** Who served this folder last; null if nobody does or the note is unreadable. Only the lock itself is proof. */

@@ -120,6 +120,39 @@ it('the first start makes an account and shows its password once; Ctrl-C stops a
   expect(await home.stop('SIGTERM')).toEqual({ code: 0, signal: null, forced: false });
 });
 
+it('another drive of its account is no obstacle; its own drive and its own server are, and it says what to do', async () => {
+  const home = new Home();
+  const own = stage().folder('own');
+  const other = stage().folder('other');
+  const unmount = (dir: string) => cli(['unmount', dir], { env: home.env });
+  stage().defer(async () => void (await Promise.all([unmount(own), unmount(other)])));
+
+  const url = field(await home.up(), 'Server');
+  await mustCli(['mount', 'local', other, '--cache-dir', join(home.base, 'other-cache')], { env: home.env });
+  await home.stop('SIGINT');
+  expect(field(await home.up(), 'Server')).toBe(url);
+  await home.stop('SIGINT');
+  await mustCli(['unmount', other], { env: home.env });
+
+  await mustCli(['mount', 'local', own], { env: home.env });
+  const mounted = await cli(['up'], { env: home.env });
+  expect(mounted.code).toBe(7);
+  expect(mounted.stderr).toContain(`cloudmount unmount ${own}`);
+  expect(mounted.stderr).toContain(`cloudmount serve --data ${home.dataDir}`);
+  await mustCli(['unmount', own], { env: home.env });
+
+  const server = spawnTracked(process.execPath, [PROGRAM, 'serve', '--listen', '127.0.0.1:0'], {
+    env: home.env,
+    log: join(home.base, 'serve.log'),
+  });
+  await eventually('the server to be up', () => readFileSync(join(home.base, 'serve.log'), 'utf8').includes('http://'));
+  const served = await cli(['up'], { env: home.env });
+  expect(served.code).toBe(7);
+  expect(served.stderr).toContain(`process ${server.pid} (server)`);
+  expect(served.stderr).not.toContain('another program has port');
+  await stop(server, 'SIGTERM');
+});
+
 it('where the port of the last time is taken, it moves and says so', async () => {
   const home = new Home();
   const url = new URL(field(await home.up(), 'Server'));
