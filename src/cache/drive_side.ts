@@ -104,6 +104,7 @@ export class DriveSide implements DriveCache {
 
   served(): void {
     this.o.writeback.served();
+    this.o.follower.served();
   }
 
   node(ino: Ino): NodeView {

@@ -11,8 +11,13 @@ const SINGLY = 3;
 const PATIENCE_MS = 3_000;
 /** So long one piece of the tree waits for programs. */
 const HOLD_MS = 2_000;
-/** Entries in the first answer; twice as many in each that follows. */
-const FIRST_ENTRIES = 1_000;
+/** A program has paused when the kernel has not asked for so long. */
+const PAUSE_MS = 20;
+/** So long, in all, the tree waits for programs that work on what is here. */
+const GIVEN_MS = 3_000;
+/** Entries in the first answers, then in each: the next is on its way while one is applied. */
+const FIRST_ENTRIES = [1_000, 2_000];
+const ENTRIES = 4_000;
 
 export class FirstListing {
   readonly #clock: Clock;
@@ -21,10 +26,17 @@ export class FirstListing {
   #asked = 0;
   #answers = 0;
   #patience_ms = PATIENCE_MS;
+  #walks = 0;
+  #served_ms = Number.NEGATIVE_INFINITY;
+  #given_ms = GIVEN_MS;
 
   constructor(clock: Clock, stop: AbortSignal) {
     this.#clock = clock;
     this.#stop = stop;
+  }
+
+  get isRunning(): boolean {
+    return this.#running !== null;
   }
 
   begin(): void {
@@ -45,9 +57,8 @@ export class FirstListing {
   /** How many entries the next answer shall have; undefined = as many as there are in one answer usually. */
   nextEntries(): number | undefined {
     if (this.#running === null) return undefined;
-    const entries = FIRST_ENTRIES * 2 ** Math.min(this.#answers, 10);
     this.#answers += 1;
-    return entries;
+    return FIRST_ENTRIES[this.#answers - 1] ?? ENTRIES;
   }
 
   /** A program asks for a directory that is not here yet. Null: list it by itself; else wait for this, and look again. */
@@ -61,14 +72,28 @@ export class FirstListing {
 
   async #within(done: Promise<void>): Promise<void> {
     const since_ms = this.#clock.monotonic_ms();
+    this.#walks += 1;
     await Promise.race([done, this.#sleep(this.#patience_ms)]);
+    this.#walks -= 1;
     this.#patience_ms -= this.#clock.monotonic_ms() - since_ms;
   }
 
-  /** The tree's next piece waits until the programs' listings are through. */
+  /** The kernel asks for something. */
+  served(): void {
+    if (this.#running !== null) this.#served_ms = this.#clock.monotonic_ms();
+  }
+
+  /** The tree's next piece waits until the programs' listings are through and read. */
   async hold(listings: ReadonlyMap<unknown, Promise<void>>): Promise<void> {
-    if (this.#running === null || listings.size === 0) return;
-    await Promise.race([Promise.allSettled(listings.values()), this.#sleep(HOLD_MS)]);
+    if (this.#running === null) return;
+    if (listings.size > 0) await Promise.race([Promise.allSettled(listings.values()), this.#sleep(HOLD_MS)]);
+    while (this.#running !== null && this.#walks === 0 && this.#given_ms > 0) {
+      const rest_ms = this.#served_ms + PAUSE_MS - this.#clock.monotonic_ms();
+      if (rest_ms <= 0) return;
+      this.#given_ms -= rest_ms;
+      await this.#sleep(rest_ms);
+      if (this.#stop.aborted) return;
+    }
   }
 
   async #sleep(delay_ms: number): Promise<void> {

@@ -8,7 +8,7 @@ import { type Name, splitPath } from '../ids.js';
 import type { Log } from '../log.js';
 import type { MaybePromise } from '../maybe_promise.js';
 import { raceAbort } from '../race_abort.js';
-import type { Remote, RemoteEntry } from '../remote/remote.js';
+import type { ChangePage, Remote, RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import type { Connection } from './connection.js';
 import { crashPoint } from './crash_points.js';
@@ -105,6 +105,11 @@ export class Follower {
     this.#setPushed(false);
   }
 
+  /** The kernel asks for something: the first listing gives way. */
+  served(): void {
+    this.#first.served();
+  }
+
   /** Asks the feed for what is new; calls during a running one make it run once more. */
   catchUp(): void {
     if (!this.#o.remote.capabilities.changeFeed || this.#stop.signal.aborted) return;
@@ -183,7 +188,7 @@ export class Follower {
       await tree;
       if (this.#isFresh(dir)) return;
     }
-    this.#foresee(dir);
+    if (!this.#first.isRunning) this.#foresee(dir); // else the tree names it soon
     await this.#refresh(dir);
   }
 
@@ -369,20 +374,19 @@ export class Follower {
   }
 
   async #catchUpOnce(): Promise<void> {
-    const { remote, store, mirror, recent } = this.#o;
+    const { store, mirror } = this.#o;
     let epoch = Number(store.setting('epoch') ?? '0');
     let fullRunning = false;
     /** Deferrals before a full listing that is not one that an earlier run began: what that one put off is not known. */
     let deferrals: number | null = null;
+    let asking = this.#ask(this.#cursor);
     for (;;) {
       const cursor = this.#cursor;
-      await this.#first.hold(this.#listing);
-      const asked_ms = recent.now_ms();
-      const limit = this.#first.nextEntries();
-      const page = await remote.changes(cursor, {
-        signal: this.#stop.signal,
-        ...(limit === undefined ? {} : { limit }),
-      });
+      const { page, asked_ms } = await asking;
+      if (page.more) {
+        asking = this.#ask(page.next); // the server reads while this page is applied
+        asking.catch(() => undefined); // waited for above, unless applying fails first
+      }
       if (page.full && !fullRunning) {
         fullRunning = true;
         // A listing that was interrupted goes on under its own epoch; a new one gets a new epoch.
@@ -416,6 +420,17 @@ export class Follower {
         return;
       }
     }
+  }
+
+  async #ask(cursor: string | null): Promise<{ readonly page: ChangePage; readonly asked_ms: number }> {
+    await this.#first.hold(this.#listing);
+    const asked_ms = this.#o.recent.now_ms();
+    const limit = this.#first.nextEntries();
+    const page = await this.#o.remote.changes(cursor, {
+      signal: this.#stop.signal,
+      ...(limit === undefined ? {} : { limit }),
+    });
+    return { page, asked_ms };
   }
 
   async #applyPage(

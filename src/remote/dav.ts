@@ -223,7 +223,7 @@ export class Dav {
   /** Sends a request whose answer is a multistatus and hands out its responses as they arrive; the last page has the sync
    * token. Rejects unless the answer is a complete multistatus. */
   async *multistatus(request: HttpRequest, doing: string): AsyncGenerator<Page> {
-    const response = await this.http.request(request);
+    const response = await this.http.request({ ...request, compressible: true });
     if (response.status !== 207) throw await this.#notMultistatus(response, doing);
     const reader = new MultistatusReader();
     for await (const chunk of response.body) {

@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
 import { CloudError, type ErrorCode, toCloudError } from '../errors.js';
 import { authorization, type Credentials } from './auth.js';
+import { gunzip, Way } from './compressed.js';
 import { interrupted, Places } from './places.js';
 import { type PlainAnswer, PlainConnections } from './plain_get.js';
 import { connectOptions, type TlsOptions } from './tls.js';
@@ -41,6 +42,8 @@ export interface HttpRequest {
   readonly lane?: Lane;
   /** A short answer that somebody waits for: where its lane would first have to connect, one that is connected takes it. */
   readonly urgent?: boolean;
+  /** A long text that may come compressed. */
+  readonly compressible?: boolean;
   /** How long the headers of the answer may take once the request is sent; default `timeout_ms`. */
   readonly answer_ms?: number;
   /** The window of the progress rule for the answer's body; default `timeout_ms`. */
@@ -77,6 +80,7 @@ export class HttpClient {
   #authorization: string | null;
   readonly #pools = new Map<Lane, { pool: Pool; places: Places }>();
   readonly #plain: PlainConnections;
+  readonly #way = new Way();
 
   constructor(options: HttpOptions) {
     this.#options = options;
@@ -163,6 +167,7 @@ export class HttpClient {
     const lane = this.#laneOf(request);
     await lane.places.take(request.signal);
     const call = new Call(request, this.#options.timeout_ms, () => lane.places.give());
+    const since_ms = performance.now();
     try {
       const answer = await lane.pool.request({
         method: request.method as 'GET',
@@ -175,6 +180,7 @@ export class HttpClient {
         // REPORT, LOCK and MKCOL. In WebDAV they have one.
         ...(request.method === 'HEAD' ? {} : { reset: false }),
       });
+      if (!isStream(request.body)) this.#way.answered(performance.now() - since_ms);
       return call.answered(answer.statusCode, answer.headers, answer.body);
     } catch (error) {
       throw call.failed(error);
@@ -200,6 +206,7 @@ export class HttpClient {
       accept: '*/*',
       ...(this.#authorization === null ? {} : { authorization: this.#authorization }),
       ...(request.contentLength === undefined ? {} : { 'content-length': String(request.contentLength) }),
+      ...(request.compressible === true && this.#way.isLong ? { 'accept-encoding': 'gzip' } : {}),
       ...request.headers,
     };
   }
@@ -300,7 +307,9 @@ class Call {
       if (value !== undefined) headers[name.toLowerCase()] = Array.isArray(value) ? value.join(', ') : value;
     }
     body.on('error', () => this.#finish()); // an aborted body that nobody reads must not end the process
-    const stream = this.#watchReceiving(body, headers, status);
+    const received = this.#watchReceiving(body, headers, status);
+    const isGzip = this.#request.compressible === true && /^(x-)?gzip$/i.test(headers['content-encoding'] ?? '');
+    const stream = isGzip ? gunzip(received, this.#doing) : received;
     return new Received(status, headers, this.#request, stream, () => {
       body.destroy();
       this.#finish();

@@ -49,7 +49,7 @@ it('a walk waits for a tree only so long in all', async () => {
 it('the tree comes in growing pieces and waits for the listings of programs, but not for ever', async () => {
   const { clock, first } = start();
   first.begin();
-  expect([first.nextEntries(), first.nextEntries(), first.nextEntries()]).toEqual([1_000, 2_000, 4_000]);
+  expect(Array.from({ length: 4 }, () => first.nextEntries())).toEqual([1_000, 2_000, 4_000, 4_000]);
   let end = (): void => undefined;
   const listing = new Promise<void>((resolve) => {
     end = resolve;
@@ -61,4 +61,36 @@ it('the tree comes in growing pieces and waits for the listings of programs, but
   const stuck = first.hold(new Map([[1, new Promise<void>(() => undefined)]]));
   await clock.advance(2_000);
   await stuck;
+});
+
+it('the tree waits while programs work on what is here, but not for ever, and not while a walk waits for it', async () => {
+  const { clock, first } = start();
+  first.begin();
+  first.served();
+  const held = first.hold(new Map());
+  for (let i = 0; i < 100; i++) {
+    await clock.advance(10);
+    expect(await isSettled(held)).toBe(false);
+    first.served();
+  }
+  await clock.advance(20);
+  await held;
+
+  first.served();
+  for (let i = 0; i < 3; i++) expect(first.tree()).toBeNull();
+  const walk = first.tree();
+  await first.hold(new Map());
+  first.end();
+  await walk;
+
+  first.begin();
+  let given_ms = 0;
+  first.served();
+  const last = first.hold(new Map());
+  for (; !(await isSettled(last)); given_ms += 10) {
+    await clock.advance(10);
+    first.served();
+  }
+  expect(given_ms).toBeGreaterThan(1_000);
+  expect(given_ms).toBeLessThan(3_000);
 });
