@@ -46,7 +46,7 @@ export const DRIVE_DEFAULTS = {
   timeout_ms: 20_000,
   // Long enough for an editor's temporary file to become the file before it is sent, short enough that another mount of the
   // account shows a change in under a second.
-  quiet_ms: 500,
+  quiet_ms: 200,
 } as const;
 
 /** Checks what came over the pipe. Throws `invalid`. */
