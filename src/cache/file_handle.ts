@@ -91,7 +91,7 @@ export class FileHandle implements OpenFile {
     this.#demandRight();
     if (data.length === 0) return;
     const fresh = data.length - presentBytes(this.content, start, end);
-    const room = fresh > 0 ? this.#s.space.reserve(fresh, { signal: caller.signal }) : undefined;
+    const room = fresh > 0 ? this.#s.space.reserve(fresh, caller) : undefined;
     return andThen(room, () => {
       // Another version may have come while this waited for room; once the file is marked none can.
       const offset = at === 'end' ? this.content.size_bytes : at;
@@ -141,7 +141,7 @@ export class FileHandle implements OpenFile {
     if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) !== 0) {
       return andThen(markDirty(content, this.#s), () => this.#zero(offset, end, keepSize));
     }
-    const room = this.#s.space.reserve(length, { signal: caller.signal });
+    const room = this.#s.space.reserve(length, caller);
     return andThen(room, async () => {
       try {
         await markDirty(content, this.#s);

@@ -47,6 +47,7 @@ export interface SpaceOptions {
 }
 
 export interface ReserveOptions {
+  /** Only looked at by those who wait: a caller makes its signal when it is asked for. */
   readonly signal?: AbortSignal;
   /** False: `no_space` at once instead of waiting for others to give back. Default true. */
   readonly wait?: boolean;

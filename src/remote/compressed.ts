@@ -7,8 +7,8 @@ import { CloudError, isCloudError } from '../errors.js';
 
 /** On the same machine or the same cable a question is answered faster than this. */
 const LONG_WAY_MS = 6;
-/** Answers after which the fastest is forgotten: the machine may be elsewhere now. */
-const REMEMBERED = 16;
+/** Answers after which the fastest is forgotten: the machine may be elsewhere now. So many that a busy server seems near. */
+const REMEMBERED = 64;
 
 /** How far the server is: the fastest of the last answers, others were waited for. */
 export class Way {

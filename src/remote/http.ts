@@ -180,7 +180,8 @@ export class HttpClient {
         // REPORT, LOCK and MKCOL. In WebDAV they have one.
         ...(request.method === 'HEAD' ? {} : { reset: false }),
       });
-      if (!isStream(request.body)) this.#way.answered(performance.now() - since_ms);
+      // A change is answered when the server's disk has it.
+      if (SAFE.has(request.method)) this.#way.answered(performance.now() - since_ms);
       return call.answered(answer.statusCode, answer.headers, answer.body);
     } catch (error) {
       throw call.failed(error);

@@ -34,7 +34,7 @@ describe('the way to the server', () => {
   it('a machine that was carried away is found out', () => {
     const way = new Way();
     way.answered(1);
-    for (let i = 0; i < 40; i++) way.answered(25);
+    for (let i = 0; i < 130; i++) way.answered(25);
     expect(way.isLong).toBe(true);
   });
 });
