@@ -35,8 +35,9 @@ export class FirstListing {
     this.#stop = stop;
   }
 
-  get isRunning(): boolean {
-    return this.#running !== null;
+  /** The tree is on its way, and walks still wait for it. */
+  get comesSoon(): boolean {
+    return this.#running !== null && this.#patience_ms > 0;
   }
 
   begin(): void {

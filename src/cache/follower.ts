@@ -188,7 +188,7 @@ export class Follower {
       await tree;
       if (this.#isFresh(dir)) return;
     }
-    if (!this.#first.isRunning) this.#foresee(dir); // else the tree names it soon
+    if (!this.#first.comesSoon) this.#foresee(dir);
     await this.#refresh(dir);
   }
 

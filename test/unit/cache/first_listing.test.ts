@@ -38,12 +38,14 @@ it('a walk waits for a tree only so long in all', async () => {
   const { clock, first } = start();
   first.begin();
   for (let i = 0; i < 3; i++) expect(first.tree()).toBeNull();
+  expect(first.comesSoon).toBe(true);
   const wait = first.tree();
   await clock.advance(2_999);
   expect(await isSettled(wait)).toBe(false);
   await clock.advance(1);
   await wait;
   expect(first.tree()).toBeNull();
+  expect(first.comesSoon).toBe(false);
 });
 
 it('the tree comes in growing pieces and waits for the listings of programs, but not for ever', async () => {
