@@ -12,7 +12,7 @@ const PATIENCE_MS = 3_000;
 /** So long one piece of the tree waits for programs. */
 const HOLD_MS = 2_000;
 /** A program has paused when the kernel has not asked for so long. */
-const PAUSE_MS = 20;
+const PAUSE_MS = 100;
 /** So long, in all, the tree waits for programs that work on what is here. */
 const GIVEN_MS = 3_000;
 /** Entries in the first answers, then in each: the next is on its way while one is applied. */

@@ -75,7 +75,7 @@ it('the tree waits while programs work on what is here, but not for ever, and no
     expect(await isSettled(held)).toBe(false);
     first.served();
   }
-  await clock.advance(20);
+  await clock.advance(100);
   await held;
 
   first.served();
