@@ -29,6 +29,7 @@ export class FirstListing {
   #walks = 0;
   #served_ms = Number.NEGATIVE_INFINITY;
   #given_ms = GIVEN_MS;
+  #giving: Promise<void> | null = null;
 
   constructor(clock: Clock, stop: AbortSignal) {
     this.#clock = clock;
@@ -88,12 +89,19 @@ export class FirstListing {
   async hold(listings: ReadonlyMap<unknown, Promise<void>>): Promise<void> {
     if (this.#running === null) return;
     if (listings.size > 0) await Promise.race([Promise.allSettled(listings.values()), this.#sleep(HOLD_MS)]);
-    while (this.#running !== null && this.#walks === 0 && this.#given_ms > 0) {
+    // The page that is applied and the one that is to be asked for wait together: what they wait counts once.
+    this.#giving ??= this.#giveWay().finally(() => {
+      this.#giving = null;
+    });
+    await this.#giving;
+  }
+
+  async #giveWay(): Promise<void> {
+    while (this.#running !== null && this.#walks === 0 && this.#given_ms > 0 && !this.#stop.aborted) {
       const rest_ms = this.#served_ms + PAUSE_MS - this.#clock.monotonic_ms();
       if (rest_ms <= 0) return;
       this.#given_ms -= rest_ms;
       await this.#sleep(rest_ms);
-      if (this.#stop.aborted) return;
     }
   }
 

@@ -96,3 +96,17 @@ it('the tree waits while programs work on what is here, but not for ever, and no
   expect(given_ms).toBeGreaterThan(1_000);
   expect(given_ms).toBeLessThan(3_000);
 });
+
+it('what two pieces wait at the same time counts once', async () => {
+  const { clock, first } = start();
+  first.begin();
+  let given_ms = 0;
+  first.served();
+  const held = [first.hold(new Map()), first.hold(new Map())];
+  const both = Promise.all(held).then(() => undefined);
+  for (; !(await isSettled(both)); given_ms += 10) {
+    await clock.advance(10);
+    first.served();
+  }
+  expect(given_ms).toBeGreaterThan(2_800);
+});
