@@ -5,7 +5,7 @@ import { Agent, request } from 'undici';
 import type { Account } from '../../src/daemon/accounts/account_book.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
 import { CloudError } from '../../src/errors.js';
-import { codeOfStatus } from '../../src/remote/http.js';
+import { codeOfStatus } from '../../src/remote/http_failure.js';
 import type { Context } from './context.js';
 import { CommandError, EXIT, type ExitCode } from './exit_codes.js';
 import { placeInDrive } from './find_drive.js';

@@ -1,5 +1,4 @@
 import { hostname } from 'node:os';
-import { join } from 'node:path';
 import { describeUnsent, unsentIn } from '../../src/cache/unsent.js';
 import { type Account, checkAccountName, suggestAccountName } from '../../src/daemon/accounts/account_book.js';
 import { requestAppToken, revokeAppToken } from '../../src/daemon/accounts/app_password.js';
@@ -12,7 +11,7 @@ import type { RemoteCapabilities } from '../../src/remote/remote.js';
 import { isSameAddress, parseAccountUrl, plainTextWarning } from '../cli/account_url.js';
 import { type Command, changing, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
-import { givenPassword, type Login, type LoginOptions, tlsOf } from '../cli/drive_plan.js';
+import { cacheDirOf, givenPassword, type Login, type LoginOptions, tlsOf } from '../cli/drive_plan.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { withDrive } from '../cli/find_drive.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
@@ -212,7 +211,7 @@ export const logout = changing<{ readonly account: string }>({
     for (const dead of await deadMounts(context.dirs)) {
       if (dead.account === name) await forgetDeath(context.dirs, dead.cacheDir);
     }
-    const cacheDir = join(context.dirs.data, 'cache', name);
+    const cacheDir = cacheDirOf(name, {}, context);
     const waiting = unsentIn(cacheDir);
     const unsent = waiting === null ? null : describeUnsent(waiting);
     return {

@@ -4,9 +4,8 @@ import { startDriveProcess } from '../../src/daemon/drive_process.js';
 import { checkMountPoint } from '../../src/daemon/mount_point.js';
 import { runningMounts } from '../../src/daemon/mount_registry.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
-import { CloudError } from '../../src/errors.js';
 import { dataDirLayout } from '../../src/server/data_dir.js';
-import { refuseIfServed } from '../../src/server/server_lock.js';
+import { isServed, refuseIfServed } from '../../src/server/server_lock.js';
 import { addressesElsewhere } from '../cli/addresses.js';
 import type { Command } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
@@ -145,20 +144,15 @@ export const up: Command<Options> = {
 
 /** Its own drive or its own server runs already. Other drives of the account, with a cache of their own, are no obstacle. */
 async function refuseSecondStart({ dirs }: Context, dataDir: string, cacheDir: string): Promise<void> {
-  const running = (await runningMounts(dirs)).find((mount) => resolve(mount.cacheDir) === cacheDir);
-  try {
-    refuseIfServed(dataDirLayout(dataDir));
-  } catch (error) {
-    if (!(error instanceof CloudError && error.code === 'busy') || running === undefined) throw error;
-    throw new CommandError(
-      EXIT.busy,
-      `It runs already: the drive is at ${printable(running.mountPoint)}, the server at ${running.url} (process ${running.pid}). Another one needs another --data.`,
-    );
-  }
-  if (running === undefined) return;
+  const data = dataDirLayout(dataDir);
+  const running = (await runningMounts(dirs)).find((mount) => mount.cacheDir === cacheDir);
+  if (running === undefined) return refuseIfServed(data);
+  const mountPoint = printable(running.mountPoint);
   throw new CommandError(
     EXIT.busy,
-    `Its drive is mounted already, without its server: at ${printable(running.mountPoint)} (process ${running.pid}). Unmount it first (cloudmount unmount ${printable(running.mountPoint)}), or start the server alone: cloudmount serve --data ${printable(dataDir)}`,
+    isServed(data)
+      ? `It runs already: the drive is at ${mountPoint}, the server at ${running.url} (process ${running.pid}). Another one needs another --data.`
+      : `Its drive is mounted already, without its server: at ${mountPoint} (process ${running.pid}). Unmount it first (cloudmount unmount ${mountPoint}), or start the server alone: cloudmount serve --data ${printable(dataDir)}`,
   );
 }
 

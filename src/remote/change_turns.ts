@@ -1,6 +1,7 @@
 // Changes of which mod_dav survives only one at a time. For all that one drive sends, over every reconnect.
 
-import { interrupted, Turns } from './places.js';
+import { raceAbort } from '../race_abort.js';
+import { Turns } from './places.js';
 
 export class ChangeTurns {
   readonly #folders = new Turns();
@@ -18,12 +19,6 @@ export class ChangeTurns {
   async changingLocks<T>(signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
     const turnOver = await this.#locks.take('', signal);
     const acting = act().finally(turnOver);
-    if (signal === undefined) return await acting;
-    return await new Promise<T>((resolve, reject) => {
-      const abort = () => reject(interrupted(signal));
-      signal.addEventListener('abort', abort, { once: true });
-      if (signal.aborted) abort();
-      acting.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
-    });
+    return await (signal === undefined ? acting : raceAbort(acting, signal));
   }
 }

@@ -5,7 +5,7 @@ import { CloudError, isCloudError } from '../errors.js';
 import { isWithin, type RemotePath, splitPath } from '../ids.js';
 import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
 import { dropOrphans, guarded, lockLost, lookAt, mismatch, requireNow } from './guard.js';
-import { codeOfStatus } from './http.js';
+import { codeOfStatus } from './http_failure.js';
 import {
   ANY_LOCK,
   type CallOptions,

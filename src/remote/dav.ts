@@ -7,15 +7,8 @@ import { splitPath } from '../ids.js';
 import type { ChangeTurns } from './change_turns.js';
 import type { Dialect } from './dialects/dialect.js';
 import { entryOf, type Self } from './entry.js';
-import {
-  captivePortal,
-  codeOfStatus,
-  type HttpClient,
-  type HttpRequest,
-  type HttpResponse,
-  isWebPage,
-  readFailure,
-} from './http.js';
+import type { HttpClient, HttpRequest, HttpResponse } from './http.js';
+import { captivePortal, codeOfStatus, isWebPage, readFailure } from './http_failure.js';
 import { LockRoots } from './lock_roots.js';
 import type { OwnLocks } from './own_locks.js';
 import type { CallOptions, Precondition, RemoteEntry } from './remote.js';

@@ -1,12 +1,12 @@
 // HTTP to one origin, on undici pools with kept-alive connections. What this file guarantees to those above:
 // every wait is bounded (connecting, sending by progress, the answer's headers, the body by progress) and ends with the
 // caller's signal; credentials go to no other origin (redirects are followed only to the same one and only for safe
-// methods); a body shorter than announced is an error; every failure is a CloudError by the one table below.
+// methods); a body shorter than announced is an error; every failure is a CloudError (what a status means: http_failure.ts).
 
 import { setMaxListeners } from 'node:events';
 import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
-import { CloudError, type ErrorCode, toCloudError } from '../errors.js';
+import { CloudError, toCloudError } from '../errors.js';
 import { authorization, type Credentials } from './auth.js';
 import { gunzip, Way } from './compressed.js';
 import { interrupted, Places } from './places.js';
@@ -14,9 +14,6 @@ import { type PlainAnswer, PlainConnections } from './plain_get.js';
 import { connectOptions, type TlsOptions } from './tls.js';
 import { transportError } from './transport_error.js';
 import { Watchdog } from './watchdog.js';
-import { parseHttpDate } from './wire/http_date.js';
-import { DAV, SABRE } from './wire/ns.js';
-import { childOf, elementsOf, parseXml, textOf, type XmlElement } from './wire/xml.js';
 
 export interface HttpOptions {
   /** `scheme://host:port`. */
@@ -435,103 +432,4 @@ class Received implements HttpResponse {
 
 function isStream(body: HttpRequest['body']): body is AsyncIterable<Buffer> {
   return body !== undefined && typeof body !== 'string' && !Buffer.isBuffer(body);
-}
-
-/** The one table: HTTP status -> what went wrong. */
-const STATUS: Readonly<Record<number, ErrorCode>> = {
-  400: 'invalid',
-  401: 'unauthorized',
-  403: 'no_access',
-  404: 'not_found',
-  405: 'not_permitted',
-  408: 'timeout',
-  409: 'not_found', // WebDAV: the parent collection is missing
-  410: 'not_found',
-  412: 'precondition',
-  413: 'too_large',
-  414: 'name_too_long',
-  415: 'unsupported',
-  416: 'protocol', // we ask only for what the listing says is there
-  423: 'locked',
-  424: 'locked', // failed because of another resource, nearly always a locked one
-  425: 'busy_server',
-  429: 'busy_server',
-  431: 'name_too_long',
-  500: 'server',
-  501: 'unsupported',
-  502: 'server',
-  503: 'busy_server',
-  504: 'server',
-  507: 'quota',
-  508: 'symlink_loop',
-  511: 'network', // a network that wants us to sign in first
-};
-
-export function codeOfStatus(status: number): ErrorCode {
-  const known = STATUS[status];
-  if (known !== undefined) return known;
-  if (status >= 500) return 'server';
-  return status >= 400 ? 'not_permitted' : 'protocol';
-}
-
-/** Retry-After (RFC 9110 section 10.2.3) in seconds from now. */
-export function parseRetryAfter(header: string | undefined, now_ms: number): number | null {
-  if (header === undefined) return null;
-  if (/^\s*\d+\s*$/.test(header)) return Number(header);
-  const date_s = parseHttpDate(header);
-  return date_s === null ? null : Math.max(0, date_s - now_ms / 1000);
-}
-
-/** A failed answer, read and understood. */
-export interface Failure {
-  readonly error: CloudError;
-  /** Children of `<d:error>`: preconditions by name, without sabre's text elements. */
-  readonly conditions: readonly XmlElement[];
-}
-
-/** Consumes the answer. `doing`: what was tried, for the message. */
-export async function readFailure(response: HttpResponse, doing: string): Promise<Failure> {
-  let said = '';
-  let conditions: readonly XmlElement[] = [];
-  const type = response.headers['content-type'] ?? '';
-  if (/xml/i.test(type)) {
-    try {
-      const root = parseXml(await response.text(64 * 1024));
-      if (root.ns === DAV && root.local === 'error') {
-        const message = childOf(root, SABRE, 'message');
-        said = message === null ? '' : textOf(message).trim().slice(0, 500);
-        conditions = elementsOf(root).filter((one) => one.ns !== SABRE);
-      }
-    } catch {
-      await response.discard(); // an error without a readable reason is still that error
-    }
-  } else {
-    await response.discard();
-  }
-  const { status } = response;
-  const retryAfter_s = parseRetryAfter(response.headers['retry-after'], Date.now());
-  const digest = status === 401 && /^\s*digest/i.test(response.headers['www-authenticate'] ?? '');
-  const detail = said !== '' ? said : digest ? 'the server takes Digest authentication only, we send Basic' : '';
-  const error = new CloudError(
-    codeOfStatus(status),
-    `${doing}: the server answered ${status}${detail === '' ? '' : ` (${detail})`}`,
-    {
-      status,
-      ...(retryAfter_s === null ? {} : { retryAfter_s }),
-    },
-  );
-  return { error, conditions };
-}
-
-/** The answer where a DAV document or a plain acknowledgement is due is a web page: somebody in between spoke. */
-export function isWebPage(response: Pick<HttpResponse, 'headers'>): boolean {
-  return /^\s*(text\/html|application\/xhtml)/i.test(response.headers['content-type'] ?? '');
-}
-
-export function captivePortal(doing: string, response: Pick<HttpResponse, 'status'>): CloudError {
-  return new CloudError(
-    'protocol',
-    `${doing}: a WebDAV answer is required, found a web page with status ${response.status} (a network that wants you to sign in first, or no WebDAV address)`,
-    { status: response.status },
-  );
 }

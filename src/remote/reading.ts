@@ -4,7 +4,8 @@
 import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { type Dav, show } from './dav.js';
-import { captivePortal, type HttpRequest, type HttpResponse, isWebPage } from './http.js';
+import type { HttpRequest, HttpResponse } from './http.js';
+import { captivePortal, isWebPage } from './http_failure.js';
 import type { PlainAnswer } from './plain_get.js';
 import { type CallOptions, isStrongEtag, type ReadSink } from './remote.js';
 import { isTransient, retry } from './retry.js';

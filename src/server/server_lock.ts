@@ -56,12 +56,17 @@ export class ServerLock {
   }
 }
 
-/** Rejects with `busy`, naming the process, if one holds the folder now; lets a start fail before it has done anything. */
-export function refuseIfServed(dir: DataDir): void {
-  if (!existsSync(dir.lockFile)) return;
+/** Does a process hold the folder now? */
+export function isServed(dir: DataDir): boolean {
+  if (!existsSync(dir.lockFile)) return false;
   const database = tryLock(dir);
-  if (database === null) throw heldByAnother(dir);
-  database.close();
+  database?.close();
+  return database === null;
+}
+
+/** Throws `busy`, naming the process, where one holds the folder: a start fails before it has done anything. */
+export function refuseIfServed(dir: DataDir): void {
+  if (isServed(dir)) throw heldByAnother(dir);
 }
 
 /** Another's look at the lock takes less than this. */
