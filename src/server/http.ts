@@ -69,6 +69,7 @@ export class HttpFront {
   /** Request ids: of this run, then counted. */
   readonly #run = randomBytes(4).toString('hex');
   #requests = 0;
+  readonly #departure = new Departure();
   #stopping = false;
   #onIdle: (() => void) | null = null;
 
@@ -81,6 +82,7 @@ export class HttpFront {
     server.keepAliveTimeout = limits.keepAlive_ms;
     server.maxConnections = limits.maxConnections;
     server.setTimeout(limits.idleTimeout_ms);
+    server.on('connection', (socket: Socket) => this.#departure.opened(socket));
     server.on('request', (request, response) => this.#onRequest(request, response));
     server.on('checkContinue', (request, response) => {
       sendContinueOnFirstRead(request, response);
@@ -164,7 +166,10 @@ export class HttpFront {
     const socket: ClientSocket = request.socket;
     const id = `${this.#run}-${(this.#requests++).toString(36)}`;
     const exchange = new Exchange(id, request, response, this.#options);
-    if (response instanceof Answer) response.requestId = id;
+    if (response instanceof Answer) {
+      response.requestId = id;
+      response.departure = this.#departure;
+    }
     if (this.#stopping) response.shouldKeepAlive = false;
     this.#active.add(exchange);
     const connection = (socket[CONNECTION] ??= { exchange: null, read_bytes: 0, written_bytes: 0 });
@@ -257,10 +262,47 @@ export async function readCertificate(tls: NonNullable<ServerOptions['tls']>): P
   return pair;
 }
 
+/** Answers that are ready in one turn of the event loop leave together, once all that has come in is read: to wake a client
+ * that sleeps costs as much as finding a small file, and then it is awake for the answers after the first. */
+class Departure {
+  #connections = 0;
+  #ready: (() => void)[] = [];
+
+  opened(socket: Socket): void {
+    this.#connections += 1;
+    socket.once('close', () => {
+      this.#connections -= 1;
+    });
+  }
+
+  leave(end: () => void): void {
+    // With one connection there is nothing to wait for.
+    if (this.#connections <= 1) {
+      end();
+      return;
+    }
+    if (this.#ready.length === 0) setImmediate(() => this.#send());
+    this.#ready.push(end);
+  }
+
+  #send(): void {
+    const ready = this.#ready;
+    this.#ready = [];
+    for (const end of ready) end();
+  }
+}
+
 /** The answer to one request. What is done just before the headers go out is done here. */
 class Answer<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
   /** '' = refused before it became a request. */
   requestId = '';
+  departure: Departure | null = null;
+
+  override end(...given: unknown[]): this {
+    if (this.departure === null) super.end(...(given as []));
+    else this.departure.leave(() => super.end(...(given as [])));
+    return this;
+  }
 
   override writeHead(status: number, ...rest: unknown[]): this {
     if (this.requestId === '') return super.writeHead(status, ...(rest as [OutgoingHttpHeaders]));
