@@ -1,10 +1,13 @@
-// One line per request: what, how it ended, how long, how much, who. Never headers, queries or bodies. Lines of one turn of
-// the event loop are written together: a system call per request would cost as much as finding the file.
+// One line per request: what, how it ended, how long, how much, who. Never headers, queries or bodies. Lines are gathered
+// for a moment and written together: a system call per request would cost as much as finding the file.
 
 import type { Log } from '../log.js';
 import type { RequestDone } from './http.js';
 
 export type AccessLog = (done: RequestDone) => void;
+
+/** Whoever watches the log does not notice; under load it is hundreds of lines. */
+const GATHER_MS = 20;
 
 const QUIET = new Set(['/healthz', '/metrics']);
 
@@ -43,6 +46,7 @@ export class AccessLines {
   readonly #sink: LineSink;
   readonly #redact: (text: string) => string;
   #waiting = '';
+  #timer: NodeJS.Timeout | null = null;
 
   constructor(sink: LineSink, redact: (text: string) => string) {
     this.#sink = sink;
@@ -52,7 +56,7 @@ export class AccessLines {
   readonly note: AccessLog = (done) => {
     const { context } = done;
     if (QUIET.has(context.path)) return;
-    if (this.#waiting === '') setImmediate(() => this.flush());
+    this.#timer ??= setTimeout(() => this.flush(), GATHER_MS);
     const { request, response, id, path, address, principal } = context;
     this.#waiting +=
       `{"level":30,"time":${Date.now()},"id":"${id}","method":"${request.method}","path":${JSON.stringify(this.#redact(path))}` +
@@ -62,7 +66,10 @@ export class AccessLines {
       `${done.aborted ? ',"aborted":true' : ''},"msg":"request"}\n`;
   };
 
+  /** Writes what waits; to be called before the process ends. */
   flush(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
     const lines = this.#waiting;
     this.#waiting = '';
     if (lines !== '') this.#sink.write(lines);
