@@ -106,8 +106,9 @@ export type Invalidation =
 
 export interface DriveCache {
   readonly readOnly: boolean;
-  /** True while the server pushes changes, so that the kernel may keep names and attributes for long. */
-  readonly pushed: boolean;
+  /** Every change of what was told here is followed by an invalidation, so that the kernel may keep it for long: the server
+   * has a feed of changes, pushed or polled. Otherwise it must ask again, which makes the cache ask the server again. */
+  readonly announcesChanges: boolean;
   /** What the server can hold beyond bytes and names. */
   readonly holds: { readonly posix: boolean; readonly symlinks: boolean; readonly xattrs: boolean };
 

@@ -85,8 +85,8 @@ export class DriveSide implements DriveCache {
     return this.o.readOnly;
   }
 
-  get pushed(): boolean {
-    return this.o.follower.pushed && this.o.follower.mirrored;
+  get announcesChanges(): boolean {
+    return this.o.remote.capabilities.changeFeed;
   }
 
   get holds(): { posix: boolean; symlinks: boolean; xattrs: boolean } {

@@ -47,7 +47,7 @@ export interface DriveStats {
   readonly notifications: number;
   /** Inodes the kernel holds. */
   readonly inodes: number;
-  readonly open: Readonly<Record<'passthrough' | 'cached' | 'direct' | 'dir', number>>;
+  readonly open: Readonly<Record<'passthrough' | 'cached' | 'direct', number>>;
 }
 
 export interface MountedDrive {
@@ -75,7 +75,6 @@ export interface MountArguments {
 
 const DEFAULT_UMASK = 0o022;
 const DEFAULT_REQUEST_TIMEOUT_MS = 300_000;
-const PUSH_CHECK_MS = 2_000;
 
 /** Resolves when the drive answers. Throws `CloudError` that says what is missing. */
 export async function mountDrive({
@@ -111,7 +110,6 @@ class ServedDrive implements MountedDrive {
   readonly #session: Session;
   readonly #device: FuseDevice;
   readonly #guard: Guard;
-  readonly #pushCheck: NodeJS.Timeout;
   #passthrough = false;
 
   constructor(mounted: Mounted, cache: DriveCache, options: MountOptions, log: Log, clock: Clock) {
@@ -125,13 +123,12 @@ class ServedDrive implements MountedDrive {
       close: (id) => backing.close(id),
     });
     this.#invalidator = new Invalidator(this.#inodes, new NotifyThread(mounted.fd, log));
-    const timeouts = new Timeouts(cache);
     const replies = new ReplyBuffer();
     const filesystem = new Filesystem({
       cache,
       clock,
       replies,
-      timeouts,
+      timeouts: new Timeouts(cache),
       inodes: this.#inodes,
       handles: this.#handles,
       policy: attributePolicy(options, mounted.privileged),
@@ -156,9 +153,6 @@ class ServedDrive implements MountedDrive {
     this.#device = new FuseDevice(mounted.fd, this.#session, log);
     this.#session.attach(this.#device);
     cache.onInvalidate((event) => this.#invalidator.onInvalidation(event));
-    this.#pushCheck = setInterval(() => {
-      if (timeouts.pushWasLost()) this.#invalidator.everything();
-    }, PUSH_CHECK_MS).unref();
     this.closed = this.#untilClosed();
     this.ready.catch(() => void this.unmount({ force: true }).catch(() => undefined));
     void this.#device.closed.then(() =>
@@ -178,7 +172,6 @@ class ServedDrive implements MountedDrive {
 
   async #untilClosed(): Promise<void> {
     const end = await this.#device.closed;
-    clearInterval(this.#pushCheck);
     this.#session.end();
     this.#handles.releaseAll();
     // The notification thread uses the descriptor: it goes first.

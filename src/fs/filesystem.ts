@@ -5,7 +5,7 @@
 import type { AttrChange, Caller, DriveCache, NewNode, NodeView, RenameMode } from '../cache/cache_api.js';
 import type { Clock, Timestamp } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
-import type { Ino, Name } from '../ids.js';
+import type { HandleId, Ino, Name } from '../ids.js';
 import { andThen, isPromise, type MaybePromise } from '../maybe_promise.js';
 import { encodeName, NAME_MAX_BYTES } from '../names.js';
 import { checkCreateDir, checkCreateFile, checkRead, checkRemove, checkRename, checkWrite } from './access_rules.js';
@@ -18,6 +18,7 @@ import { findLocally, isDesktopProbe, refuseTrashFolder } from './local_names.js
 import type { Timeouts } from './timeouts.js';
 import type { ReplyBuffer } from './wire/encode.js';
 import {
+  Fopen,
   O_ACCMODE,
   O_EXCL,
   O_RDONLY,
@@ -57,7 +58,6 @@ import {
   type OpenReply,
   type ReaddirOp,
   type ReadOp,
-  type ReleasedirOp,
   type ReleaseOp,
   type RemovexattrOp,
   type RenameOp,
@@ -72,6 +72,10 @@ import {
 import { getxattr, listxattr, removexattr, setxattr } from './xattr.js';
 
 const NO_ENTRY: Answer = { kind: 'error', errno: Errno.ENOENT };
+export const NOT_OFFERED: Answer = { kind: 'error', errno: Errno.ENOSYS };
+const NO_HANDLE = 0 as HandleId;
+const OPEN_DIR: OpenReply = { handle: NO_HANDLE, flags: 0, backingId: 0 };
+const OPEN_KEPT_DIR: OpenReply = { handle: NO_HANDLE, flags: Fopen.CACHE_DIR | Fopen.KEEP_CACHE, backingId: 0 };
 const NOT_PERMITTED: Answer = { kind: 'error', errno: Errno.EPERM };
 const STATFS_BLOCK_BYTES = 4096;
 
@@ -491,23 +495,25 @@ export class Filesystem {
 
   // ---- directories ----------------------------------------------------------------------------------------------------
 
-  opendir(ino: Ino): Answer {
+  /** Where the kernel may keep listings it is told, once for all directories, that it need not ask here: half of the requests
+   * of a walk were to open and close directories. */
+  opendir(ino: Ino, isOptional: boolean): Answer {
     const node = this.#cache.node(ino);
     if (node.kind !== 'dir') throw new CloudError('not_dir', `opendir "${node.name}": it is no directory`);
-    const open = this.#handles.openDir(ino, new DirStream(this.#cache, ino), this.#timeouts.keepListings);
-    return { kind: 'open', open };
+    if (!this.#timeouts.keepListings) return { kind: 'open', open: OPEN_DIR };
+    return isOptional ? NOT_OFFERED : { kind: 'open', open: OPEN_KEPT_DIR };
   }
 
-  readdir(op: ReaddirOp, caller: Caller): MaybePromise<Answer> {
-    const { ino, stream } = this.#handles.dir(op.handle);
+  readdir(ino: Ino, op: ReaddirOp, caller: Caller): MaybePromise<Answer> {
     const listed = op.offset === 0 ? this.#cache.ensureListed(ino, caller) : undefined;
-    if (!isPromise(listed)) return this.#dirents(ino, stream, op, false);
+    if (!isPromise(listed)) return this.#dirents(ino, op, false);
     // Between a promise's value and its answer others use the reply buffer: the page is copied out of it.
-    return listed.then(() => this.#dirents(ino, stream, op, true));
+    return listed.then(() => this.#dirents(ino, op, true));
   }
 
-  #dirents(ino: Ino, stream: DirStream, op: ReaddirOp, copied: boolean): Answer {
+  #dirents(ino: Ino, op: ReaddirOp, copied: boolean): Answer {
     this.#inodes.named(ino);
+    const stream = new DirStream(this.#cache, ino);
     const out = this.#replies.dirents(op.size);
     let counted: readonly Ino[] = [];
     if (op.plus) {
@@ -519,11 +525,6 @@ export class Filesystem {
 
   fsyncdir(ino: Ino): MaybePromise<Answer> {
     return andThen(this.#cache.fsyncDir(ino), () => OK);
-  }
-
-  releasedir(op: ReleasedirOp): Answer {
-    this.#handles.release(op.handle);
-    return OK;
   }
 }
 

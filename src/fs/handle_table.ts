@@ -1,4 +1,4 @@
-// Open files and directories, and what the kernel may do with their pages.
+// Open files, and what the kernel may do with their pages. Directories have no handles: to list one takes no state.
 //
 // Per inode, all opens agree on one way of I/O, chosen by the first and kept until the last release:
 //   passthrough  the kernel reads and writes the content file itself (one backing id for all opens);
@@ -9,26 +9,16 @@
 import type { OpenFile } from '../cache/cache_api.js';
 import { CloudError } from '../errors.js';
 import type { HandleId, Ino } from '../ids.js';
-import type { DirStream } from './dir_stream.js';
 import type { BackingFiles } from './passthrough.js';
 import { Fopen } from './wire/flags.js';
 import type { OpenReply } from './wire/ops.js';
 
 export interface FileHandle {
-  readonly kind: 'file';
   readonly ino: Ino;
   readonly file: OpenFile;
   readonly writable: boolean;
   readonly io: 'passthrough' | 'cached' | 'direct';
 }
-
-export interface DirHandle {
-  readonly kind: 'dir';
-  readonly ino: Ino;
-  readonly stream: DirStream;
-}
-
-export type Handle = FileHandle | DirHandle;
 
 type InodeIo =
   | { readonly kind: 'passthrough'; readonly backingId: number; opens: number; writers: number }
@@ -46,7 +36,7 @@ export interface FileOpening {
 
 export class HandleTable {
   readonly #backing: BackingFiles;
-  readonly #handles = new Map<HandleId, Handle>();
+  readonly #handles = new Map<HandleId, FileHandle>();
   readonly #io = new Map<Ino, InodeIo>();
   #next = 1;
 
@@ -63,11 +53,11 @@ export class HandleTable {
     const handle = this.#allocate();
     const passthrough = this.#passthrough(opening);
     if (passthrough !== null) {
-      this.#handles.set(handle, { kind: 'file', ino: file.ino, file, writable, io: 'passthrough' });
+      this.#handles.set(handle, { ino: file.ino, file, writable, io: 'passthrough' });
       return { handle, flags: Fopen.PASSTHROUGH, backingId: passthrough };
     }
     const { io, flags } = this.#cached(file.ino, opening.dataVersion);
-    this.#handles.set(handle, { kind: 'file', ino: file.ino, file, writable, io });
+    this.#handles.set(handle, { ino: file.ino, file, writable, io });
     return { handle, flags, backingId: 0 };
   }
 
@@ -103,12 +93,6 @@ export class HandleTable {
     return { io: 'cached', flags: 0 };
   }
 
-  openDir(ino: Ino, stream: DirStream, keepListing: boolean): OpenReply {
-    const handle = this.#allocate();
-    this.#handles.set(handle, { kind: 'dir', ino, stream });
-    return { handle, flags: keepListing ? Fopen.CACHE_DIR | Fopen.KEEP_CACHE : 0, backingId: 0 };
-  }
-
   #allocate(): HandleId {
     return this.#next++ as HandleId;
   }
@@ -116,23 +100,15 @@ export class HandleTable {
   /** Throws `stale` if there is no such open file. */
   file(id: HandleId): FileHandle {
     const handle = this.#handles.get(id);
-    if (handle?.kind !== 'file') throw new CloudError('stale', `no open file has the handle ${id}`);
+    if (handle === undefined) throw new CloudError('stale', `no open file has the handle ${id}`);
     return handle;
   }
 
-  /** Throws `stale` if there is no such open directory. */
-  dir(id: HandleId): DirHandle {
-    const handle = this.#handles.get(id);
-    if (handle?.kind !== 'dir') throw new CloudError('stale', `no open directory has the handle ${id}`);
-    return handle;
-  }
-
-  /** RELEASE, RELEASEDIR, or an OPEN whose answer did not arrive. */
+  /** RELEASE, or an OPEN whose answer did not arrive. */
   release(id: HandleId): void {
     const handle = this.#handles.get(id);
     if (handle === undefined) return;
     this.#handles.delete(id);
-    if (handle.kind === 'dir') return;
     const io = this.#io.get(handle.ino);
     if (io !== undefined && handle.io === io.kind) {
       io.opens -= 1;
@@ -174,9 +150,9 @@ export class HandleTable {
   }
 
   /** Open files by way of I/O, for the status. */
-  counts(): Record<FileHandle['io'] | 'dir', number> {
-    const counts = { passthrough: 0, cached: 0, direct: 0, dir: 0 };
-    for (const handle of this.#handles.values()) counts[handle.kind === 'dir' ? 'dir' : handle.io] += 1;
+  counts(): Record<FileHandle['io'], number> {
+    const counts = { passthrough: 0, cached: 0, direct: 0 };
+    for (const handle of this.#handles.values()) counts[handle.io] += 1;
     return counts;
   }
 }

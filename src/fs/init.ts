@@ -31,6 +31,8 @@ export interface Negotiated {
   readonly reply: InitReply;
   /** The kernel will take FOPEN_PASSTHROUGH. */
   readonly passthrough: boolean;
+  /** It does without OPENDIR and RELEASEDIR where the first of them is answered with ENOSYS, and keeps listings then. */
+  readonly opendirIsOptional: boolean;
 }
 
 /** Throws `unsupported` for a kernel that is too old. */
@@ -46,6 +48,7 @@ export function negotiate(op: InitOp, wants: { readonly passthrough: boolean }):
   const flags2 = Init2.DIRECT_IO_ALLOW_MMAP | (passthrough ? Init2.PASSTHROUGH : 0);
   return {
     passthrough,
+    opendirIsOptional: (op.flags & Init.NO_OPENDIR_SUPPORT) !== 0,
     reply: {
       minor: Math.min(op.minor, KERNEL_MINOR_VERSION),
       maxReadahead_bytes: op.maxReadahead_bytes,

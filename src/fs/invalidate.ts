@@ -68,11 +68,6 @@ export class Invalidator {
     this.#add(key, notification);
   }
 
-  /** Every name must be looked up again: long timeouts were promised and cannot be kept. */
-  everything(): void {
-    if (this.#kernelMinor >= INC_EPOCH_MINOR_VERSION) this.#add('epoch', { kind: 'inc_epoch' });
-  }
-
   #add(key: string, notification: Notification): void {
     if (!this.#open) return;
     if (this.#pending.size === 0) setImmediate(() => this.flush());

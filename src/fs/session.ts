@@ -8,7 +8,7 @@ import type { Log } from '../log.js';
 import { isPromise, type MaybePromise } from '../maybe_promise.js';
 import { Call } from './call.js';
 import { Errno, errnoOf } from './errno.js';
-import type { Filesystem } from './filesystem.js';
+import { type Filesystem, NOT_OFFERED } from './filesystem.js';
 import { type Negotiated, negotiate } from './init.js';
 import type { RequestBuffer } from './request_buffer.js';
 import { Opcode } from './wire/abi.js';
@@ -51,7 +51,6 @@ const LONG: ReadonlySet<Op['kind']> = new Set(['write', 'flush', 'fsync', 'fallo
 const GRACE_MS = 10_000;
 const SWEEP_MS = 5_000;
 const OPCODE_NAMES = new Map<number, string>(Object.entries(Opcode).map(([name, code]) => [code, name.toLowerCase()]));
-const NOT_OFFERED: Answer = { kind: 'error', errno: Errno.ENOSYS };
 
 export class Session {
   readonly #filesystem: Filesystem;
@@ -64,6 +63,7 @@ export class Session {
   readonly #sweeper: NodeJS.Timeout;
   #channel: ReplyChannel | null = null;
   #refusing = false;
+  #opendirIsOptional = false;
   #errors = 0;
 
   constructor(filesystem: Filesystem, replies: ReplyBuffer, clock: Clock, log: Log, options: SessionOptions) {
@@ -130,7 +130,7 @@ export class Session {
       case 'write':
         return fs.write(op, call);
       case 'readdir':
-        return fs.readdir(op, call);
+        return fs.readdir(ino, op, call);
       case 'open':
         return fs.open(ino, op, call);
       case 'flush':
@@ -138,9 +138,9 @@ export class Session {
       case 'release':
         return fs.release(op);
       case 'opendir':
-        return fs.opendir(ino);
+        return fs.opendir(ino, this.#opendirIsOptional);
       case 'releasedir':
-        return fs.releasedir(op);
+        return OK;
       case 'forget':
         return fs.forget(ino, op);
       case 'batch_forget':
@@ -203,6 +203,7 @@ export class Session {
   #init(op: InitOp): Answer {
     try {
       const negotiated = negotiate(op, this.#options);
+      this.#opendirIsOptional = negotiated.opendirIsOptional;
       this.#options.onInit(negotiated);
       return { kind: 'init', init: negotiated.reply };
     } catch (error) {

@@ -102,7 +102,7 @@ export class MemNode implements NodeView {
 
 export class MemCache implements DriveCache {
   readOnly = false;
-  pushed = true;
+  announcesChanges = true;
   holds = { posix: true, symlinks: true, xattrs: true };
   passthrough = true;
   /** Of the kernel, as far as it was told. */

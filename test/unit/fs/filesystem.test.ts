@@ -6,6 +6,7 @@ import { Opcode } from '../../../src/fs/wire/abi.js';
 import {
   Fattr,
   Fopen,
+  Init,
   O_APPEND,
   OPEN_KILL_SUIDGID,
   WRITE_CACHE,
@@ -45,15 +46,15 @@ const renameBody = (newParent: number, flags: number, name: string, newName: str
 const getattr = async (ino: number) => attrOf((await kernel.call(Opcode.GETATTR, ino, Buffer.alloc(16))).body, 16);
 
 describe('LOOKUP', () => {
-  it('counts a reference and promises for long while changes are pushed', async () => {
+  it('counts a reference and promises for long where changes are announced', async () => {
     const { error, body } = await kernel.lookup(ROOT_INO, 'f');
     expect(error).toBe(0);
     expect(entryOf(body)).toMatchObject({ ino: file.ino, entryTimeout_s: 3600, attr: { size: 7, mode: 0o100644 } });
     expect(kernel.inodes.lookups(file.ino)).toBe(1);
   });
 
-  it('promises for a second without push', async () => {
-    cache.pushed = false;
+  it('promises for a second elsewhere', async () => {
+    cache.announcesChanges = false;
     expect(entryOf((await kernel.lookup(ROOT_INO, 'f')).body).entryTimeout_s).toBe(1);
   });
 
@@ -392,11 +393,21 @@ describe('directories', () => {
     expect(below.body.includes('in-dir-19')).toBe(true);
   });
 
-  it('keeps listings only while changes are pushed', async () => {
+  it('keeps listings only where changes are announced', async () => {
     const flags = async () => (await kernel.call(Opcode.OPENDIR, dir.ino, u32(0, 0))).body.readUInt32LE(8);
     expect(await flags()).toBe(Fopen.CACHE_DIR | Fopen.KEEP_CACHE);
-    cache.pushed = false;
+    cache.announcesChanges = false;
     expect(await flags()).toBe(0);
+  });
+
+  it('a kernel that can do without is told that it need not ask for directories, where it may keep listings', async () => {
+    await kernel.call(Opcode.INIT, 0, u32(7, 45, 0, Init.NO_OPENDIR_SUPPORT));
+    expect((await kernel.call(Opcode.OPENDIR, dir.ino, u32(0, 0))).error).toBe(-38);
+    expect((await kernel.call(Opcode.OPENDIR, file.ino, u32(0, 0))).error).toBe(-20);
+    cache.add(dir.ino, 'member');
+    expect((await kernel.call(Opcode.READDIR, dir.ino, readBody(0, 0, 4096))).body.includes('member')).toBe(true);
+    cache.announcesChanges = false;
+    expect((await kernel.call(Opcode.OPENDIR, dir.ino, u32(0, 0))).error).toBe(0);
   });
 
   it('OPENDIR of a file is ENOTDIR; FSYNCDIR and RELEASEDIR work', async () => {

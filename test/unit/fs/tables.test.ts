@@ -1,6 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { OpenFile } from '../../../src/cache/cache_api.js';
-import type { DirStream } from '../../../src/fs/dir_stream.js';
 import { type FileOpening, HandleTable } from '../../../src/fs/handle_table.js';
 import { InodeTable } from '../../../src/fs/inode_table.js';
 import { Timeouts } from '../../../src/fs/timeouts.js';
@@ -138,7 +137,7 @@ describe('HandleTable', () => {
     const old = table.openFile(opening(null, 1));
     const fresh = table.openFile(opening(null, 2));
     expect(fresh.flags).toBe(Fopen.DIRECT_IO);
-    expect(table.counts()).toEqual({ passthrough: 0, cached: 1, direct: 1, dir: 0 });
+    expect(table.counts()).toEqual({ passthrough: 0, cached: 1, direct: 1 });
     table.release(old.handle);
     expect(table.openFile(opening(null, 2)).flags).toBe(0); // the old pages are dropped now
     table.release(fresh.handle);
@@ -166,17 +165,13 @@ describe('HandleTable', () => {
   });
 
   it('refuses handles it did not give', () => {
-    const dir = table.openDir(ino, {} as DirStream, false);
     expect(() => table.file(99 as HandleId)).toThrow(expect.objectContaining({ code: 'stale' }));
-    expect(() => table.file(dir.handle)).toThrow(expect.objectContaining({ code: 'stale' }));
-    expect(() => table.dir(99 as HandleId)).toThrow(expect.objectContaining({ code: 'stale' }));
     table.release(99 as HandleId);
   });
 
   it('releases everything at the end, each once', () => {
     table.openFile(opening(7));
     const one = table.openFile(opening(7));
-    table.openDir(ino, {} as DirStream, true);
     table.release(one.handle);
     table.release(one.handle);
     table.releaseAll();
@@ -184,33 +179,17 @@ describe('HandleTable', () => {
     expect(closed).toEqual([107]);
     expect(table.size).toBe(0);
   });
-
-  it('keeps listings on request', () => {
-    expect(table.openDir(ino, {} as DirStream, true).flags).toBe(Fopen.CACHE_DIR | Fopen.KEEP_CACHE);
-    expect(table.openDir(ino, {} as DirStream, false).flags).toBe(0);
-  });
 });
 
 describe('Timeouts', () => {
-  it('are long with push and short without', () => {
-    const cache = { pushed: true };
+  it('are long where changes are announced and short elsewhere', () => {
+    const cache = { announcesChanges: true };
     const timeouts = new Timeouts(cache);
     const long = timeouts.known_ms;
     expect(timeouts.keepListings).toBe(true);
-    cache.pushed = false;
+    cache.announcesChanges = false;
     expect(timeouts.known_ms).toBeLessThan(long / 1000);
     expect(timeouts.negative_ms).toBeLessThan(long / 1000);
     expect(timeouts.keepListings).toBe(false);
-  });
-
-  it('notice once that push was lost', () => {
-    const cache = { pushed: true };
-    const timeouts = new Timeouts(cache);
-    expect(timeouts.pushWasLost()).toBe(false);
-    cache.pushed = false;
-    expect(timeouts.pushWasLost()).toBe(true);
-    expect(timeouts.pushWasLost()).toBe(false);
-    cache.pushed = true;
-    expect(timeouts.pushWasLost()).toBe(false);
   });
 });
