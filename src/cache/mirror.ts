@@ -214,12 +214,11 @@ export class Mirror {
       return true;
     }
     // What was so with the last entry is likely so with this one: then the insertion finds out.
-    this.#expectsNew = this.#insertNew(parent, name, entry, draft);
+    this.#expectsNew = this.#insertNew(parent, name, draft);
     return this.#expectsNew;
   }
 
-  #insertNew(parent: NodeRecord, name: Name, entry: RemoteEntry, draft: NodeRecord): boolean {
-    if (entry.fileid !== null && this.#store.knowsFileid(entry.fileid)) return false;
+  #insertNew(parent: NodeRecord, name: Name, draft: NodeRecord): boolean {
     if (this.#o.isBeingMade(parent.ino, name) || !this.#store.insertListed(draft)) return false;
     this.#told(parent, name);
     return true;

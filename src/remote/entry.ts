@@ -9,6 +9,7 @@ import type { Dialect } from './dialects/dialect.js';
 import type { LockRoots, ShownLock } from './lock_roots.js';
 import { OwnLocks } from './own_locks.js';
 import type { LockInfo, NodeKind, PosixMeta, RemoteEntry, Rights } from './remote.js';
+import { type Brief, parseBrief } from './wire/brief.js';
 import { parseMode, parseOwnerId, parseTimestamp, parseXattrs } from './wire/cloudmount_props.js';
 import { normalizeEtag } from './wire/etag.js';
 import { parseHttpDate } from './wire/http_date.js';
@@ -71,6 +72,8 @@ function describe(
 ): RemoteEntry {
   // It is there and we may know no more: named, so that nobody takes its folder for empty.
   if (response.status !== null) return unreadable(path, slash);
+  const brief = propertyText(response, CM, 'brief');
+  if (brief !== null) return briefEntry(path, parseBrief(brief), dialect);
   const type = propertyOf(response, DAV, 'resourcetype');
   if (type === null) return unreadable(path, slash);
   const link = propertyText(response, CM, 'symlink');
@@ -98,6 +101,31 @@ function describe(
     symlinkTarget: kind === 'symlink' ? decodeSegment(link ?? '') : null,
     posix,
     xattrs: xattrs === null || xattrs === '' ? NO_XATTRS : parseXattrs(xattrs),
+  };
+}
+
+function briefEntry(path: RemotePath, brief: Brief, dialect: Dialect): RemoteEntry {
+  const { mode, uid, gid, mtime, sha256 } = brief;
+  const { rights, sharedIn } = dialect.rights(brief.permissions);
+  return {
+    path,
+    kind: brief.kind,
+    fileid: brief.fileid,
+    etag: brief.etag,
+    size_bytes: brief.size_bytes,
+    mtime,
+    rights,
+    lock: null,
+    shared: sharedIn ? 'in' : null,
+    checksum: sha256 === null ? null : `SHA256:${sha256}`,
+    symlinkTarget: null,
+    posix: {
+      mtime,
+      ...(mode === null ? {} : { mode }),
+      ...(uid === null ? {} : { uid }),
+      ...(gid === null ? {} : { gid }),
+    },
+    xattrs: NO_XATTRS,
   };
 }
 

@@ -80,8 +80,9 @@ const LISTED = [
   ...(['mode', 'uid', 'gid', 'target', 'rights', 'shared', 'checksum', 'fileid', 'lock', 'xattrs'] as const),
   ...(['base_parent', 'base_name', 'base_etag', 'base_size', 'seen'] as const),
 ];
-const LISTED_AT = LISTED.map((column) => COLUMNS.indexOf(column));
-export const INSERT_LISTED = `INSERT INTO node (${LISTED.join(', ')}) VALUES (${LISTED.map(() => '?').join(', ')}) ON CONFLICT DO NOTHING`;
+/** Nothing where the place is taken, or the node is known at another one. */
+export const INSERT_LISTED = `INSERT INTO node (${LISTED.join(', ')}) SELECT ${LISTED.map(() => '?').join(', ')}
+  WHERE NOT EXISTS (SELECT 1 FROM node WHERE fileid = ?) ON CONFLICT DO NOTHING`;
 
 /** The node in this place on the server, if it is in the same place here and nothing of it differs from what is given. */
 export const AS_LISTED = `SELECT ino, seen FROM node INDEXED BY node_base
@@ -95,10 +96,39 @@ export const AS_LISTED = `SELECT ino, seen FROM node INDEXED BY node_base
 export const MEMBER_VIEWS = `SELECT ino, kind, name, size, mtime_s, mtime_ns, ctime_s, ctime_ns, atime_s, atime_ns, mode, uid, gid,
     rights, lock, target, base_parent FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?`;
 
-/** Of a node that a listing was the first to name: what `INSERT_LISTED` stores. */
+/** Of a node that a listing was the first to name: what `INSERT_LISTED` stores. Not picked out of `toRow`: half of its columns
+ * would be made for nothing, for every entry of a listing. */
 export function listedOf(draft: NodeRecord): unknown[] {
-  const row = toRow(draft);
-  return LISTED_AT.map((at) => row[at]);
+  const name = nameToSql(draft.name);
+  const { mtime, ctime, atime, base, fileid } = draft;
+  return [
+    KINDS.indexOf(draft.kind) + 1,
+    draft.parent,
+    name,
+    draft.size_bytes,
+    mtime.s,
+    mtime.ns,
+    ctime.s,
+    ctime.ns,
+    atime.s,
+    atime.ns,
+    draft.mode,
+    draft.uid,
+    draft.gid,
+    draft.symlinkTarget === null ? null : nameToSql(draft.symlinkTarget as Name),
+    draft.rightsBits,
+    draft.shared,
+    draft.checksum,
+    fileid,
+    draft.lockInfo === null ? null : JSON.stringify(draft.lockInfo),
+    draft.xattrs === null || draft.xattrs.size === 0 ? null : encodeXattrs(draft.xattrs),
+    base?.parent ?? null,
+    base === null ? null : base.name === draft.name ? name : nameToSql(base.name),
+    draft.baseEtag,
+    draft.baseSize_bytes,
+    draft.seen,
+    fileid, // once more, for the condition
+  ];
 }
 
 /** What `AS_LISTED` compares with. */

@@ -154,10 +154,6 @@ export class NodeStore {
     return this.#find('SELECT ino FROM node WHERE fileid = ? ORDER BY ino LIMIT 1', fileid);
   }
 
-  knowsFileid(fileid: string): boolean {
-    return this.#one('SELECT 1 FROM node WHERE fileid = ? LIMIT 1', fileid) !== undefined;
-  }
-
   insert(
     kind: NodeKind,
     parent: Ino | null,
@@ -179,7 +175,7 @@ export class NodeStore {
   }
 
   /** Writes the row of a node that a listing was the first to name, without keeping an object; `draft` has no inode yet.
-   * False, and nothing done, if there is something in its place, here or on the server. */
+   * False, and nothing done, if there is something in its place, here or on the server, or if it is known elsewhere. */
   insertListed(draft: NodeRecord): boolean {
     const done = this.#run('adding a node', INSERT_LISTED, listedOf(draft));
     const { kind, lockInfo } = draft;

@@ -7,7 +7,7 @@ import { CM, CM_XATTR } from '../wire/ns.js';
 import { BASIC_PROPERTIES, type Dialect, mtimeHeader, OC_PROPERTIES, type PropertyPatch } from './dialect.js';
 import { rightsOf } from './nextcloud.js';
 
-const OWN = ['mode', 'uid', 'gid', 'mtime', 'symlink', 'xattrs'].map((local) => ({ ns: CM, local }));
+const OWN = ['brief', 'mode', 'uid', 'gid', 'mtime', 'symlink', 'xattrs'].map((local) => ({ ns: CM, local }));
 
 function patch(wanted: MetaPatch): PropertyPatch {
   const set: string[] = [];

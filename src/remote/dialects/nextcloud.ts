@@ -16,10 +16,22 @@ export function patchMtime(patch: MetaPatch): PropertyPatch {
   };
 }
 
-export function rightsOf(letters: string | null, readLetter: boolean): ReturnType<Dialect['rights']> {
+type Told = ReturnType<Dialect['rights']>;
+
+/** A tree has a few sets of rights, on thousands of nodes. */
+const known = new Map<string, Told>();
+const MAX_KNOWN = 256;
+
+export function rightsOf(letters: string | null, readLetter: boolean): Told {
   if (letters === null) return { rights: unpackRights(0xff), sharedIn: false };
-  const { sharedIn, ...rights } = parsePermissions(letters, readLetter);
-  return { rights: unpackRights(packRights(rights)), sharedIn };
+  const key = `${readLetter} ${letters}`;
+  let told = known.get(key);
+  if (told === undefined) {
+    const { sharedIn, ...rights } = parsePermissions(letters, readLetter);
+    told = { rights: unpackRights(packRights(rights)), sharedIn };
+    if (known.size < MAX_KNOWN) known.set(key, told);
+  }
+  return told;
 }
 
 export const nextcloud: Dialect = {

@@ -4,6 +4,7 @@
 
 import { CloudError } from '../../errors.js';
 import { encodeSegment } from '../../names.js';
+import { formatBrief } from '../../remote/wire/brief.js';
 import {
   formatMode,
   formatPermissions,
@@ -40,7 +41,7 @@ interface LiveProperty extends XmlName {
   /** The value's inside as written XML; null = this node does not have the property. */
   readonly value: (node: NodeRecord, page: PropertyPage) => string | null;
   readonly allprop?: boolean;
-  readonly needs?: Need;
+  readonly needs?: Need | readonly Need[];
   /** A dead property of the same name, if set, is the value. */
   readonly overridable?: boolean;
 }
@@ -110,6 +111,7 @@ const PROPERTIES: readonly LiveProperty[] = [
   lockDetail('lock-timeout', (lock) => String(lock.timeout_s)),
   lockDetail('lock-token', (lock, page) => (lock.userId === page.ownUserId ? escapeText(lock.token) : '')),
 
+  cm('brief', (node, page) => page.brief(node), { needs: ['locks', 'shares', 'detail'] }),
   cm('mode', (node) => (node.mode === null ? null : formatMode(node.mode)), DETAIL),
   cm('uid', (node) => (node.uid === null ? null : String(node.uid)), DETAIL),
   cm('gid', (node) => (node.gid === null ? null : String(node.gid)), DETAIL),
@@ -173,12 +175,16 @@ interface Step {
 
 const PROPSTAT = '<d:propstat><d:prop>';
 const OK_END = `</d:prop>${statusElement(200)}</d:propstat>`;
+const BRIEF: XmlName = { ns: CM, local: 'brief' };
+const BRIEF_TAG = '<cm:brief>';
+const BRIEF_END = `</cm:brief>${OK_END}</d:response>`;
 const NOT_FOUND_END = `</d:prop>${statusElement(404)}</d:propstat>`;
 
 export class PropertyPlan {
   readonly #steps: readonly Step[];
   readonly #kind: PropertyRequest['kind'];
   readonly #minimal: boolean;
+  readonly #brief: boolean;
   readonly needs: ReadonlySet<Need>;
 
   /** How much of each node has to be read. */
@@ -195,10 +201,12 @@ export class PropertyPlan {
     else for (const live of PROPERTIES) if (request.kind === 'propname' || live.allprop) names.set(clark(live), live);
     if (request.kind === 'allprop') for (const name of request.include) names.set(clark(name), name);
     this.#steps = [...names.values()].map(stepFor);
+    // Who wants no more than is needed is told the rest of what it asks for only where it is not in there.
+    this.#brief = minimal && request.kind === 'prop' && names.has(clark(BRIEF));
     const needs = new Set<Need>();
     for (const { live } of this.#steps) {
       if (live === null || live.overridable === true) needs.add('dead');
-      if (live?.needs !== undefined) needs.add(live.needs);
+      for (const need of [live?.needs ?? []].flat()) needs.add(need);
     }
     if (request.kind !== 'prop') needs.add('dead');
     this.needs = needs;
@@ -208,6 +216,8 @@ export class PropertyPlan {
    * because a listing does this for every entry: without the arrays it takes half the time. */
   response(href: string, node: NodeRecord, page: PropertyPage): string {
     if (this.#kind === 'propname') return this.#names(href, node, page);
+    const brief = this.#brief ? page.brief(node) : null;
+    if (brief !== null) return `<d:response><d:href>${href}</d:href>${PROPSTAT}${BRIEF_TAG}${brief}${BRIEF_END}`;
     const dead = page.dead(node);
     const tellsMissing = this.#kind === 'prop' && !this.#minimal;
     let found = '';
@@ -373,6 +383,26 @@ export class PropertyPage {
     if (this.mayLock(node)) names.push('unlock');
     if (has(rights, isDir ? UPDATE | CREATE | DELETE : UPDATE) && has(entry, DELETE)) names.push('write');
     return names.map((name) => `<d:privilege><d:${name}/></d:privilege>`).join('');
+  }
+
+  /** `cm:brief`; null where there is more to say. The node must have been read in detail. */
+  brief(node: NodeRecord): string | null {
+    const { kind } = node;
+    if (kind === 'symlink' || node.hasProperties || this.locks.of(node).length > 0 || this.#shares.has(node.id)) {
+      return null;
+    }
+    return formatBrief({
+      kind,
+      fileid: String(node.id),
+      size_bytes: kind === 'file' ? node.size_bytes : 0,
+      mtime: node.mtime,
+      permissions: this.permissions(node),
+      etag: node.etag,
+      mode: node.mode,
+      uid: node.uid,
+      gid: node.gid,
+      sha256: kind === 'file' ? node.sha256 : null,
+    });
   }
 
   ownerId(node: NodeRecord): string {

@@ -52,6 +52,28 @@ describe('a listed node', () => {
     expect(rows.store.memberViews(rows.root.ino, 0, 1)[0]?.size_bytes).toBe(99);
   });
 
+  it('has every value in the column in which it belongs', () => {
+    const given = draft('f', {
+      ...{ size_bytes: 11, baseSize_bytes: 12, mtime: { s: 1, ns: 2 }, ctime: { s: 3, ns: 4 }, atime: { s: 5, ns: 6 } },
+      ...{ mode: 0o601, uid: 7, gid: 8, rightsBits: 9, shared: 'link' as const, checksum: 'SHA256:0a', fileid: '10' },
+      ...{ lockInfo: { owner: 'bob', sinceEpoch_s: 1, expiresEpoch_s: 2, token: 't', mine: true } },
+      ...{ xattrs: new Map([['user.a', Buffer.from('b')]]), baseEtag: '"13"', seen: 14, symlinkTarget: 'x' },
+    });
+    expect(rows.store.insertListed(given)).toBe(true);
+    const [view] = rows.store.memberViews(rows.root.ino, 0, 1);
+    const { ino, cover, ...stored } = rows.store.must(view?.ino ?? (0 as Ino));
+    const { ino: _, cover: __, ...expected } = given;
+    expect(stored).toEqual(expected);
+    expect([ino > 0, cover]).toEqual([true, rows.store.cover]);
+  });
+
+  it('is not added while it is known at another place', () => {
+    expect(rows.store.insertListed(draft('f', { fileid: '10' }))).toBe(true);
+    expect(rows.store.insertListed(draft('g', { fileid: '10' }))).toBe(false);
+    expect(rows.store.insertListed(draft('h', { fileid: null }))).toBe(true);
+    expect(rows.store.insertListed(draft('i', { fileid: null }))).toBe(true);
+  });
+
   it('takes no place that is taken, here or on the server', () => {
     rows.add('file', { in: rows.root, name: 'here' }, null);
     rows.add('file', { in: rows.root, name: 'elsewhere' }, { in: rows.root, name: 'there' });
