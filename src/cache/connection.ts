@@ -53,9 +53,10 @@ export class Connection {
     );
   }
 
-  /** First connection; resolves when it is known whether there is one. */
-  async start(): Promise<void> {
-    await this.#probe(true);
+  /** First connection, unless there is one; resolves when it is known whether there is. */
+  async start(connected: boolean): Promise<void> {
+    if (connected) this.#set('online', null);
+    else await this.#probe(true);
     this.#loop().catch((error: unknown) => this.#o.log.error({ err: error }, 'the connection loop ended'));
   }
 

@@ -41,6 +41,8 @@ export interface OpenCacheOptions {
   /** Created if missing, mode 0700. */
   readonly dir: string;
   readonly remote: Remote;
+  /** Who made `remote` has just connected it: the server is not asked again what it is. */
+  readonly connected?: boolean;
   readonly account: { readonly name: string; readonly user: string; readonly host: string };
   /** What the cache belongs to, where the server's address is not it (a local server whose port may change). */
   readonly identity?: string;
@@ -344,7 +346,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     locks.start();
     autoLock.start();
     // With a mirror from last time the drive comes up at once and the server is asked meanwhile.
-    const connecting = connection.start();
+    const connecting = connection.start(o.connected === true);
     const haveTree = follower.hasTree;
     await Promise.race([connecting, clock.sleep(haveTree ? FIRST_CONNECT_MS : o.timeout_ms)]);
     if (!haveTree && connection.state !== 'online') {

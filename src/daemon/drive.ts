@@ -73,6 +73,7 @@ export async function startDrive(config: DriveConfig, environment: DriveEnvironm
     const cache = await openCache({
       dir: config.cacheDir,
       remote,
+      connected: isNew,
       account: { name: config.account, ...environment.person },
       ...(config.identity === null ? {} : { identity: config.identity }),
       owner: remote.describe().user ?? config.user,

@@ -3,6 +3,7 @@
 import { expect, it } from 'vitest';
 import type { OpenCacheOptions } from '../../../src/cache/open_cache.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
+import { eventually } from '../../support/processes.js';
 import { TestCache } from '../../support/test_cache.js';
 
 const server = new FakeServer();
@@ -56,4 +57,17 @@ it('the name of a folder is taken as it is', async () => {
 it('another user of the server is another owner, also one who is written differently only', async () => {
   expect(await reopened({ owner: 'anna' }, { owner: 'Anna' })).toContain('of anna, asked for');
   expect(await reopened({ owner: 'anna' }, { owner: 'anna' })).toBe('');
+});
+
+it('a remote that was just connected is not asked again what the server is, until it has been away', async () => {
+  const remote = new FakeRemote(new FakeServer());
+  const cache = await TestCache.open({ remote, connected: true });
+  expect(remote.count('connect')).toBe(0);
+  expect((await cache.cache.status()).connection).toBe('online');
+  remote.goOffline();
+  await eventually('it is noticed', async () => (await cache.cache.status()).connection === 'offline');
+  remote.goOnline();
+  await cache.cache.reconnect();
+  expect(remote.count('connect')).toBeGreaterThan(0);
+  await cache.close();
 });
