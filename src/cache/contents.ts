@@ -363,8 +363,9 @@ export class Contents {
 
   /** Takes the content file away; the next one of this node is a new generation. */
   #dropFile(node: NodeRecord, gen: number, accounting: 'refund' | 'counted by the caller' = 'refund'): void {
-    if (accounting === 'refund' && node.cached_bytes > 0) this.#o.space().refund(node.cached_bytes);
-    const had = node.extents !== null || node.cached_bytes > 0;
+    const { cached_bytes } = node;
+    if (accounting === 'refund' && cached_bytes > 0) this.#o.space().refund(cached_bytes);
+    const had = node.extents !== null || cached_bytes > 0;
     // Bytes that exist only here go when it is durable that nobody wants them: a power cut may bring the record back.
     const precious = (node.contentDirty || this.#justClean.has(node.ino)) && node.extents !== null;
     node.extents = null;
@@ -386,7 +387,7 @@ export class Contents {
     if (precious) {
       this.#graves.push({ ino: node.ino, gen });
       this.scheduleSave();
-    } else this.#o.files.remove(node.ino, gen);
+    } else this.#o.files.remove(node.ino, gen, cached_bytes);
   }
 
   /** One after another within a line; a call that comes while one waits shares it. */

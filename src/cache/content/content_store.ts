@@ -26,6 +26,8 @@ export type OpenContent =
 
 const TRASH = '.trash';
 const COPY_BYTES = 1024 * 1024;
+/** Up to here to remove a file costs less than to move it and ask a thread to. */
+const SMALL_BYTES = 256 * 1024;
 
 export class ContentStore {
   readonly #dir: string;
@@ -75,19 +77,26 @@ export class ContentStore {
     return this.#open.has(keyOf(ino, gen));
   }
 
-  /** Takes the content away. Open users keep reading and writing theirs until they close; the next `open` of this
-   * generation does not see it any more. No error when there is none. */
-  remove(ino: Ino, gen: number): void {
+  /** Takes the content, of about so many bytes, away. Open users keep reading and writing theirs until they close; the next
+   * `open` of this generation does not see it any more. No error when there is none. */
+  remove(ino: Ino, gen: number, size_bytes = Number.POSITIVE_INFINITY): void {
     this.#open.delete(keyOf(ino, gen));
-    this.#trashed += 1;
-    const grave = join(this.#dir, TRASH, `${ino}.${gen}.${process.pid}.${Date.now()}.${this.#trashed}`);
+    const path = this.#path(ino, gen);
     try {
-      fs.renameSync(this.#path(ino, gen), grave);
+      if (size_bytes <= SMALL_BYTES) fs.unlinkSync(path);
+      else this.#bury(this.#toTrash(path, `${ino}.${gen}`));
     } catch (error) {
       if (isMissing(error)) return;
       throw toCloudError(error, `removing content ${ino}.${gen}`);
     }
-    this.#bury(grave);
+  }
+
+  /** To free the blocks of a big file takes long: it is moved aside, to be unlinked on the thread pool. */
+  #toTrash(path: string, name: string): string {
+    this.#trashed += 1;
+    const grave = join(this.#dir, TRASH, `${name}.${process.pid}.${Date.now()}.${this.#trashed}`);
+    fs.renameSync(path, grave);
+    return grave;
   }
 
   /** After a crash: a program that has the content still open for writing, through the mount of the daemon that is gone,

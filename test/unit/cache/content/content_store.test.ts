@@ -121,8 +121,19 @@ describe('ContentStore', () => {
   });
 
   it('takes the removal of nothing as done', () => {
-    store.remove(ino(77), 3);
+    for (const size_bytes of [0, undefined]) store.remove(ino(77), 3, size_bytes);
     expect(store.has(ino(77), 3)).toBe(false);
+  });
+
+  it.each([3, 1 << 30])('a removed file of %i bytes is gone at once, and its users keep it', async (size_bytes) => {
+    const file = store.open(ino(8), 1, { create: true, size_bytes });
+    file.write(0, Buffer.from('abc'));
+    store.remove(ino(8), 1, size_bytes);
+    expect(store.has(ino(8), 1)).toBe(false);
+    expect(await file.readAsync(0, 3)).toEqual(Buffer.from('abc'));
+    file.close();
+    await store.close();
+    expect(fs.readdirSync(join(root, '.trash'))).toEqual([]);
   });
 
   it('empties at the start what a stopped run left in the trash', async () => {
