@@ -106,13 +106,14 @@ static void make_files(const char *dir, int count, size_t size) {
   printf("%.6f %d\n", now() - start, count);
 }
 
-// missing DIR COUNT VARIETY: stat of names that are not there, VARIETY different ones over and over.
+// missing DIR COUNT VARIETY: stat of names that are not there, VARIETY different ones over and over; others in each run,
+// because the kernel remembers those of the last one.
 static void missing(const char *dir, int count, int variety) {
   char path[4096];
   struct stat s;
   double start = now();
   for (int i = 0; i < count; i++) {
-    snprintf(path, sizeof path, "%s/missing-%d", dir, i % variety);
+    snprintf(path, sizeof path, "%s/missing-%d-%d", dir, getpid(), i % variety);
     if (stat(path, &s) == 0 || errno != ENOENT) fail(path);
   }
   printf("%.6f %d\n", now() - start, count);

@@ -5,7 +5,7 @@
 import type { Clock } from '../clock.js';
 import type { Ino, Name } from '../ids.js';
 import type { Log } from '../log.js';
-import { ALL_RIGHTS_BITS, type RemoteEntry } from '../remote/remote.js';
+import { ALL_RIGHTS, type RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import { type Author, conflictName } from './conflict_name.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
@@ -146,7 +146,7 @@ export class Conflicts {
   /** What the server knows nothing of is the user's own. */
   #forgetRights(node: NodeRecord): void {
     const { rightsBits } = node;
-    node.rightsBits = ALL_RIGHTS_BITS;
+    node.rights = ALL_RIGHTS;
     node.shared = null;
     if (rightsBits !== node.rightsBits) this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
   }

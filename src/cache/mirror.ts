@@ -8,10 +8,10 @@ import type { Clock, Timestamp } from '../clock.js';
 import type { Ino, Name, RemotePath } from '../ids.js';
 import { splitPath } from '../ids.js';
 import type { Log } from '../log.js';
-import { isStrongEtag, packRights, type RemoteEntry } from '../remote/remote.js';
+import { isStrongEtag, type RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import type { Conflicts } from './conflicts.js';
-import { Dirty, NodeRecord } from './metadata/node.js';
+import { Dirty, NodeRecord, rightsBitsOf } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { RecentOperations } from './recent_operations.js';
 import type { Tree } from './tree.js';
@@ -115,7 +115,7 @@ export class Mirror {
 
   /** What was made here has all rights until the server says which; no request of ours changes them. */
   #takeRights(node: NodeRecord, entry: RemoteEntry): void {
-    if (packRights(entry.rights) === node.rightsBits) return;
+    if (rightsBitsOf(node.kind, entry.rights) === node.rightsBits) return;
     node.rights = entry.rights;
     this.#store.save(node);
     this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });

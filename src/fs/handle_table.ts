@@ -51,14 +51,16 @@ export class HandleTable {
   openFile(opening: FileOpening): OpenReply {
     const { file, writable } = opening;
     const handle = this.#allocate();
+    // Who only reads has nothing to be told at close(2), and would wait for it with every file.
+    const noFlush = writable ? 0 : Fopen.NOFLUSH;
     const passthrough = this.#passthrough(opening);
     if (passthrough !== null) {
       this.#handles.set(handle, { ino: file.ino, file, writable, io: 'passthrough' });
-      return { handle, flags: Fopen.PASSTHROUGH, backingId: passthrough };
+      return { handle, flags: Fopen.PASSTHROUGH | noFlush, backingId: passthrough };
     }
     const { io, flags } = this.#cached(file.ino, opening.dataVersion);
     this.#handles.set(handle, { ino: file.ino, file, writable, io });
-    return { handle, flags, backingId: 0 };
+    return { handle, flags: flags | noFlush, backingId: 0 };
   }
 
   #passthrough({ file, writable, mayPassThrough }: FileOpening): number | null {

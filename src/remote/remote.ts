@@ -281,8 +281,6 @@ export function unpackRights(bits: number): Rights {
   };
 }
 
-export const ALL_RIGHTS_BITS = packRights(ALL_RIGHTS);
-
 /** A weak ETag cannot stand in If-Match (RFC 9110 section 13.1.1). */
 export function isStrongEtag(etag: string | null): etag is string {
   return etag?.startsWith('"') === true;

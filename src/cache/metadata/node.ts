@@ -3,7 +3,7 @@
 import type { Timestamp } from '../../clock.js';
 import { type Ino, type Name, ROOT_INO } from '../../ids.js';
 import {
-  ALL_RIGHTS_BITS,
+  ALL_RIGHTS,
   type LockInfo,
   type NodeKind,
   packRights,
@@ -53,6 +53,18 @@ export function rightsOfBits(bits: number): Rights {
   return (knownRights[bits] ??= unpackRights(bits));
 }
 
+const ONLY_FILES = packRights({ ...unpackRights(0), write: true });
+const ONLY_DIRS = packRights({ ...unpackRights(0), createFile: true, createDir: true });
+
+/** Without what means nothing for such a node and servers tell one way or another: what was made here has all rights, and
+ * if the server grants these nothing has changed. */
+export function rightsBitsOf(kind: NodeKind, rights: Rights): number {
+  return packRights(rights) & ~(kind === 'dir' ? ONLY_FILES : ONLY_DIRS);
+}
+
+const ALL_OF_FILE = rightsBitsOf('file', ALL_RIGHTS);
+const ALL_OF_DIR = rightsBitsOf('dir', ALL_RIGHTS);
+
 export class NodeRecord implements NodeView {
   readonly ino: Ino;
   readonly kind: NodeKind;
@@ -66,7 +78,7 @@ export class NodeRecord implements NodeView {
   uid: number | null = null;
   gid: number | null = null;
   symlinkTarget: string | null = null;
-  rightsBits = ALL_RIGHTS_BITS;
+  rightsBits: number;
   shared: 'in' | 'out' | 'link' | null = null;
   checksum: string | null = null;
   fileid: string | null = null;
@@ -120,6 +132,7 @@ export class NodeRecord implements NodeView {
     this.kind = kind;
     this.parent = parent;
     this.name = name;
+    this.rightsBits = kind === 'dir' ? ALL_OF_DIR : ALL_OF_FILE;
     this.mtime = now;
     this.ctime = now;
     this.atime = now;
@@ -130,7 +143,7 @@ export class NodeRecord implements NodeView {
   }
 
   set rights(rights: Rights) {
-    this.rightsBits = packRights(rights);
+    this.rightsBits = rightsBitsOf(this.kind, rights);
   }
 
   get lock(): 'none' | 'mine' | 'other' {

@@ -332,11 +332,11 @@ describe('OPEN, READ, WRITE', () => {
     await kernel.write(file.ino, writer.handle, 0, Buffer.from('x'));
     await kernel.release(file.ino, writer.handle);
     const again = await kernel.open(file.ino);
-    expect(again.flags).toBe(Fopen.KEEP_CACHE);
+    expect(again.flags).toBe(Fopen.KEEP_CACHE | Fopen.NOFLUSH);
     cache.replaceContent(file.ino, 'from the server');
-    expect((await kernel.open(file.ino)).flags).toBe(Fopen.DIRECT_IO);
+    expect((await kernel.open(file.ino)).flags).toBe(Fopen.DIRECT_IO | Fopen.NOFLUSH);
     await kernel.release(file.ino, again.handle);
-    expect((await kernel.open(file.ino)).flags).toBe(0);
+    expect((await kernel.open(file.ino)).flags).toBe(Fopen.NOFLUSH);
   });
 
   it('an unknown handle is ESTALE', async () => {

@@ -49,6 +49,9 @@ describe('InodeTable', () => {
   });
 });
 
+/** What is said of the kernel's pages. */
+const PAGES = ~Fopen.NOFLUSH;
+
 describe('HandleTable', () => {
   let closed: number[];
   let offered: number[];
@@ -82,8 +85,8 @@ describe('HandleTable', () => {
   it('passes through: all opens share one backing file, closed with the last', () => {
     const first = table.openFile(opening(7));
     const second = table.openFile(opening(8));
-    expect(first).toMatchObject({ flags: Fopen.PASSTHROUGH, backingId: 107 });
-    expect(second).toMatchObject({ flags: Fopen.PASSTHROUGH, backingId: 107 });
+    expect(first).toMatchObject({ flags: Fopen.PASSTHROUGH | Fopen.NOFLUSH, backingId: 107 });
+    expect(second).toMatchObject({ flags: Fopen.PASSTHROUGH | Fopen.NOFLUSH, backingId: 107 });
     expect(first.handle).not.toBe(second.handle);
     expect(offered).toEqual([7]);
     table.release(first.handle);
@@ -100,7 +103,7 @@ describe('HandleTable', () => {
     expect(second.flags & Fopen.PASSTHROUGH).toBe(0);
     table.release(first.handle);
     table.release(second.handle);
-    expect(table.openFile(opening(8)).flags).toBe(Fopen.PASSTHROUGH);
+    expect(table.openFile(opening(8)).flags & PAGES).toBe(Fopen.PASSTHROUGH);
   });
 
   it('stays passed through while a passed-through open lasts, even if a later one could not begin it', () => {
@@ -110,7 +113,7 @@ describe('HandleTable', () => {
 
   it('goes on without where the kernel refuses', () => {
     refuse = true;
-    expect(table.openFile(opening(7))).toMatchObject({ flags: 0, backingId: 0 });
+    expect(table.openFile(opening(7))).toMatchObject({ flags: Fopen.NOFLUSH, backingId: 0 });
   });
 
   it('is written by the kernel as long as a passed-through open can write', () => {
@@ -125,43 +128,53 @@ describe('HandleTable', () => {
 
   it('keeps pages across opens of the same version only', () => {
     const first = table.openFile(opening(null, 1));
-    expect(first.flags).toBe(0);
+    expect(first.flags & PAGES).toBe(0);
     table.release(first.handle);
     const same = table.openFile(opening(null, 1));
-    expect(same.flags).toBe(Fopen.KEEP_CACHE);
+    expect(same.flags & PAGES).toBe(Fopen.KEEP_CACHE);
     table.release(same.handle);
-    expect(table.openFile(opening(null, 2)).flags).toBe(0);
+    expect(table.openFile(opening(null, 2)).flags & PAGES).toBe(0);
   });
 
   it('reads around the pages of another version that is still open', () => {
     const old = table.openFile(opening(null, 1));
     const fresh = table.openFile(opening(null, 2));
-    expect(fresh.flags).toBe(Fopen.DIRECT_IO);
+    expect(fresh.flags & PAGES).toBe(Fopen.DIRECT_IO);
     expect(table.counts()).toEqual({ passthrough: 0, cached: 1, direct: 1 });
     table.release(old.handle);
-    expect(table.openFile(opening(null, 2)).flags).toBe(0); // the old pages are dropped now
+    expect(table.openFile(opening(null, 2)).flags & PAGES).toBe(0); // the old pages are dropped now
     table.release(fresh.handle);
   });
 
   it('pages follow what is written through the kernel, and only that', () => {
     const writer = table.openFile(opening(null, 1));
     table.pagesFollow(ino, 1, 2);
-    expect(table.openFile(opening(null, 2)).flags).toBe(Fopen.KEEP_CACHE);
+    expect(table.openFile(opening(null, 2)).flags & PAGES).toBe(Fopen.KEEP_CACHE);
     table.pagesFollow(ino, 7, 8); // somebody else's version came in between
-    expect(table.openFile(opening(null, 8)).flags).toBe(Fopen.DIRECT_IO);
+    expect(table.openFile(opening(null, 8)).flags & PAGES).toBe(Fopen.DIRECT_IO);
     table.release(writer.handle);
   });
 
   it('pages from before a passed-through open are not trusted after it', () => {
     table.release(table.openFile(opening(null, 1)).handle);
     table.release(table.openFile(opening(7, 1)).handle);
-    expect(table.openFile(opening(null, 1)).flags).toBe(0);
+    expect(table.openFile(opening(null, 1)).flags & PAGES).toBe(0);
+  });
+
+  it('close(2) is asked about only where something can have been written', () => {
+    for (const fd of [null, 7]) {
+      for (const writable of [false, true]) {
+        const { handle, flags } = table.openFile(opening(fd, 1, { writable }));
+        expect([fd, writable, flags & Fopen.NOFLUSH]).toEqual([fd, writable, writable ? 0 : Fopen.NOFLUSH]);
+        table.release(handle);
+      }
+    }
   });
 
   it('forgets pages with the inode', () => {
     table.release(table.openFile(opening(null, 1)).handle);
     table.forget(ino);
-    expect(table.openFile(opening(null, 1)).flags).toBe(0);
+    expect(table.openFile(opening(null, 1)).flags & PAGES).toBe(0);
   });
 
   it('refuses handles it did not give', () => {
