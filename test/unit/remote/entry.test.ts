@@ -16,25 +16,28 @@ beforeAll(async () => {
 });
 afterAll(() => net.close());
 
-const AUTH = { authorization: `Basic ${btoa(`${ACCOUNT.user}:${ACCOUNT.password}`)}` };
+const BOB = { user: 'bob', password: 'another good password' };
+const login = ({ user, password }: typeof BOB) => ({ authorization: `Basic ${btoa(`${user}:${password}`)}` });
+const AUTH = login(ACCOUNT);
 const BASE = '/dav/files/alice/';
 
 /** The whole tree as `properties` tell it, and of what `cm:brief` was told. */
-async function tree(properties: readonly XmlName[], headers: Record<string, string> = {}) {
-  const answer = await fetch(net.server.url + BASE, {
+async function tree(properties: readonly XmlName[], headers: Record<string, string> = {}, who = ACCOUNT) {
+  const base = `/dav/files/${who.user}/`;
+  const answer = await fetch(net.server.url + base, {
     method: 'PROPFIND',
-    headers: { ...AUTH, depth: 'infinity', ...headers },
+    headers: { ...login(who), depth: 'infinity', ...headers },
     body: `<d:propfind${ROOT_XMLNS}>${propElement(properties)}</d:propfind>`,
   });
   const reader = new MultistatusReader();
   const all = [...reader.write(new Uint8Array(await answer.arrayBuffer())), ...reader.end().responses];
-  const resolve = hrefResolver(BASE);
+  const resolve = hrefResolver(base);
   const roots = new LockRoots((href) => resolve(href)?.path ?? null);
   const entries = new Map<string, RemoteEntry>();
   const brief: string[] = [];
   for (const response of all) {
     const { path, slash } = resolve(response.hrefs[0] ?? '') ?? { path: '' as RemotePath, slash: false };
-    const self = { user: ACCOUNT.user, lockOwner: 'me' };
+    const self = { user: who.user, lockOwner: 'me' };
     entries.set(path, entryOf(response, path, slash, cloudmount, self, roots));
     if (propertyOf(response, CM, 'brief') !== null) brief.push(path);
   }
@@ -67,24 +70,26 @@ it('what is told in brief is what is told at length, and what is unusual is told
     headers: { ...AUTH, depth: 'infinity' },
     body: '<d:lockinfo xmlns:d="DAV:"><d:lockscope><d:exclusive/></d:lockscope><d:locktype><d:write/></d:locktype></d:lockinfo>',
   });
-  await net.server.accounts.create({ name: 'bob', password: 'another good password' });
+  await net.server.accounts.create({ name: BOB.user, password: BOB.password });
   const share = await fetch(`${net.server.url}/ocs/v2.php/apps/files_sharing/api/v1/shares`, {
     method: 'POST',
     headers: { ...AUTH, 'ocs-apirequest': 'true', 'content-type': 'application/x-www-form-urlencoded' },
-    body: 'path=/shared&shareType=0&shareWith=bob&permissions=31',
+    body: 'path=/shared&shareType=0&shareWith=bob&permissions=1',
   });
   expect([lock.status, share.status]).toEqual([200, 200]);
 
   const minimal = { prefer: 'return=minimal' };
-  const long = await tree(
-    cloudmount.properties.filter(({ local }) => local !== 'brief'),
-    minimal,
-  );
+  const atLength = cloudmount.properties.filter(({ local }) => local !== 'brief');
+  const long = await tree(atLength, minimal);
   const short = await tree(cloudmount.properties, minimal);
   expect(short.entries).toEqual(long.entries);
   expect(long.brief).toEqual([]);
   expect(short.brief).toEqual(['', 'dir', 'dir/run', 'plain', 'shared/below', 'shared/in']);
   expect(long.entries.size).toBe(12);
+  const shared = await tree(cloudmount.properties, minimal, BOB);
+  expect(shared.entries).toEqual((await tree(atLength, minimal, BOB)).entries);
+  expect(shared.brief).toEqual(['', 'shared', 'shared/below', 'shared/in']);
+  expect(shared.entries.get('shared/in')).toMatchObject({ shared: 'in', rights: { read: true, write: false } });
   // Who does not ask for as little as possible is told everything it asks for.
   expect(await tree(cloudmount.properties)).toEqual(short);
   const whole = await fetch(`${net.server.url}${BASE}plain`, {
