@@ -22,6 +22,7 @@ import type { Log } from '../log.js';
 import type { Principal } from './auth/authenticator.js';
 import { clientAddress, clientOrigin } from './client_address.js';
 import type { ServerLimits, ServerOptions } from './config.js';
+import { Departure, type Leaving } from './departure.js';
 import type { RequestContext } from './http_context.js';
 import { hostInUrl, listensOnAll } from './listen_address.js';
 import { closeOverUnreadBody, sendContinueOnFirstRead } from './request_body.js';
@@ -82,7 +83,6 @@ export class HttpFront {
     server.keepAliveTimeout = limits.keepAlive_ms;
     server.maxConnections = limits.maxConnections;
     server.setTimeout(limits.idleTimeout_ms);
-    server.on('connection', (socket: Socket) => this.#departure.opened(socket));
     server.on('request', (request, response) => this.#onRequest(request, response));
     server.on('checkContinue', (request, response) => {
       sendContinueOnFirstRead(request, response);
@@ -169,6 +169,7 @@ export class HttpFront {
     if (response instanceof Answer) {
       response.requestId = id;
       response.departure = this.#departure;
+      this.#departure.began(socket);
     }
     if (this.#stopping) response.shouldKeepAlive = false;
     this.#active.add(exchange);
@@ -262,46 +263,29 @@ export async function readCertificate(tls: NonNullable<ServerOptions['tls']>): P
   return pair;
 }
 
-/** Answers that are ready in one turn of the event loop leave together, once all that has come in is read: to wake a client
- * that sleeps costs as much as finding a small file, and then it is awake for the answers after the first. */
-class Departure {
-  #connections = 0;
-  #ready: (() => void)[] = [];
-
-  opened(socket: Socket): void {
-    this.#connections += 1;
-    socket.once('close', () => {
-      this.#connections -= 1;
-    });
-  }
-
-  leave(end: () => void): void {
-    // With one connection there is nothing to wait for.
-    if (this.#connections <= 1) {
-      end();
-      return;
-    }
-    if (this.#ready.length === 0) setImmediate(() => this.#send());
-    this.#ready.push(end);
-  }
-
-  #send(): void {
-    const ready = this.#ready;
-    this.#ready = [];
-    for (const end of ready) end();
-  }
-}
-
 /** The answer to one request. What is done just before the headers go out is done here. */
-class Answer<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+class Answer<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> implements Leaving {
   /** '' = refused before it became a request. */
   requestId = '';
   departure: Departure | null = null;
+  /** What `end` was given, while others are waited for. */
+  #given: readonly unknown[] | null = null;
 
   override end(...given: unknown[]): this {
     if (this.departure === null) super.end(...(given as []));
-    else this.departure.leave(() => super.end(...(given as [])));
+    else if (this.#given === null) {
+      this.#given = given;
+      this.departure.ready(this);
+    }
     return this;
+  }
+
+  leave(): void {
+    super.end(...((this.#given ?? []) as []));
+  }
+
+  abandon(error: unknown): void {
+    this.destroy(error instanceof Error ? error : new Error(String(error)));
   }
 
   override writeHead(status: number, ...rest: unknown[]): this {
