@@ -1,4 +1,4 @@
-// One open directory being read. The offset of an entry is derived from its inode number, and the cache lists in
+// One directory being read. The offset of an entry is derived from its inode number, and the cache lists in
 // ascending order of those: whatever is added or removed meanwhile, nothing that stays is lost or seen twice, and
 // seekdir(3) works. No state but the directory is kept between two requests.
 

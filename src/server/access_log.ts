@@ -46,7 +46,6 @@ export class AccessLines {
   readonly #sink: LineSink;
   readonly #redact: (text: string) => string;
   #waiting = '';
-  #timer: NodeJS.Timeout | null = null;
 
   constructor(sink: LineSink, redact: (text: string) => string) {
     this.#sink = sink;
@@ -56,7 +55,7 @@ export class AccessLines {
   readonly note: AccessLog = (done) => {
     const { context } = done;
     if (QUIET.has(context.path)) return;
-    this.#timer ??= setTimeout(() => this.flush(), GATHER_MS);
+    if (this.#waiting === '') setTimeout(() => this.flush(), GATHER_MS);
     const { request, response, id, path, address, principal } = context;
     this.#waiting +=
       `{"level":30,"time":${Date.now()},"id":"${id}","method":"${request.method}","path":${JSON.stringify(this.#redact(path))}` +
@@ -68,8 +67,6 @@ export class AccessLines {
 
   /** Writes what waits; to be called before the process ends. */
   flush(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
     const lines = this.#waiting;
     this.#waiting = '';
     if (lines !== '') this.#sink.write(lines);

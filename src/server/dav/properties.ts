@@ -175,16 +175,15 @@ interface Step {
 
 const PROPSTAT = '<d:propstat><d:prop>';
 const OK_END = `</d:prop>${statusElement(200)}</d:propstat>`;
-const BRIEF: XmlName = { ns: CM, local: 'brief' };
-const BRIEF_TAG = '<cm:brief>';
-const BRIEF_END = `</cm:brief>${OK_END}</d:response>`;
+const BRIEF = clark({ ns: CM, local: 'brief' });
 const NOT_FOUND_END = `</d:prop>${statusElement(404)}</d:propstat>`;
 
 export class PropertyPlan {
   readonly #steps: readonly Step[];
   readonly #kind: PropertyRequest['kind'];
   readonly #minimal: boolean;
-  readonly #brief: boolean;
+  /** `cm:brief`, where nothing else need be told beside it. */
+  readonly #brief: Step | null;
   readonly needs: ReadonlySet<Need>;
 
   /** How much of each node has to be read. */
@@ -202,7 +201,8 @@ export class PropertyPlan {
     if (request.kind === 'allprop') for (const name of request.include) names.set(clark(name), name);
     this.#steps = [...names.values()].map(stepFor);
     // Who wants no more than is needed is told the rest of what it asks for only where it is not in there.
-    this.#brief = minimal && request.kind === 'prop' && names.has(clark(BRIEF));
+    const isAlone = minimal && request.kind === 'prop';
+    this.#brief = (isAlone ? this.#steps.find(({ deadKey }) => deadKey === BRIEF) : undefined) ?? null;
     const needs = new Set<Need>();
     for (const { live } of this.#steps) {
       if (live === null || live.overridable === true) needs.add('dead');
@@ -216,8 +216,8 @@ export class PropertyPlan {
    * because a listing does this for every entry: without the arrays it takes half the time. */
   response(href: string, node: NodeRecord, page: PropertyPage): string {
     if (this.#kind === 'propname') return this.#names(href, node, page);
-    const brief = this.#brief ? page.brief(node) : null;
-    if (brief !== null) return `<d:response><d:href>${href}</d:href>${PROPSTAT}${BRIEF_TAG}${brief}${BRIEF_END}`;
+    const brief = this.#brief === null ? null : writeValue(this.#brief, node, page, NO_DEAD);
+    if (brief !== null) return `<d:response><d:href>${href}</d:href>${PROPSTAT}${brief}${OK_END}</d:response>`;
     const dead = page.dead(node);
     const tellsMissing = this.#kind === 'prop' && !this.#minimal;
     let found = '';
