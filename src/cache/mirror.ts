@@ -8,10 +8,11 @@ import type { Clock, Timestamp } from '../clock.js';
 import type { Ino, Name, RemotePath } from '../ids.js';
 import { splitPath } from '../ids.js';
 import type { Log } from '../log.js';
-import { isStrongEtag, type RemoteEntry } from '../remote/remote.js';
+import { isStrongEtag, type NodeKind, type RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import type { Conflicts } from './conflicts.js';
-import { Dirty, NodeRecord, rightsBitsOf } from './metadata/node.js';
+import type { Listed } from './metadata/listed_row.js';
+import { Dirty, type NodeRecord, rightsBitsOf } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { RecentOperations } from './recent_operations.js';
 import type { Tree } from './tree.js';
@@ -51,8 +52,8 @@ export class Mirror {
   /** What is being asked about again. */
   readonly #asked = new Set<RemotePath>();
   #deferrals = 0;
-  /** Was the last entry one of which nothing was known? */
-  #expectsNew = false;
+  /** Was the last entry of this kind one of which nothing was known? */
+  readonly #expectsNew: Record<NodeKind, boolean> = { file: false, dir: false, symlink: false };
 
   constructor(options: MirrorOptions) {
     this.#o = options;
@@ -205,30 +206,30 @@ export class Mirror {
     if (parent.parent === null && parent.ino !== 1) return false;
     if (this.#deferred.has(entry.path) || this.#o.recent.touchedSince(entry.path, asked_ms)) return false;
     if (this.#o.isBusy(parent)) return false;
-    const draft = this.#draft(parent, name, entry, epoch);
-    const known = this.#expectsNew ? null : this.#store.asListed(draft);
-    if (known !== null) {
-      const node = this.#store.inMemory(known.ino);
-      if (node !== null && this.#o.isBusy(node)) return false;
-      if (epoch !== 0 && known.seen !== epoch) this.#store.markSeen(known.ino, epoch);
-      return true;
-    }
+    const { kind } = entry;
+    const told = entry.posix.mtime ?? entry.mtime;
+    const mtime = told.s > 0 ? told : this.#o.clock.timestamp();
+    const lock = entry.lockRoot === undefined ? entry.lock : null;
+    const listed: Listed = { place: { parent: parent.ino, name }, entry, mtime, lock, epoch };
     // What was so with the last entry is likely so with this one: then the insertion finds out.
-    this.#expectsNew = this.#insertNew(parent, name, draft);
-    return this.#expectsNew;
-  }
-
-  #insertNew(parent: NodeRecord, name: Name, draft: NodeRecord): boolean {
-    if (this.#o.isBeingMade(parent.ino, name) || !this.#store.insertListed(draft)) return false;
-    this.#told(parent, name);
+    const tryFirst = this.#expectsNew[kind];
+    if (tryFirst && this.#insertNew(parent, name, listed)) return true;
+    this.#expectsNew[kind] = false;
+    const known = this.#store.asListed(listed);
+    if (known === null) {
+      this.#expectsNew[kind] = !tryFirst && this.#insertNew(parent, name, listed);
+      return this.#expectsNew[kind];
+    }
+    const node = this.#store.inMemory(known.ino);
+    if (node !== null && this.#o.isBusy(node)) return false;
+    if (epoch !== 0 && known.seen !== epoch) this.#store.markSeen(known.ino, epoch);
     return true;
   }
 
-  /** The node that `entry` alone makes. */
-  #draft(parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): NodeRecord {
-    const draft = new NodeRecord(0 as Ino, entry.kind, parent.ino, name, this.#o.clock.timestamp());
-    this.#fill(draft, parent, name, entry, epoch);
-    return draft;
+  #insertNew(parent: NodeRecord, name: Name, listed: Listed): boolean {
+    if (this.#o.isBeingMade(parent.ino, name) || !this.#store.insertListed(listed)) return false;
+    this.#told(parent, name);
+    return true;
   }
 
   #fill(draft: NodeRecord, parent: NodeRecord, name: Name, entry: RemoteEntry, epoch: number): void {

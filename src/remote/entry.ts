@@ -72,7 +72,7 @@ function describe(
 ): RemoteEntry {
   // It is there and we may know no more: named, so that nobody takes its folder for empty.
   if (response.status !== null) return unreadable(path, slash);
-  const brief = propertyText(response, CM, 'brief');
+  const brief = response.brief ?? propertyText(response, CM, 'brief');
   if (brief !== null) return briefEntry(path, parseBrief(brief), dialect);
   const type = propertyOf(response, DAV, 'resourcetype');
   if (type === null) return unreadable(path, slash);

@@ -6,7 +6,7 @@ import type { LockInfo, NodeKind } from '../../remote/remote.js';
 import type { NodeView } from '../cache_api.js';
 import { type ConflictNote, lockThatCounts, NodeRecord, rightsOfBits, type Sending } from './node.js';
 
-const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
+export const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
 const LIMBO = ['none', 'follow', 'stay'] as const;
 export type SqlName = string | Buffer;
 
@@ -74,83 +74,8 @@ export const NODE = `SELECT ino, ${COLUMNS.join(', ')} FROM node`;
 /** Where in a `NODE` row a column is. */
 export const AT = Object.fromEntries(COLUMNS.map((column, at) => [column, at + 1])) as Readonly<Record<Column, number>>;
 
-/** What a node can have that a listing was the first to name. All else has its default. */
-const LISTED = [
-  ...(['kind', 'parent', 'name', 'size', 'mtime_s', 'mtime_ns', 'ctime_s', 'ctime_ns', 'atime_s', 'atime_ns'] as const),
-  ...(['mode', 'uid', 'gid', 'target', 'rights', 'shared', 'checksum', 'fileid', 'lock', 'xattrs'] as const),
-  ...(['base_parent', 'base_name', 'base_etag', 'base_size', 'seen'] as const),
-];
-/** Nothing where the place is taken, or the node is known at another one. */
-export const INSERT_LISTED = `INSERT INTO node (${LISTED.join(', ')}) SELECT ${LISTED.map(() => '?').join(', ')}
-  WHERE NOT EXISTS (SELECT 1 FROM node WHERE fileid = ?) ON CONFLICT DO NOTHING`;
-
-/** The node in this place on the server, if it is in the same place here and nothing of it differs from what is given. */
-export const AS_LISTED = `SELECT ino, seen FROM node INDEXED BY node_base
-  WHERE base_parent = ? AND base_name = ? AND parent = base_parent AND name = base_name
-    AND kind = ? AND fileid IS ? AND base_etag IS ? AND base_size = ? AND checksum IS ? AND target IS ?
-    AND mtime_s = ? AND mtime_ns = ? AND rights = ? AND shared IS ?
-    AND mode IS coalesce(?, mode) AND uid IS coalesce(?, uid) AND gid IS coalesce(?, gid)
-    AND (kind <> 1 OR size = base_size) AND dirty = 0 AND pending IS NULL AND limbo = 0
-    AND sent IS NULL AND lock IS NULL AND xattrs IS NULL AND conflict IS NULL AND error_code IS NULL`;
-
 export const MEMBER_VIEWS = `SELECT ino, kind, name, size, mtime_s, mtime_ns, ctime_s, ctime_ns, atime_s, atime_ns, mode, uid, gid,
     rights, lock, target, base_parent FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?`;
-
-/** Of a node that a listing was the first to name: what `INSERT_LISTED` stores. Not picked out of `toRow`: half of its columns
- * would be made for nothing, for every entry of a listing. */
-export function listedOf(draft: NodeRecord): unknown[] {
-  const name = nameToSql(draft.name);
-  const { mtime, ctime, atime, base, fileid } = draft;
-  return [
-    KINDS.indexOf(draft.kind) + 1,
-    draft.parent,
-    name,
-    draft.size_bytes,
-    mtime.s,
-    mtime.ns,
-    ctime.s,
-    ctime.ns,
-    atime.s,
-    atime.ns,
-    draft.mode,
-    draft.uid,
-    draft.gid,
-    draft.symlinkTarget === null ? null : nameToSql(draft.symlinkTarget as Name),
-    draft.rightsBits,
-    draft.shared,
-    draft.checksum,
-    fileid,
-    draft.lockInfo === null ? null : JSON.stringify(draft.lockInfo),
-    draft.xattrs === null || draft.xattrs.size === 0 ? null : encodeXattrs(draft.xattrs),
-    base?.parent ?? null,
-    base === null ? null : base.name === draft.name ? name : nameToSql(base.name),
-    draft.baseEtag,
-    draft.baseSize_bytes,
-    draft.seen,
-    fileid, // once more, for the condition
-  ];
-}
-
-/** What `AS_LISTED` compares with. */
-export function asListedKey(draft: NodeRecord): unknown[] {
-  return [
-    draft.base?.parent,
-    draft.base === null ? null : nameToSql(draft.base.name),
-    KINDS.indexOf(draft.kind) + 1,
-    draft.fileid,
-    draft.baseEtag,
-    draft.baseSize_bytes,
-    draft.checksum,
-    draft.symlinkTarget === null ? null : nameToSql(draft.symlinkTarget as Name),
-    draft.mtime.s,
-    draft.mtime.ns,
-    draft.rightsBits,
-    draft.shared,
-    draft.mode,
-    draft.uid,
-    draft.gid,
-  ];
-}
 
 export function fromRow(row: Row): NodeRecord {
   const node = new NodeRecord(
@@ -316,7 +241,7 @@ function decodeSending(json: string): Sending[] {
   });
 }
 
-function encodeXattrs(xattrs: ReadonlyMap<string, Buffer>): string {
+export function encodeXattrs(xattrs: ReadonlyMap<string, Buffer>): string {
   return JSON.stringify(Object.fromEntries([...xattrs].map(([name, value]) => [name, value.toString('base64')])));
 }
 

@@ -11,18 +11,15 @@ import { nameFromSql, nameToSql } from '../../names.js';
 import type { NodeKind } from '../../remote/remote.js';
 import type { NodeView } from '../cache_api.js';
 import type { Database } from './database.js';
+import { AS_LISTED, asListedArgs, INSERT_LISTED, insertListedArgs, type Listed } from './listed_row.js';
 import { LockCover } from './lock_cover.js';
 import { Dirty, NodeRecord } from './node.js';
 import {
-  AS_LISTED,
   AT,
-  asListedKey,
   COLUMNS,
   fromRow,
   INSERT,
-  INSERT_LISTED,
   INSERT_ROOT,
-  listedOf,
   MEMBER_VIEWS,
   NODE,
   type Row,
@@ -67,6 +64,10 @@ export class NodeStore {
    * left alone. */
   readonly #written = new LRUCache<NodeRecord, readonly unknown[]>({ max: WRITTEN_ROWS });
   #lastPending: number;
+  /** Statements that wrote, so far. */
+  #writes = 0;
+  /** Where the members of a directory were found to end: whoever reads a directory asks once more behind its last one. */
+  #lastEnd = { parent: 0, after: 0, writes: -1 };
   /** Nodes of which something was sent without an answer. */
   readonly #sending: Set<Ino>;
   /** Nodes written by the transaction that is running. */
@@ -174,21 +175,21 @@ export class NodeStore {
     return node;
   }
 
-  /** Writes the row of a node that a listing was the first to name, without keeping an object; `draft` has no inode yet.
-   * False, and nothing done, if there is something in its place, here or on the server, or if it is known elsewhere. */
-  insertListed(draft: NodeRecord): boolean {
-    const done = this.#run('adding a node', INSERT_LISTED, listedOf(draft));
-    const { kind, lockInfo } = draft;
-    if (done.changes > 0 && lockInfo !== null)
-      this.cover.note({ ino: Number(done.lastInsertRowid) as Ino, kind, lockInfo });
+  /** Writes the row of a node that a listing was the first to name, without making an object. False, and nothing done, if
+   * there is something in its place, here or on the server, or if it is known elsewhere. */
+  insertListed(listed: Listed): boolean {
+    const done = this.#run('adding a node', INSERT_LISTED, insertListedArgs(listed));
+    const { entry, lock } = listed;
+    if (done.changes > 0 && lock !== null)
+      this.cover.note({ ino: Number(done.lastInsertRowid) as Ino, kind: entry.kind, lockInfo: lock });
     return done.changes > 0;
   }
 
   /** The node at this place on the server, if it is in the same place here, nothing of it is to be sent, and all that is
-   * stored of it is as `draft` (made of what a listing says) has it. */
-  asListed(draft: NodeRecord): { readonly ino: Ino; readonly seen: number } | null {
-    if (draft.lockInfo !== null || draft.xattrs !== null || draft.base === null) return null;
-    const row = this.#db.run(READING, () => this.#prepare('rows', AS_LISTED).get(asListedKey(draft))) as
+   * stored of it is as `listed` has it. */
+  asListed(listed: Listed): { readonly ino: Ino; readonly seen: number } | null {
+    if (listed.lock !== null || listed.entry.xattrs.size > 0) return null;
+    const row = this.#db.run(READING, () => this.#prepare('rows', AS_LISTED).get(asListedArgs(listed))) as
       | [Ino, number]
       | undefined;
     return row === undefined ? null : { ino: row[0], seen: row[1] };
@@ -270,7 +271,13 @@ export class NodeStore {
 
   /** The same as `members`, to be shown: without objects for what is not in memory. */
   memberViews(parent: Ino, after: number, limit: number): NodeView[] {
+    const end = this.#lastEnd;
+    if (after !== 0 && end.parent === parent && end.after === after && end.writes === this.#writes) return [];
     const rows = this.#db.run(READING, () => this.#prepare('rows', MEMBER_VIEWS).all([parent, after, limit])) as Row[];
+    if (rows.length < limit) {
+      const [last] = rows.at(-1) ?? [after];
+      this.#lastEnd = { parent, after: last as number, writes: this.#writes };
+    }
     const covered = this.cover.at(parent)?.lock ?? null;
     return rows.map((row) => this.inMemory(row[0] as Ino) ?? viewOf(parent, row, covered));
   }
@@ -411,6 +418,7 @@ export class NodeStore {
   }
 
   #run(doing: string, sql: string, args: readonly unknown[]): Sqlite.RunResult {
+    this.#writes += 1;
     return this.#db.run(doing, () => this.#prepare('none', sql).run(args));
   }
 

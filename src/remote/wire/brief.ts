@@ -6,7 +6,7 @@
 
 import type { Timestamp } from '../../clock.js';
 import { CloudError } from '../../errors.js';
-import { formatMode, formatTimestamp, parseMode, parseOwnerId, parseTimestamp } from './cloudmount_props.js';
+import { formatMode, formatTimestamp, parseMode, parseOwnerId } from './cloudmount_props.js';
 
 export interface Brief {
   readonly kind: 'file' | 'dir';
@@ -68,7 +68,7 @@ export function parseBrief(text: string): Brief {
     kind: kind === 'd' ? 'dir' : 'file',
     fileid,
     size_bytes,
-    mtime: parseTimestamp(mtime),
+    mtime: { s: Number(mtime.slice(0, -10)) + 0, ns: Number(mtime.slice(-9)) },
     permissions: letters === '-' ? '' : letters,
     etag,
     mode: mode === '-' ? null : parseMode(mode),

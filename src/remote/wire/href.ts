@@ -55,15 +55,21 @@ export function hrefToPath(base: string, href: string): HrefTarget | null {
 /** As `hrefToPath`, with the base parsed once: for listings. */
 export function hrefResolver(base: string): (href: string) => HrefTarget | null {
   const prefix = base.endsWith('/') ? base : `${base}/`;
+  // Members of one collection follow one another: what is above them is read once.
+  let known = { address: prefix, path: '' };
   return (href) => {
     // The common case: the server writes its base as we do.
-    if (href.startsWith(prefix) && !/[?#]/.test(href)) {
-      const parts = href.slice(prefix.length).split('/');
-      const slash = parts.at(-1) === '';
-      if (slash) parts.pop();
-      return { path: parts.map((part) => safeSegment(part, href)).join('/') as RemotePath, slash: slash };
+    if (!href.startsWith(prefix) || href.includes('?') || href.includes('#')) return hrefToPath(base, href);
+    if (href.length === prefix.length) return { path: '' as RemotePath, slash: true };
+    const slash = href.endsWith('/');
+    const end = slash ? href.length - 1 : href.length;
+    const start = href.lastIndexOf('/', end - 1) + 1;
+    if (start !== known.address.length || !href.startsWith(known.address)) {
+      const above = href.slice(prefix.length, start).split('/').slice(0, -1);
+      const path = above.map((part) => `${safeSegment(part, href)}/`).join('');
+      known = { address: href.slice(0, start), path };
     }
-    return hrefToPath(base, href);
+    return { path: (known.path + safeSegment(href.slice(start, end), href)) as RemotePath, slash };
   };
 }
 

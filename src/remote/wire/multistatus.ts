@@ -6,7 +6,7 @@ import { isAscii } from 'node:buffer';
 import { STATUS_CODES } from 'node:http';
 import { StringDecoder } from 'node:string_decoder';
 import { CloudError } from '../../errors.js';
-import { DAV, ROOT_PREFIXES, ROOT_XMLNS, type XmlName } from './ns.js';
+import { CM, DAV, ROOT_PREFIXES, ROOT_XMLNS, type XmlName } from './ns.js';
 import { PlainXml, Surprise } from './plain_xml.js';
 import {
   childOf,
@@ -143,7 +143,16 @@ export interface MultistatusResponse {
   readonly propstats: readonly Propstat[];
   readonly error: readonly XmlElement[];
   readonly description: string | null;
+  /** Of an answer that has nothing but `cm:brief`: what that says. */
+  readonly brief?: string;
 }
+
+/** What our server writes of a file or folder that it tells in brief. */
+const BRIEF_RESPONSE = [
+  '<d:response><d:href>',
+  '</d:href><d:propstat><d:prop><cm:brief>',
+  `</cm:brief></d:prop>${statusElement(200)}</d:propstat></d:response>`,
+] as const;
 
 /** The property from whichever propstat says 2xx. */
 export function propertyOf(response: MultistatusResponse, ns: string, local: string): XmlElement | null {
@@ -274,6 +283,7 @@ export class MultistatusReader {
     try {
       this.#plain.add(text);
       for (;;) {
+        this.#briefOnes();
         const element = this.#plain.next(isLast);
         if (this.#head !== null && this.#plain.root !== null) {
           demandMultistatus(this.#plain.root);
@@ -288,6 +298,24 @@ export class MultistatusReader {
       return;
     }
     if (this.#plain.waiting > this.#limits.maxBytes) this.#general();
+  }
+
+  /** A tree of many thousands is nearly all of these: their text is known, so that no elements need be made of it. */
+  #briefOnes(): void {
+    if (this.#head !== null || this.#plain.namespaceOf('d') !== DAV || this.#plain.namespaceOf('cm') !== CM) return;
+    for (;;) {
+      const texts = this.#plain.filled(BRIEF_RESPONSE);
+      if (texts === null) return;
+      const [href = '', brief = ''] = texts;
+      this.#ready.push({
+        hrefs: [href.trim()],
+        status: null,
+        propstats: [],
+        error: [],
+        description: null,
+        brief: brief.trim(),
+      });
+    }
   }
 
   /** From here on the general parser reads. */

@@ -111,6 +111,34 @@ export class PlainXml {
     return element;
   }
 
+  /** What a prefix of the root means, null when it means nothing. */
+  namespaceOf(prefix: string): string | null {
+    return this.#scope.namespaces.get(prefix) ?? null;
+  }
+
+  /** The next child of the root, if it stands right here, is whole, and consists of the pieces of `form` (elements as
+   * they are written) with plain text between them: these texts. Null, and nothing taken, if not. */
+  filled(form: readonly string[]): readonly string[] | null {
+    const text = this.#text;
+    if (this.#head === null || this.#ended) return null;
+    const texts: string[] = [];
+    let at = this.#at;
+    for (const [i, piece] of form.entries()) {
+      if (i > 0) {
+        const end = text.indexOf('<', at);
+        if (end < 0) return null;
+        const between = text.slice(at, end);
+        if (between.includes('&') || between.includes('>')) return null;
+        texts.push(between);
+        at = end;
+      }
+      if (!text.startsWith(piece, at)) return null;
+      at += piece.length;
+    }
+    this.#at = at;
+    return texts;
+  }
+
   /** Reads the declaration and the root's start tag; false when more text is needed. */
   #begin(): boolean {
     const text = this.#text;

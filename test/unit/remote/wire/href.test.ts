@@ -46,6 +46,33 @@ describe('hrefs', () => {
     expect(hrefToPath('/', 'http://host')).toEqual({ path: '', slash: true });
   });
 
+  it('reads members of one collection after another, and refuses what it would refuse alone', () => {
+    const resolve = hrefResolver(BASE);
+    const all = [
+      '',
+      'd/',
+      'd/x',
+      'd/y',
+      'd/z/',
+      'd/z/1',
+      'd/2',
+      'e/x',
+      'dd/x',
+      'd%2e/x',
+      'x',
+      'y/',
+      'd/%41/b',
+      'd/A/c',
+    ];
+    for (const one of [...all, ...all.toReversed()]) {
+      expect([one, resolve(BASE + one)]).toEqual([one, hrefToPath(BASE, BASE + one)]);
+    }
+    for (const bad of ['d//', 'd//x', '/', '/x', '../x', 'd/../x', 'd/%2e/x', 'd/%2f/x', 'd/.', 'd/%']) {
+      resolve(`${BASE}d/x`);
+      expect([bad, codeOf(() => resolve(BASE + bad))]).toEqual([bad, 'invalid']);
+    }
+  });
+
   it('tells what is outside', () => {
     for (const href of ['/dav/files/other/x', '/dav/files/', '/', '/dav/files/a%40bc']) {
       expect(hrefToPath(BASE, href)).toBeNull();

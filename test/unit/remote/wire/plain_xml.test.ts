@@ -2,7 +2,13 @@
 // not take is a surprise.
 
 import { describe, expect, it } from 'vitest';
-import { MultistatusReader } from '../../../../src/remote/wire/multistatus.js';
+import {
+  MULTISTATUS_START,
+  MultistatusReader,
+  type MultistatusResponse,
+  propertyText,
+} from '../../../../src/remote/wire/multistatus.js';
+import { CM } from '../../../../src/remote/wire/ns.js';
 import { PlainXml, Surprise } from '../../../../src/remote/wire/plain_xml.js';
 import { StreamingXml, type XmlElement } from '../../../../src/remote/wire/xml.js';
 import { Random } from '../../../support/random.js';
@@ -150,5 +156,73 @@ describe('a multistatus that is plain only at first', () => {
     for (let length = 0; length < document.length; length++) {
       expect(() => hrefs(document.slice(0, length), 50)).toThrow(/multistatus/);
     }
+  });
+});
+
+describe('a response that has nothing but cm:brief', () => {
+  const entry = (i: number) =>
+    `<d:response><d:href>/f%20${i}</d:href><d:propstat><d:prop><cm:brief>f ${i} 10 "e${i}"</cm:brief></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>`;
+  const long = `<d:response><d:href>/long</d:href><d:propstat><d:prop><d:getetag>"1"</d:getetag></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>`;
+  const END = '<d:sync-token>t</d:sync-token></d:multistatus>';
+
+  function read(document: string, piece: number): unknown {
+    const bytes = Buffer.from(document);
+    const reader = new MultistatusReader();
+    const found: MultistatusResponse[] = [];
+    try {
+      for (let at = 0; at < bytes.length; at += piece) found.push(...reader.write(bytes.subarray(at, at + piece)));
+      const { responses, syncToken } = reader.end();
+      found.push(...responses);
+      const told = found.map((one) => [one.hrefs, one.status, one.brief ?? propertyText(one, CM, 'brief')]);
+      return { told, syncToken };
+    } catch (error) {
+      return (error as Error).name;
+    }
+  }
+
+  it('is taken without elements, between others', () => {
+    const body = MULTISTATUS_START + entry(1) + entry(2) + long + entry(3) + END;
+    for (const piece of [1, 5, 100, 10_000]) {
+      const quick = (text: string) => new MultistatusReader().write(Buffer.from(text)).map(({ brief }) => brief);
+      // With the first the reader learns what its prefixes mean.
+      expect(quick(body)).toEqual([undefined, 'f 2 10 "e2"', undefined, 'f 3 10 "e3"']);
+      expect(read(body, piece)).toEqual({
+        told: [
+          [['/f%201'], null, 'f 1 10 "e1"'],
+          [['/f%202'], null, 'f 2 10 "e2"'],
+          [['/long'], null, null],
+          [['/f%203'], null, 'f 3 10 "e3"'],
+        ],
+        syncToken: 't',
+      });
+    }
+  });
+
+  it('means what its prefixes mean', () => {
+    const document = (head: string) => `${head}${entry(1)}${END}`;
+    const none = { told: [[['/f%201'], null, null]], syncToken: 't' };
+    expect(read(document('<d:multistatus xmlns:d="DAV:" xmlns:cm="urn:other">'), 50)).toEqual(none);
+    expect(read(document('<d:multistatus xmlns:d="urn:other" xmlns:cm="x">'), 50)).toBe('CloudError');
+    expect(read(document('<d:multistatus xmlns:d="DAV:">'), 50)).toBe('CloudError');
+  });
+
+  it('is read as the general parser reads it, however damaged', () => {
+    const random = new Random(11);
+    const alphabet = '<>/&;:"\'= \n]!?-dcm#\u0001ä';
+    const body = entry(1) + long + entry(2) + entry(3) + END;
+    let whole = 0;
+    for (let round = 0; round < 10000; round++) {
+      let damaged = body;
+      for (let edits = random.below(3); edits > 0; edits--) {
+        const at = random.below(damaged.length);
+        const put = random.below(2) === 0 ? '' : (alphabet[random.below(alphabet.length)] ?? '');
+        damaged = damaged.slice(0, at) + put + damaged.slice(at + random.below(4));
+      }
+      const found = read(MULTISTATUS_START + damaged, 1 + random.below(300));
+      if (typeof found === 'object') whole += 1;
+      // A comment makes the general parser read all that follows.
+      expect([damaged, found]).toEqual([damaged, read(`${MULTISTATUS_START}<!-- -->${damaged}`, 1000)]);
+    }
+    expect(whole).toBeGreaterThan(100);
   });
 });
