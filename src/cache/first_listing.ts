@@ -30,6 +30,8 @@ export class FirstListing {
   #served_ms = Number.NEGATIVE_INFINITY;
   #given_ms = GIVEN_MS;
   #giving: Promise<void> | null = null;
+  /** Ends the pause that is being given. */
+  #walkBegins: () => void = () => undefined;
 
   constructor(clock: Clock, stop: AbortSignal) {
     this.#clock = clock;
@@ -75,6 +77,7 @@ export class FirstListing {
   async #within(done: Promise<void>): Promise<void> {
     const since_ms = this.#clock.monotonic_ms();
     this.#walks += 1;
+    this.#walkBegins();
     await Promise.race([done, this.#sleep(this.#patience_ms)]);
     this.#walks -= 1;
     this.#patience_ms -= this.#clock.monotonic_ms() - since_ms;
@@ -98,10 +101,14 @@ export class FirstListing {
 
   async #giveWay(): Promise<void> {
     while (this.#running !== null && this.#walks === 0 && this.#given_ms > 0 && !this.#stop.aborted) {
-      const rest_ms = this.#served_ms + PAUSE_MS - this.#clock.monotonic_ms();
+      const since_ms = this.#clock.monotonic_ms();
+      const rest_ms = this.#served_ms + PAUSE_MS - since_ms;
       if (rest_ms <= 0) return;
-      this.#given_ms -= rest_ms;
-      await this.#sleep(rest_ms);
+      const walk = new Promise<void>((resolve) => {
+        this.#walkBegins = resolve;
+      });
+      await Promise.race([this.#sleep(rest_ms), walk]);
+      this.#given_ms -= this.#clock.monotonic_ms() - since_ms;
     }
   }
 

@@ -97,6 +97,20 @@ it('the tree waits while programs work on what is here, but not for ever, and no
   expect(given_ms).toBeLessThan(3_000);
 });
 
+it('the tree that waits for programs goes on when one of them begins to wait for it', async () => {
+  const { first } = start();
+  first.begin();
+  first.served();
+  const held = first.hold(new Map());
+  for (let i = 0; i < 3; i++) expect(first.tree()).toBeNull();
+  expect(await isSettled(held)).toBe(false);
+  const walk = first.tree();
+  await held; // no time has passed
+  expect(await isSettled(walk)).toBe(false);
+  first.end();
+  await walk;
+});
+
 it('what two pieces wait at the same time counts once', async () => {
   const { clock, first } = start();
   first.begin();
