@@ -423,7 +423,6 @@ export class Follower {
   }
 
   async #ask(cursor: string | null): Promise<{ readonly page: ChangePage; readonly asked_ms: number }> {
-    await this.#first.hold(this.#listing);
     const asked_ms = this.#o.recent.now_ms();
     const limit = this.#first.nextEntries();
     const page = await this.#o.remote.changes(cursor, {

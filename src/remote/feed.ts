@@ -1,6 +1,6 @@
 // The change feed: REPORT sync-collection (RFC 6578) on the whole tree, page by page. A cursor is opaque JSON around the
-// server's token. Pages of a first listing are `full`; such a listing ends with one look at what changed while it was
-// read, so that a node that moved from the part not yet listed to the part already listed is not missed.
+// server's token. Pages of a first listing are `full`. What changes while it is read is told with it: our server, the only
+// one whose feed is used, tells nodes in the order of their last change, and of what was removed since the listing began.
 
 import { CloudError, isCloudError } from '../errors.js';
 import { type Dav, namesCondition, propElement } from './dav.js';
@@ -22,15 +22,13 @@ interface Cursor {
   readonly token: string;
   /** Belongs to a listing from nothing that is not complete yet. */
   readonly full: boolean;
-  /** The listing itself is through; this is the look at what changed meanwhile. */
-  readonly tail: boolean;
 }
 
 function parseCursor(text: string | null): Cursor | null {
   if (text === null) return null;
   try {
-    const { token, full, tail } = JSON.parse(text) as Partial<Cursor>;
-    return typeof token === 'string' ? { token, full: full === true, tail: tail === true } : null;
+    const { token, full } = JSON.parse(text) as Partial<Cursor>;
+    return typeof token === 'string' ? { token, full: full === true } : null;
   } catch {
     return null; // not one of ours: begin again
   }
@@ -87,11 +85,9 @@ async function readPage(dav: Dav, cursor: Cursor | null, options: FeedOptions): 
     throw new CloudError('protocol', `${doing}: the server says there is more but does not move on`);
   }
   const full = cursor === null || cursor.full;
-  const behind = full && !truncated && !(cursor?.tail ?? false);
-  const more = truncated || behind;
-  const next: Cursor = { token, full: full && more, tail: full && more && (behind || (cursor?.tail ?? false)) };
+  const next: Cursor = { token, full: full && truncated };
   // What is there first: a node that moved is found at its new place before its old one is dropped.
-  return { changes: [...present, ...gone], next: JSON.stringify(next), more, full };
+  return { changes: [...present, ...gone], next: JSON.stringify(next), more: truncated, full };
 }
 
 /** 507 for the collection itself: the answer was cut at the limit (RFC 6578 section 3.6). */

@@ -39,7 +39,7 @@ async function tree(properties: readonly XmlName[], headers: Record<string, stri
     const { path, slash } = resolve(response.hrefs[0] ?? '') ?? { path: '' as RemotePath, slash: false };
     const self = { user: who.user, lockOwner: 'me' };
     entries.set(path, entryOf(response, path, slash, cloudmount, self, roots));
-    if (propertyOf(response, CM, 'brief') !== null) brief.push(path);
+    if (response.brief !== undefined || propertyOf(response, CM, 'brief') !== null) brief.push(path);
   }
   return { entries, brief: brief.sort() };
 }
