@@ -28,6 +28,17 @@ export function splitPath(path: RemotePath): { parent: RemotePath; name: Name } 
   return { parent: path.slice(0, Math.max(cut, 0)) as RemotePath, name: path.slice(cut + 1) as Name };
 }
 
+/** The last name of a path. */
+export function nameOf(path: RemotePath): Name {
+  return path.slice(path.lastIndexOf('/') + 1) as Name;
+}
+
+/** Is `path` a member of the collection `parent`? */
+export function isMember(path: RemotePath, parent: RemotePath): boolean {
+  const cut = path.lastIndexOf('/');
+  return cut < 0 ? parent === '' && path !== '' : cut === parent.length && path.startsWith(parent);
+}
+
 /** Is `path` the same as `ancestor` or below it? */
 export function isWithin(path: RemotePath, ancestor: RemotePath): boolean {
   return ancestor === '' || path === ancestor || path.startsWith(`${ancestor}/`);

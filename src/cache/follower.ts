@@ -4,7 +4,7 @@
 
 import type { Clock } from '../clock.js';
 import { isCloudError } from '../errors.js';
-import { type Name, splitPath } from '../ids.js';
+import { type Name, nameOf, splitPath } from '../ids.js';
 import type { Log } from '../log.js';
 import type { MaybePromise } from '../maybe_promise.js';
 import { raceAbort } from '../race_abort.js';
@@ -255,13 +255,13 @@ export class Follower {
     const seen = new Set<Name>();
     let entries: RemoteEntry[] = [];
     let own: RemoteEntry | null = null;
-    const present = (entry: RemoteEntry) => mirror.presentIn(dir, splitPath(entry.path).name, entry, asked_ms, 0);
+    const present = (entry: RemoteEntry) => mirror.presentIn(dir, nameOf(entry.path), entry, asked_ms, 0);
     try {
       for await (const batch of remote.list(path, { signal: this.#stop.signal })) {
         for (const entry of batch) {
           if (entry.path === path) own = entry;
           else {
-            seen.add(splitPath(entry.path).name);
+            seen.add(nameOf(entry.path));
             entries.push(entry);
           }
         }

@@ -21,7 +21,9 @@ const FLOOD = 2_000;
 export class Invalidator {
   readonly #inodes: Pick<InodeTable, 'has' | 'knowsNamesIn'>;
   readonly #sink: NotificationSink;
-  #pending = new Map<string, Notification>();
+  /** Inodes to be forgotten, and whether their data too. */
+  #staleInodes = new Map<Ino, boolean>();
+  #staleNames = new Map<string, Notification>();
   #kernelMinor = 0;
   #sent = 0;
   #open = true;
@@ -51,40 +53,38 @@ export class Invalidator {
   }
 
   inode(ino: Ino, data: boolean): void {
-    if (!this.#inodes.has(ino)) return;
-    const key = `${ino}`;
-    const before = this.#pending.get(key);
-    this.#add(key, { kind: 'inval_inode', ino, data: data || (before?.kind === 'inval_inode' && before.data) });
+    if (!this.#inodes.has(ino) || !this.#open) return;
+    const before = this.#staleInodes.get(ino);
+    if (before === undefined) this.#flushSoon();
+    if (before === undefined || (data && !before)) this.#staleInodes.set(ino, data);
   }
 
-  /** A name of `parent` changed: its dentry goes, and with it the listing the kernel may have kept of `parent`. */
+  /** A name of `parent` changed: its dentry goes, and with it the listing the kernel may have kept of `parent`. So names are
+   * never alone. */
   #entry(parent: Ino, notification: Notification & { readonly name: Name }): void {
     if (!this.#inodes.has(parent)) return;
     this.inode(parent, true);
     if (!this.#inodes.knowsNamesIn(parent)) return;
     const key = `${parent}/${notification.name}`;
     // "Gone" says more than "changed", but what came last is true: a name that was deleted and made again is not gone.
-    this.#pending.delete(key);
-    this.#add(key, notification);
+    this.#staleNames.delete(key);
+    this.#staleNames.set(key, notification);
   }
 
-  #add(key: string, notification: Notification): void {
-    if (!this.#open) return;
-    if (this.#pending.size === 0) setImmediate(() => this.flush());
-    this.#pending.set(key, notification);
+  /** Before the first of a turn is noted. */
+  #flushSoon(): void {
+    if (this.#staleInodes.size === 0) setImmediate(() => this.flush());
   }
 
   flush(): void {
-    const pending = this.#pending;
-    if (pending.size === 0 || !this.#open) return;
-    this.#pending = new Map();
-    const names = [...pending.values()].filter((n) => n.kind === 'inval_entry' || n.kind === 'delete').length;
-    const flood = names > FLOOD && this.#kernelMinor >= INC_EPOCH_MINOR_VERSION;
+    const [inodes, names] = [this.#staleInodes, this.#staleNames];
+    if (inodes.size === 0 || !this.#open) return;
+    this.#staleInodes = new Map();
+    this.#staleNames = new Map();
+    const flood = names.size > FLOOD && this.#kernelMinor >= INC_EPOCH_MINOR_VERSION;
     const parts: Buffer[] = flood ? [encodeNotification({ kind: 'inc_epoch' })] : [];
-    for (const notification of pending.values()) {
-      if (flood && (notification.kind === 'inval_entry' || notification.kind === 'delete')) continue;
-      parts.push(encodeNotification(notification));
-    }
+    for (const [ino, data] of inodes) parts.push(encodeNotification({ kind: 'inval_inode', ino, data }));
+    if (!flood) for (const notification of names.values()) parts.push(encodeNotification(notification));
     this.#sent += parts.length;
     this.#sink.post(joined(parts));
   }
@@ -95,7 +95,8 @@ export class Invalidator {
 
   async close(): Promise<void> {
     this.#open = false;
-    this.#pending.clear();
+    this.#staleInodes.clear();
+    this.#staleNames.clear();
     await this.#sink.close();
   }
 }

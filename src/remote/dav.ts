@@ -3,7 +3,7 @@
 
 import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
-import { splitPath } from '../ids.js';
+import { isMember } from '../ids.js';
 import type { ChangeTurns } from './change_turns.js';
 import type { Dialect } from './dialects/dialect.js';
 import { entryOf, type Self } from './entry.js';
@@ -140,7 +140,7 @@ export class Dav {
     for await (const batch of this.#propfind(path, 1, options)) {
       for (const entry of batch) {
         if (entry.path === path) self = entry;
-        else if (splitPath(entry.path).parent !== path) {
+        else if (!isMember(entry.path, path)) {
           throw this.#protocol(doing, `a member of it is required, found ${show(entry.path)}`);
         } else if (!isLockNull(entry)) members.push(entry);
       }

@@ -147,6 +147,8 @@ export interface MultistatusResponse {
   readonly brief?: string;
 }
 
+const NOTHING_ELSE = { status: null, propstats: [], error: [], description: null } as const;
+
 /** What our server writes of a file or folder that it tells in brief. */
 const BRIEF_RESPONSE = [
   '<d:response><d:href>',
@@ -307,14 +309,7 @@ export class MultistatusReader {
       const texts = this.#plain.filled(BRIEF_RESPONSE);
       if (texts === null) return;
       const [href = '', brief = ''] = texts;
-      this.#ready.push({
-        hrefs: [href.trim()],
-        status: null,
-        propstats: [],
-        error: [],
-        description: null,
-        brief: brief.trim(),
-      });
+      this.#ready.push({ ...NOTHING_ELSE, hrefs: [href.trim()], brief: brief.trim() });
     }
   }
 
