@@ -19,9 +19,13 @@ export interface LoadAnswer {
   readonly body_bytes: number;
 }
 
+/** What all connections read into, one after the other: to make a buffer for each piece would cost more than a server takes
+ * to send it. */
+const READ_INTO = Buffer.alloc(256 * 1024);
+
 /** One keep-alive connection with one request in flight. */
 export class LoadConnection {
-  readonly #socket: Socket;
+  #socket: Socket | null = null;
   readonly #prefix: string;
   readonly #host: string;
   #waiting: ((answer: LoadAnswer) => void) | null = null;
@@ -34,21 +38,28 @@ export class LoadConnection {
   #body_bytes = 0;
   #tail: Buffer = Buffer.alloc(0);
 
-  private constructor(socket: Socket, url: URL, auth: string) {
-    this.#socket = socket;
+  private constructor(url: URL, auth: string) {
     this.#prefix = url.pathname;
     this.#host = `Host: ${url.host}\r\nAuthorization: ${auth}\r\n`;
-    socket.on('data', (chunk: Buffer) => this.#take(chunk));
-    socket.on('error', (error) => this.#failed?.(error));
-    socket.on('close', () => this.#failed?.(new Error('the server closed the connection')));
   }
 
   static async open(login: DavLogin): Promise<LoadConnection> {
     const url = new URL(login.root);
-    const socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true });
-    await once(socket, 'connect');
     const auth = `Basic ${Buffer.from(`${login.user}:${login.password}`).toString('base64')}`;
-    return new LoadConnection(socket, url, auth);
+    const opened = new LoadConnection(url, auth);
+    const onread = {
+      buffer: READ_INTO,
+      callback: (length: number) => {
+        opened.#take(READ_INTO.subarray(0, length));
+        return true;
+      },
+    };
+    const socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true, onread });
+    await once(socket, 'connect');
+    socket.on('error', (error) => opened.#failed?.(error));
+    socket.on('close', () => opened.#failed?.(new Error('the server closed the connection')));
+    opened.#socket = socket;
+    return opened;
   }
 
   /** The request's bytes, to be sent many times. */
@@ -65,22 +76,26 @@ export class LoadConnection {
     return new Promise((resolve, reject) => {
       this.#waiting = resolve;
       this.#failed = reject;
-      this.#socket.write(request);
+      this.#socket?.write(request);
     });
   }
 
   close(): void {
     this.#failed = null;
-    this.#socket.destroy();
+    this.#socket?.destroy();
   }
 
+  /** `chunk` is the caller's again when this returns. */
   #take(chunk: Buffer): void {
     if (this.#state === 'head') {
-      this.#head = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk]);
-      const end = this.#head.indexOf('\r\n\r\n');
-      if (end === -1) return;
-      const rest = this.#head.subarray(end + 4);
-      this.#headers = this.#head.toString('latin1', 0, end);
+      const head = this.#head.length === 0 ? chunk : Buffer.concat([this.#head, chunk]);
+      const end = head.indexOf('\r\n\r\n');
+      if (end === -1) {
+        this.#head = Buffer.from(head);
+        return;
+      }
+      const rest = head.subarray(end + 4);
+      this.#headers = head.toString('latin1', 0, end);
       this.#head = Buffer.alloc(0);
       this.#status = Number(this.#headers.slice(9, 12));
       if (this.#status === 100) {
@@ -110,7 +125,8 @@ export class LoadConnection {
       return;
     }
     // One request is in flight, so the last chunk ends what the server sends: its mark is at the very end.
-    this.#tail = chunk.length >= 5 ? chunk.subarray(-5) : Buffer.concat([this.#tail, chunk]).subarray(-5);
+    const tail = chunk.length >= 5 ? chunk : Buffer.concat([this.#tail, chunk]);
+    this.#tail = Buffer.from(tail.subarray(-5));
     if (this.#tail.toString('latin1') === '0\r\n\r\n') this.#done();
   }
 
