@@ -39,6 +39,7 @@ const native = {
   socketpair: bind<[number, number, number, Uint8Array]>('int socketpair(int, int, int, void *)'),
   recvmsg: bind<[number, object, number]>('long recvmsg(int, cloudmount_msghdr *, int)'),
   poll: bind<[Uint8Array, number, number]>('int poll(void *, unsigned long, int)'),
+  sendfile: bind<[number, number, Uint8Array, number]>('long sendfile(int, int, void *, size_t)'),
   fcntl: bind<[number, number, number]>('int fcntl(int, int, int)'),
   fallocate: bind<[number, number, number, number]>('int fallocate(int, int, int64_t, int64_t)'),
   lseek: bind<[number, number, number], number | bigint>('int64_t lseek(int, int64_t, int)'),
@@ -139,6 +140,15 @@ export function receiveFd(socket: number): Promise<number | null> {
   });
 }
 
+const F_DUPFD_CLOEXEC = 1030;
+
+/** Another descriptor of what `fd` stands for, close-on-exec. */
+export function duplicate(fd: number): number {
+  const made = native.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (made < 0) throw failure('fcntl', koffi.errno());
+  return made;
+}
+
 const F_GETFL = 3;
 const F_SETFL = 4;
 
@@ -234,6 +244,21 @@ function nextTurn(): void {
   const next = waitingCalls.shift();
   if (next === undefined) calls -= 1;
   else next();
+}
+
+/** sendfile(2) on a worker thread, into a socket that does not block: how many of the bytes [offset, offset + length) of
+ * `file` it took. 0 where it is full, the file ends, or anything fails. Both descriptors must stay open until it resolves. */
+export async function sendFile(socket: number, file: number, offset: number, length: number): Promise<number> {
+  const at = Buffer.alloc(8);
+  at.writeBigInt64LE(BigInt(offset));
+  await turn();
+  try {
+    return await new Promise((resolve) =>
+      native.sendfile.async(socket, file, at, length, (error, n) => resolve(error ? 0 : Math.max(n, 0))),
+    );
+  } finally {
+    nextTurn();
+  }
 }
 
 export type Advice = 'normal' | 'random' | 'sequential' | 'willneed' | 'dontneed';

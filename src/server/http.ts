@@ -23,6 +23,7 @@ import type { Principal } from './auth/authenticator.js';
 import { clientAddress, clientOrigin } from './client_address.js';
 import type { ServerLimits, ServerOptions } from './config.js';
 import { Departure, type Leaving } from './departure.js';
+import type { SentDirectly } from './direct_line.js';
 import type { RequestContext } from './http_context.js';
 import { hostInUrl, listensOnAll } from './listen_address.js';
 import { closeOverUnreadBody, sendContinueOnFirstRead } from './request_body.js';
@@ -184,7 +185,8 @@ export class HttpFront {
   }
 
   #onClose(exchange: Exchange, socket: Socket, connection: Connection): void {
-    const aborted = !exchange.response.writableFinished;
+    const { response } = exchange;
+    const aborted = !response.writableFinished;
     if (aborted) exchange.abort(new Error('the client went away'));
     this.#active.delete(exchange);
     if (connection.exchange === exchange) connection.exchange = null;
@@ -196,7 +198,7 @@ export class HttpFront {
       context: exchange,
       duration_ms: performance.now() - exchange.started_ms,
       received_bytes: connection.read_bytes - read_bytes,
-      sent_bytes: connection.written_bytes - written_bytes,
+      sent_bytes: connection.written_bytes - written_bytes + (response instanceof Answer ? response.direct_bytes : 0),
       aborted,
     });
     if (this.#active.size === 0) this.#onIdle?.();
@@ -264,7 +266,11 @@ export async function readCertificate(tls: NonNullable<ServerOptions['tls']>): P
 }
 
 /** The answer to one request. What is done just before the headers go out is done here. */
-class Answer<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> implements Leaving {
+class Answer<Request extends IncomingMessage = IncomingMessage>
+  extends ServerResponse<Request>
+  implements Leaving, SentDirectly
+{
+  direct_bytes = 0;
   /** '' = refused before it became a request. */
   requestId = '';
   departure: Departure | null = null;

@@ -32,6 +32,8 @@ export interface OpenBlob {
   stream(start: number, end: number): AsyncIterable<Buffer>;
   /** The same bytes without allocating: each chunk is the taker's only until its promise resolves. One is read ahead. */
   send(start: number, end: number, taker: ChunkTaker): Promise<void>;
+  /** Where the bytes are a local file: its descriptor, until `close`. */
+  readonly fd: number | null;
   close(): Promise<void>;
 }
 

@@ -269,6 +269,10 @@ class LocalOpenBlob implements OpenBlob {
     this.#sha256 = sha256;
   }
 
+  get fd(): number {
+    return this.#handle.fd;
+  }
+
   async *stream(start: number, end: number): AsyncIterable<Buffer> {
     for (let at = start; at < end; ) {
       const chunk = await this.#read(Buffer.allocUnsafeSlow(Math.min(READ_BYTES, end - at)), at, end);
