@@ -45,7 +45,7 @@ function reclaim(o: RecoveryOptions, node: NodeRecord, end: 'killed' | 'power_cu
       node.size_bytes = node.baseSize_bytes ?? 0;
       node.dirty &= ~(Dirty.content | Dirty.mtime);
       const path = o.mirror().remotePath(node);
-      if (path !== null) o.mirror().defer(path); // its time is the server's again
+      if (path !== null) o.mirror().deferred.add(path); // its time is the server's again
       o.log.warn({ ino: node.ino, name: node.name }, 'the power went before new content was stored: back to old');
     }
     node.torn = false;

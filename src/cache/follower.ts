@@ -392,7 +392,7 @@ export class Follower {
         // A listing that was interrupted goes on under its own epoch; a new one gets a new epoch.
         if (cursor === null || store.setting('full_running') !== '1') {
           epoch += 1;
-          deferrals = mirror.deferrals;
+          deferrals = mirror.deferred.times;
         }
         store.setSetting('epoch', String(epoch));
         store.setSetting('full_running', '1');
@@ -401,11 +401,11 @@ export class Follower {
       store.transaction(() => {
         if (!page.more) {
           if (page.full || store.setting('full_running') === '1')
-            this.#sweep(epoch, asked_ms, deferrals === mirror.deferrals);
+            this.#sweep(epoch, asked_ms, deferrals === mirror.deferred.times);
           mirror.endOfFeed();
         }
         // What was put off is known only in memory: after a crash it must be told again.
-        if (!mirror.hasDeferred) store.setSetting('cursor', page.next);
+        if (mirror.deferred.isEmpty) store.setSetting('cursor', page.next);
         crashPoint('apply.before_commit');
       });
       this.#cursor = page.next;
@@ -477,7 +477,7 @@ export class Follower {
       if (node === null || node.base === null || node.seen >= epoch) continue;
       const path = mirror.remotePath(node);
       if (path === null) mirror.gone(node);
-      else if (!complete || node.seen === 0 || this.#o.recent.touchedSince(path, 0)) mirror.defer(path);
+      else if (!complete || node.seen === 0 || this.#o.recent.touchedSince(path, 0)) mirror.deferred.add(path);
       else mirror.gonePath(path, asked_ms);
     }
   }

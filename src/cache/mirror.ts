@@ -4,13 +4,15 @@
 // find out by its precondition. Local places win over remote moves where the user moved the node too. What cannot be
 // shown under its name is kept under a conflict name (`conflicts.ts`). Nothing dirty is ever removed.
 
-import type { Clock, Timestamp } from '../clock.js';
+import type { Clock } from '../clock.js';
 import type { Ino, Name, RemotePath } from '../ids.js';
 import { splitPath } from '../ids.js';
 import type { Log } from '../log.js';
-import { isStrongEtag, type NodeKind, type RemoteEntry } from '../remote/remote.js';
+import type { NodeKind, RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import type { Conflicts } from './conflicts.js';
+import { Deferred } from './deferred.js';
+import { ownLock, sameIdentity, sameVersion, saysNothingNew, shownOf, usable } from './entry_rules.js';
 import type { Listed } from './metadata/listed_row.js';
 import { Dirty, type NodeRecord, rightsBitsOf } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
@@ -47,11 +49,7 @@ export class Mirror {
   readonly #o: MirrorOptions;
   readonly #store: NodeStore;
   readonly #conflicts: Conflicts;
-  /** With what the server said, if it said it once and something definite. */
-  readonly #deferred = new Map<RemotePath, RemoteEntry | null>();
-  /** What is being asked about again. */
-  readonly #asked = new Set<RemotePath>();
-  #deferrals = 0;
+  readonly deferred = new Deferred();
   /** Was the last entry of this kind one of which nothing was known? */
   readonly #expectsNew: Record<NodeKind, boolean> = { file: false, dir: false, symlink: false };
 
@@ -62,50 +60,15 @@ export class Mirror {
   }
 
   /** Paths about which the server must be asked again, because a request of ours was on its way; where it still is, they
-   * stay put off. The server's echo of what we know by now is no question. Each path is to be `answered`. */
+   * stay put off. The server's echo of what we know by now is no question. Each path is to be `deferred.answered`. */
   takeDeferred(): RemotePath[] {
-    const paths: RemotePath[] = [];
-    for (const [path, entry] of this.#deferred) {
-      if (entry !== null) {
-        const node = this.atPath(path);
-        if (node === null ? this.#isBeingMade(path) : this.#o.isBusy(node)) continue;
-        if (node !== null && this.#isKnown(node, entry)) {
-          this.#deferred.delete(path);
-          this.#takeRights(node, entry);
-          continue;
-        }
-      }
-      this.#deferred.delete(path);
-      this.#asked.add(path);
-      paths.push(path);
-    }
-    return paths;
-  }
-
-  /** What was asked about again is known now, or was put off again. */
-  answered(path: RemotePath): void {
-    this.#asked.delete(path);
-  }
-
-  defer(path: RemotePath): void {
-    this.#deferred.set(path, null);
-    this.#deferrals += 1;
-  }
-
-  /** Is anything to be asked about again, or being asked? */
-  get hasDeferred(): boolean {
-    return this.#deferred.size > 0 || this.#asked.size > 0;
-  }
-
-  /** How often something was put off so far. */
-  get deferrals(): number {
-    return this.#deferrals;
-  }
-
-  /** Of two answers that came meanwhile either may be the older one: then neither is remembered. */
-  #deferEntry(entry: RemoteEntry): void {
-    this.#deferred.set(entry.path, this.#deferred.has(entry.path) ? null : entry);
-    this.#deferrals += 1;
+    return this.deferred.take((entry) => {
+      const node = this.atPath(entry.path);
+      if (node === null ? this.#isBeingMade(entry.path) : this.#o.isBusy(node)) return 'wait';
+      if (node === null || !saysNothingNew(entry, node)) return 'ask';
+      this.#takeRights(node, entry);
+      return 'known';
+    });
   }
 
   #isBeingMade(path: RemotePath): boolean {
@@ -120,23 +83,6 @@ export class Mirror {
     node.rights = entry.rights;
     this.#store.save(node);
     this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
-  }
-
-  /** Does `entry` say nothing about this file that we do not know already, its rights aside? */
-  #isKnown(node: NodeRecord, entry: RemoteEntry): boolean {
-    if (node.kind !== 'file' || entry.kind !== 'file' || node.limbo !== 'none') return false;
-    if (!isStrongEtag(entry.etag) || entry.etag !== node.baseEtag || entry.fileid !== node.fileid) return false;
-    if (entry.size_bytes !== node.baseSize_bytes || entry.checksum !== node.checksum) return false;
-    if ((entry.lock !== null && entry.lockRoot === undefined) || node.lockInfo !== null || entry.shared !== node.shared)
-      return false;
-    if (entry.xattrs.size > 0 || node.xattrs !== null) return false;
-    const { mode, uid, gid } = entry.posix;
-    const mtime = entry.posix.mtime ?? entry.mtime;
-    const timeIsOurs = (node.dirty & (Dirty.mtime | Dirty.content)) !== 0;
-    if (!timeIsOurs && (mtime.s !== node.mtime.s || mtime.ns !== node.mtime.ns)) return false;
-    if ((node.dirty & Dirty.mode) === 0 && mode !== undefined && mode !== node.mode) return false;
-    if ((node.dirty & Dirty.owner) !== 0) return true;
-    return (uid ?? node.uid) === node.uid && (gid ?? node.gid) === node.gid;
   }
 
   /** Where the server has `node`, or null if it does not. */
@@ -171,7 +117,7 @@ export class Mirror {
     const { parent: parentPath, name } = splitPath(entry.path);
     const parent = this.atPath(parentPath);
     if (parent === null || this.#o.recent.touchedSince(entry.path, asked_ms)) {
-      this.#deferEntry(entry);
+      this.deferred.addEntry(entry);
       return;
     }
     this.presentIn(parent, name, entry, asked_ms, epoch);
@@ -191,10 +137,10 @@ export class Mirror {
       this.#o.recent.touchedSince(entry.path, asked_ms) ||
       (occupant === null && this.#o.isBeingMade(parent.ino, name))
     ) {
-      this.#deferEntry(entry);
+      this.deferred.addEntry(entry);
       return;
     }
-    if (this.#deferred.has(entry.path)) this.defer(entry.path); // what was said before is older
+    if (this.deferred.has(entry.path)) this.deferred.add(entry.path); // what was said before is older
     if (occupant !== null && occupant !== node) this.#pushOut(occupant);
     if (node === null) this.insert(parent, name, entry, epoch);
     else this.#update(node, parent, name, entry, epoch);
@@ -204,7 +150,7 @@ export class Mirror {
    * which nothing was known. False, and nothing done, for what the rules must judge. */
   #presentQuickly(parent: NodeRecord, name: Name, entry: RemoteEntry, asked_ms: number, epoch: number): boolean {
     if (parent.parent === null && parent.ino !== 1) return false;
-    if (this.#deferred.has(entry.path) || this.#o.recent.touchedSince(entry.path, asked_ms)) return false;
+    if (this.deferred.has(entry.path) || this.#o.recent.touchedSince(entry.path, asked_ms)) return false;
     if (this.#o.isBusy(parent)) return false;
     const { kind } = entry;
     const told = entry.posix.mtime ?? entry.mtime;
@@ -255,11 +201,11 @@ export class Mirror {
     if (node?.ino === 1) return;
     if (node === null) {
       // Perhaps in a directory of which something was put off: it may be there when that is known.
-      if (this.hasDeferred && this.atPath(splitPath(path).parent) === null) this.defer(path);
+      if (!this.deferred.isEmpty && this.atPath(splitPath(path).parent) === null) this.deferred.add(path);
       return;
     }
     if (this.#o.recent.touchedSince(path, asked_ms)) {
-      this.defer(path);
+      this.deferred.add(path);
       return;
     }
     this.gone(node);
@@ -269,7 +215,7 @@ export class Mirror {
   gone(node: NodeRecord): void {
     if (this.#o.isBusy(node)) {
       const path = this.remotePath(node);
-      if (path !== null) this.defer(path);
+      if (path !== null) this.deferred.add(path);
       return;
     }
     for (const member of this.#store.baseMembers(node.ino)) this.gone(member);
@@ -331,8 +277,8 @@ export class Mirror {
     const told = entry.lockRoot ?? null;
     if (told === known) return;
     // A lock was taken or ended above, where nobody has looked since.
-    if (told !== null) this.defer(told);
-    if (known !== null) this.defer(known);
+    if (told !== null) this.deferred.add(told);
+    if (known !== null) this.deferred.add(known);
   }
 
   /** The server has `entry`, and no row is of it yet. */
@@ -568,47 +514,4 @@ export class Mirror {
     this.#o.onUnlinked(node);
     this.#o.tree.purgeIfGone(node);
   }
-}
-
-/** What the kernel shows of a node, apart from its content: rights and locks are part of the mode. */
-function shownOf({ mode, uid, gid, mtime, rightsBits, lock }: NodeRecord): string {
-  return `${mode} ${uid} ${gid} ${mtime.s}.${mtime.ns} ${rightsBits} ${lock}`;
-}
-
-/** May `occupant` of a slot be the node that `entry` describes? */
-function sameIdentity(occupant: NodeRecord, entry: RemoteEntry): boolean {
-  return occupant.fileid === null || entry.fileid === null || occupant.fileid === entry.fileid;
-}
-
-/** The same content? ETags compare without the weakness flag: Apache's become strong when the file is two seconds old. */
-function sameVersion(mine: string | null, theirs: string | null, node: NodeRecord, entry: RemoteEntry): boolean {
-  if (mine !== null && theirs !== null) return opaque(mine) === opaque(theirs);
-  const sameSize = node.baseSize_bytes === entry.size_bytes;
-  return sameSize && node.mtime.s === entry.mtime.s;
-}
-
-function opaque(etag: string): string {
-  return etag.startsWith('W/') ? etag.slice(2) : etag;
-}
-
-/** The lock on the node itself. One of a folder above is that folder's; one that we know to be ours stays ours when a
- * listing shows it without saying so. */
-function ownLock(node: NodeRecord, { lock, lockRoot }: RemoteEntry): NodeRecord['lockInfo'] {
-  const mine = node.lockInfo;
-  if (lock === null || lockRoot !== undefined) return null;
-  if (mine?.mine !== true) return lock;
-  if (lock.token !== null && mine.token !== null && lock.token !== mine.token) return lock;
-  const { elsewhere: _, ...told } = lock;
-  return {
-    ...told,
-    mine: true,
-    token: mine.token,
-    ...(mine.auto === true ? { auto: true } : {}),
-    ...(mine.elsewhere === true ? { elsewhere: true } : {}),
-  };
-}
-
-/** Some servers answer 1970 for what they do not know. */
-function usable(wanted: Timestamp, known: Timestamp): Timestamp {
-  return wanted.s > 0 || known.s <= 0 ? wanted : known;
 }

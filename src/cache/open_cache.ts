@@ -209,7 +209,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
             const now = waited ? mirror.remotePath(node) : null;
             if (now === null || now === at) {
               // What we know of it is not so any more: whoever reads next must find it as it is.
-              mirror.defer(at);
+              mirror.deferred.add(at);
               writeback.lookUpDeferred();
               follower.hint();
               throw error;

@@ -61,15 +61,15 @@ export class Lookups {
     const asked_ms = recent.now_ms();
     try {
       const entry = await statOrNull(remote, path, this.#stop);
-      mirror.answered(path);
+      mirror.deferred.answered(path);
       store.transaction(() => {
         if (entry === null) mirror.gonePath(path, asked_ms);
         else mirror.present(entry, asked_ms, 0);
       });
       this.#wait_ms = RETRY_FIRST_MS;
     } catch (error) {
-      mirror.defer(path);
-      mirror.answered(path);
+      mirror.deferred.add(path);
+      mirror.deferred.answered(path);
       if (this.#stop.aborted) return;
       connection.suspect(error);
       log.debug({ err: error, path }, 'looking up a path again failed; it is tried again');

@@ -41,7 +41,7 @@ export class Reconciler {
     if (path === null) return;
     if (place !== undefined && (place.parent !== node.parent || place.name !== node.name)) {
       // It is to be elsewhere by now: what the server has where it was to be is looked at when that matters.
-      if (current !== null) mirror.defer(current);
+      if (current !== null) mirror.deferred.add(current);
       return;
     }
     const asked_ms = recent.now_ms();
@@ -72,7 +72,7 @@ export class Reconciler {
         return this.#delete(node, entry, path, signal);
       default:
         // This node is busy until its step has ended: what the mirror must hear of it waits until then.
-        if (entry !== null || current !== null) mirror.defer(path);
+        if (entry !== null || current !== null) mirror.deferred.add(path);
     }
   }
 
@@ -95,7 +95,7 @@ export class Reconciler {
           node.base = node.parent === null ? null : { parent: node.parent, name: node.name };
           tree.changed(node, 0);
         });
-      } else if (from !== null) mirror.defer(from);
+      } else if (from !== null) mirror.deferred.add(from);
       return;
     }
     if (entry === null) return this.#checkParent(node, signal);
@@ -105,7 +105,7 @@ export class Reconciler {
       return;
     }
     // Something unknown has the name: it becomes known, and ours steps aside.
-    mirror.defer(entry.path);
+    mirror.deferred.add(entry.path);
     store.transaction(() => {
       const other = occupant();
       if (other !== null && other.parent === null) mirror.present(entry, asked_ms, 0);
@@ -124,7 +124,7 @@ export class Reconciler {
       else {
         log.info({ ino: node.ino, name: node.name }, 'changed on the server: the deletion is dropped');
         conflicts.resurrect(node);
-        mirror.defer(path);
+        mirror.deferred.add(path);
       }
     });
   }

@@ -87,7 +87,7 @@ async function dropDeletion(
   if (path === null || entry === null || entry.rights.remove) return false;
   log.info({ ino: node.ino, path }, 'the server does not allow this deletion: it is dropped');
   store.transaction(() => conflicts.resurrect(node));
-  mirror.defer(path);
+  mirror.deferred.add(path);
   return true;
 }
 
