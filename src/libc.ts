@@ -247,14 +247,19 @@ function nextTurn(): void {
 }
 
 /** sendfile(2) on a worker thread, into a socket that does not block: how many of the bytes [offset, offset + length) of
- * `file` it took. 0 where it is full, the file ends, or anything fails. Both descriptors must stay open until it resolves. */
-export async function sendFile(socket: number, file: number, offset: number, length: number): Promise<number> {
+ * `file` it took, 0 if it is full. Null where the file ends, or it cannot be done. Both descriptors must stay open until it
+ * resolves. */
+export async function sendFile(socket: number, file: number, offset: number, length: number): Promise<number | null> {
   const at = Buffer.alloc(8);
   at.writeBigInt64LE(BigInt(offset));
   await turn();
   try {
     return await new Promise((resolve) =>
-      native.sendfile.async(socket, file, at, length, (error, n) => resolve(error ? 0 : Math.max(n, 0))),
+      native.sendfile.async(socket, file, at, length, (error, n) => {
+        const errno = koffi.errno();
+        if (!error && n > 0) resolve(n);
+        else resolve(!error && n < 0 && (errno === errnoOf.EAGAIN || errno === errnoOf.EINTR) ? 0 : null);
+      }),
     );
   } finally {
     nextTurn();

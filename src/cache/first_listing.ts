@@ -29,7 +29,6 @@ export class FirstListing {
   #walks = 0;
   #served_ms = Number.NEGATIVE_INFINITY;
   #given_ms = GIVEN_MS;
-  #giving: Promise<void> | null = null;
   /** Ends the pause that is being given. */
   #walkBegins: () => void = () => undefined;
 
@@ -92,11 +91,7 @@ export class FirstListing {
   async hold(listings: ReadonlyMap<unknown, Promise<void>>): Promise<void> {
     if (this.#running === null) return;
     if (listings.size > 0) await Promise.race([Promise.allSettled(listings.values()), this.#sleep(HOLD_MS)]);
-    // The page that is applied and the one that is to be asked for wait together: what they wait counts once.
-    this.#giving ??= this.#giveWay().finally(() => {
-      this.#giving = null;
-    });
-    await this.#giving;
+    await this.#giveWay();
   }
 
   async #giveWay(): Promise<void> {

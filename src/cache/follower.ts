@@ -59,6 +59,8 @@ export class Follower {
   /** Directories that could not be listed the last time, and until when they are not tried again. */
   readonly #failed = new Map<number, number>();
   readonly #first: FirstListing;
+  /** Directories that were listed by themselves before the whole tree is here, and when that was asked for. */
+  readonly #alone = new Map<number, number>();
   #watching: AbortController | null = null;
   #pushed = false;
   #wanted = false;
@@ -84,6 +86,11 @@ export class Follower {
   /** Is the whole tree here, as of the last contact? */
   get mirrored(): boolean {
     return this.#mirrored && (this.#o.remote.capabilities.changeFeed || !this.#o.connection.online);
+  }
+
+  /** Was `dir` listed by itself with a question asked at or after `since_ms`? What else was asked for then may be older. */
+  listedSince(dir: NodeRecord, since_ms: number): boolean {
+    return (this.#alone.get(dir.ino) ?? Number.NEGATIVE_INFINITY) >= since_ms;
   }
 
   /** Is there a tree of an earlier run to show? */
@@ -294,6 +301,7 @@ export class Follower {
           this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
       }
       dir.listed_ms = this.#o.clock.now_ms();
+      if (remote.capabilities.changeFeed) this.#alone.set(dir.ino, asked_ms);
       this.#failed.delete(dir.ino);
       store.save(dir);
       crashPoint('apply.before_commit');
@@ -387,10 +395,10 @@ export class Follower {
         asking = this.#ask(page.next); // the server reads while this page is applied
         asking.catch(() => undefined); // waited for above, unless applying fails first
       }
-      if (page.full && !fullRunning) {
+      if (page.full && (!fullRunning || page.anew)) {
         fullRunning = true;
         // A listing that was interrupted goes on under its own epoch; a new one gets a new epoch.
-        if (cursor === null || store.setting('full_running') !== '1') {
+        if (cursor === null || page.anew || store.setting('full_running') !== '1') {
           epoch += 1;
           deferrals = mirror.deferred.times;
         }
@@ -416,6 +424,7 @@ export class Follower {
           if (!this.#mirrored) store.setSetting('mirrored', '1');
         });
         this.#mirrored = true;
+        this.#alone.clear();
         if (page.changes.length > 0 || fullRunning) this.#o.onApplied();
         return;
       }

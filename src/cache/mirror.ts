@@ -37,6 +37,8 @@ export interface MirrorOptions {
   readonly isOpen: (node: NodeRecord) => boolean;
   /** Is a request of ours on its way, or its outcome unknown, that makes something at this place? */
   readonly isBeingMade: (parent: Ino, name: Name) => boolean;
+  /** Did the server say later than at `since_ms` what is in the directory? */
+  readonly listedSince: (dir: NodeRecord, since_ms: number) => boolean;
   /** All bytes are here. */
   readonly isComplete: (node: NodeRecord) => boolean;
   /** The node's cached bytes are of a version that is gone; nobody has it open. */
@@ -125,7 +127,9 @@ export class Mirror {
 
   /** As `present`, for a caller that knows the collection. */
   presentIn(parent: NodeRecord, name: Name, entry: RemoteEntry, asked_ms: number, epoch: number): void {
-    if (this.#presentQuickly(parent, name, entry, asked_ms, epoch)) return;
+    // A page of the tree that may be older than what is known of the directory: only what says the same is believed.
+    const isOld = epoch !== 0 && this.#o.listedSince(parent, asked_ms);
+    if (this.#presentQuickly(parent, name, entry, asked_ms, epoch, isOld)) return;
     const occupant = this.#store.atBase(parent.ino, name);
     let node = entry.fileid === null ? null : this.#store.byFileid(entry.fileid);
     if (node === null && occupant !== null && sameIdentity(occupant, entry)) node = occupant;
@@ -133,6 +137,7 @@ export class Mirror {
     const local = this.#store.child(parent.ino, name);
     const involved = [node, occupant, local, parent].filter((n) => n !== null);
     if (
+      isOld ||
       involved.some((n) => this.#o.isBusy(n)) ||
       this.#o.recent.touchedSince(entry.path, asked_ms) ||
       (occupant === null && this.#o.isBeingMade(parent.ino, name))
@@ -148,7 +153,14 @@ export class Mirror {
 
   /** What nearly all entries of a listing are, with the fewest questions to the database: nothing new, or something of
    * which nothing was known. False, and nothing done, for what the rules must judge. */
-  #presentQuickly(parent: NodeRecord, name: Name, entry: RemoteEntry, asked_ms: number, epoch: number): boolean {
+  #presentQuickly(
+    parent: NodeRecord,
+    name: Name,
+    entry: RemoteEntry,
+    asked_ms: number,
+    epoch: number,
+    isOld: boolean,
+  ): boolean {
     if (parent.parent === null && parent.ino !== 1) return false;
     if (this.deferred.has(entry.path) || this.#o.recent.touchedSince(entry.path, asked_ms)) return false;
     if (this.#o.isBusy(parent)) return false;
@@ -158,12 +170,12 @@ export class Mirror {
     const lock = entry.lockRoot === undefined ? entry.lock : null;
     const listed: Listed = { place: { parent: parent.ino, name }, entry, mtime, lock, epoch };
     // What was so with the last entry is likely so with this one: then the insertion finds out.
-    const tryFirst = this.#expectsNew[kind];
+    const tryFirst = this.#expectsNew[kind] && !isOld;
     if (tryFirst && this.#insertNew(parent, name, listed)) return true;
     this.#expectsNew[kind] = false;
     const known = this.#store.asListed(listed);
     if (known === null) {
-      this.#expectsNew[kind] = !tryFirst && this.#insertNew(parent, name, listed);
+      this.#expectsNew[kind] = !tryFirst && !isOld && this.#insertNew(parent, name, listed);
       return this.#expectsNew[kind];
     }
     const node = this.#store.inMemory(known.ino);
@@ -204,7 +216,8 @@ export class Mirror {
       if (!this.deferred.isEmpty && this.atPath(splitPath(path).parent) === null) this.deferred.add(path);
       return;
     }
-    if (this.#o.recent.touchedSince(path, asked_ms)) {
+    const parent = node.base === null ? null : this.#store.get(node.base.parent);
+    if (this.#o.recent.touchedSince(path, asked_ms) || (parent !== null && this.#o.listedSince(parent, asked_ms))) {
       this.deferred.add(path);
       return;
     }

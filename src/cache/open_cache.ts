@@ -175,6 +175,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       isBusy: (node) => writeback.isUnsettled(node),
       isOpen: (node) => contents.isOpen(node),
       isBeingMade: (parent, name) => writeback.makerAt(parent, name) !== null,
+      listedSince: (dir, since_ms) => follower.listedSince(dir, since_ms),
       isComplete: (node) => contents.isComplete(node),
       dropContent: (node) => contents.drop(node),
       onUnlinked: (node) => contents.unlinked(node),

@@ -62,7 +62,7 @@ export class Invalidator {
   /** A name of `parent` changed: its dentry goes, and with it the listing the kernel may have kept of `parent`. So names are
    * never alone. */
   #entry(parent: Ino, notification: Notification & { readonly name: Name }): void {
-    if (!this.#inodes.has(parent)) return;
+    if (!this.#inodes.has(parent) || !this.#open) return;
     this.inode(parent, true);
     if (!this.#inodes.knowsNamesIn(parent)) return;
     const key = `${parent}/${notification.name}`;

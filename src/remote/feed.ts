@@ -42,7 +42,7 @@ export async function changePage(dav: Dav, cursorText: string | null, options: F
   } catch (error) {
     if (cursor === null || !isUnknownToken(error)) throw error;
     dav.log.info({}, 'the server no longer knows where we were: listing everything again');
-    return await retry(() => readPage(dav, null, options), dav.retrying(options));
+    return { ...(await retry(() => readPage(dav, null, options), dav.retrying(options))), anew: true };
   }
 }
 

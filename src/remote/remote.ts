@@ -151,6 +151,8 @@ export interface ChangePage {
   /** True on every page of a listing that started without a cursor (or whose cursor the server no longer knows):
    * what is not named by the time `more` is false does not exist. */
   readonly full: boolean;
+  /** The server no longer knew the cursor: with this page a listing begins, whatever the cursor belonged to. */
+  readonly anew?: true;
 }
 
 export type ConnectionState = 'online' | 'offline' | 'unauthorized';

@@ -5,7 +5,11 @@
 import { closeSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
-import { duplicate, sendFile } from '../libc.js';
+
+type Libc = typeof import('../libc.js');
+
+/** Loaded when it is first wanted: where it cannot be, a server answers all the same. */
+let libc: Promise<Libc | null> | null = null;
 
 /** An answer that counts what leaves past node, which counts only what it sends itself. */
 export interface SentDirectly {
@@ -16,33 +20,39 @@ export class DirectLine {
   readonly #res: ServerResponse & Partial<SentDirectly>;
   /** Of our own: node may close its descriptor while a thread is sending, and the number then be another connection's. */
   readonly #fd: number;
+  readonly #libc: Libc;
 
-  private constructor(res: ServerResponse, fd: number) {
+  private constructor(res: ServerResponse, fd: number, native: Libc) {
     this.#res = res;
     this.#fd = fd;
+    this.#libc = native;
   }
 
   /** Null where there is no such way, or the connection is gone. What node has written of the answer must have left. */
-  static open(res: ServerResponse): DirectLine | null {
+  static async open(res: ServerResponse): Promise<DirectLine | null> {
+    libc ??= import('../libc.js').catch(() => null);
+    const native = await libc;
     const { socket } = res;
     // A TLS socket is another class.
-    if (socket === null || socket.destroyed || Object.getPrototypeOf(socket) !== Socket.prototype) return null;
+    if (native === null || socket === null || socket.destroyed || Object.getPrototypeOf(socket) !== Socket.prototype)
+      return null;
     const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } })._handle?.fd ?? -1;
     if (fd < 0) return null;
     try {
-      return new DirectLine(res, duplicate(fd));
+      return new DirectLine(res, native.duplicate(fd), native);
     } catch {
       return null; // no descriptor is free
     }
   }
 
-  /** Of the bytes [at, at + length) of `file` as many as the connection takes without waiting: none if it is full. Whatever
-   * else stands in the way gives 0, too: the next write or read by node will find it and say what it is. */
-  async send(file: number, at: number, length: number): Promise<number> {
+  /** Of the bytes [at, at + length) of `file` as many as the connection takes without waiting: 0 if it is full. Null if there
+   * is no way on: the next read or write by node will find out why, if it has none either. */
+  async send(file: number, at: number, length: number): Promise<number | null> {
     const { destroyed, socket } = this.#res;
-    if (destroyed || socket === null || socket.writableLength > 0) return 0;
-    const sent = await sendFile(this.#fd, file, at, length);
-    if (this.#res.direct_bytes !== undefined) this.#res.direct_bytes += sent;
+    // Of a connection that has just been given up node says that all was written, although what waited is lost.
+    if (destroyed || socket === null || socket.destroyed || socket.writableLength > 0) return null;
+    const sent = await this.#libc.sendFile(this.#fd, file, at, length);
+    if (this.#res.direct_bytes !== undefined) this.#res.direct_bytes += sent ?? 0;
     return sent;
   }
 

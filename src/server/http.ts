@@ -91,10 +91,18 @@ export class HttpFront {
     });
     server.on('checkExpectation', (_request, response) => response.writeHead(417, { Connection: 'close' }).end());
     server.on('timeout', (socket: Socket) => this.#onIdleSocket(socket));
-    server.on('clientError', (error, socket) => answerBroken(error, socket));
+    server.on('clientError', (error, socket) => {
+      // Behind the first half of an answer nothing but its other half may follow.
+      if (this.#answersOn(socket).some(({ response }) => response.headersSent)) socket.destroy();
+      else answerBroken(error, socket);
+    });
     server.on('upgrade', (request, socket, head) => {
       // From here on it is nobody's but ours: an error without a listener would end the process.
       socket.on('error', () => socket.destroy());
+      if (this.#answersOn(socket).length > 0) {
+        socket.destroy(); // asked before the answer to something else
+        return;
+      }
       const { trustProxy } = options;
       options.onUpgrade(request, socket, head, clientAddress(request, trustProxy));
     });
@@ -161,6 +169,11 @@ export class HttpFront {
       }
       this.#onIdle = done;
     });
+  }
+
+  /** Requests of this connection whose answers have not gone out whole. */
+  #answersOn(socket: Duplex): readonly Exchange[] {
+    return [...this.#active].filter(({ request }) => request.socket === socket);
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {

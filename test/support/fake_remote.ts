@@ -363,43 +363,20 @@ export class FakeServer {
 
   changesAs(cursor: string | null, limit: number, user: string): ChangePage {
     const known = parseCursor(cursor);
-    if (known === null || known.epoch !== this.#epoch) return this.#fullPage(null, this.#seq, limit, user);
-    if (known.after !== null) return this.#fullPage(known.after, known.seq, limit, user);
-    return this.#deltaPage(known.seq, limit, user, known.full);
+    if (known === null) return this.#page({ seq: 0, listedFrom: this.#seq }, limit, user);
+    if (known.epoch === this.#epoch) return this.#page(known, limit, user);
+    return { ...this.#page({ seq: 0, listedFrom: this.#seq }, limit, user), anew: true };
   }
 
-  #fullPage(after: string | null, seq: number, limit: number, user: string): ChangePage {
-    const nodes = [...this.#walk(this.#root)].slice(1); // a feed names members, not the root
-    let from = 0;
-    if (after !== null) {
-      const order = [...nodes].map((node) => orderKey(this.#path(node)));
-      const key = orderKey(after as RemotePath);
-      from = order.findIndex((one) => one > key);
-      if (from < 0) from = nodes.length;
-    }
-    const page = nodes.slice(from, from + limit);
-    const changes = page.map((node): RemoteChange => ({ kind: 'present', entry: this.#entry(node, user) }));
-    const last = page.at(-1);
-    const done = from + limit >= nodes.length;
-    const next: FakeCursor = {
-      epoch: this.#epoch,
-      seq,
-      after: done || last === undefined ? null : this.#path(last),
-      full: true,
-    };
-    if (!done) return { changes, next: JSON.stringify(next), more: true, full: true };
-    // What happened while the listing was read still belongs to it.
-    const behind = this.#seq > seq;
-    return { changes, next: JSON.stringify({ ...next, full: behind }), more: behind, full: true };
-  }
-
-  #deltaPage(seq: number, limit: number, user: string, full: boolean): ChangePage {
+  /** In the order of the last change, as our server tells it; of what is gone, in a full listing, only since it began. */
+  #page({ seq, listedFrom }: Omit<FakeCursor, 'epoch'>, limit: number, user: string): ChangePage {
+    const goneSince = Math.max(seq, listedFrom ?? 0);
     type Step = { seq: number; path: RemotePath; node: FakeNode | null };
     const steps: Step[] = [];
     for (const node of this.#walk(this.#root))
       if (node.seq > seq && node !== this.#root) steps.push({ seq: node.seq, path: this.#path(node), node });
     for (const { seq: at, past, parent, name } of this.#gone) {
-      if (at <= seq) continue;
+      if (at <= goneSince) continue;
       // Told where its collection is by now; if that is gone too, where it was.
       let top = parent;
       while (top.parent !== null) top = top.parent;
@@ -419,7 +396,7 @@ export class FakeServer {
         nodes.add(node);
     const present = [...nodes].sort((a, b) => (orderKey(this.#path(a)) < orderKey(this.#path(b)) ? -1 : 1));
     const more = count < steps.length;
-    const next: FakeCursor = { epoch: this.#epoch, seq: upTo, after: null, full: full && more };
+    const next: FakeCursor = { epoch: this.#epoch, seq: upTo, listedFrom: more ? listedFrom : null };
     return {
       changes: [
         ...present.map((node): RemoteChange => ({ kind: 'present', entry: this.#entry(node, user) })),
@@ -427,7 +404,7 @@ export class FakeServer {
       ],
       next: JSON.stringify(next),
       more,
-      full,
+      full: listedFrom !== null,
     };
   }
 
@@ -614,8 +591,8 @@ export class FakeServer {
 interface FakeCursor {
   readonly epoch: number;
   readonly seq: number;
-  readonly after: string | null;
-  readonly full: boolean;
+  /** Of a full listing that is not through: where the feed was when it began. */
+  readonly listedFrom: number | null;
 }
 
 function parseCursor(cursor: string | null): FakeCursor | null {

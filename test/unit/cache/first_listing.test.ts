@@ -110,17 +110,3 @@ it('the tree that waits for programs goes on when one of them begins to wait for
   first.end();
   await walk;
 });
-
-it('what two pieces wait at the same time counts once', async () => {
-  const { clock, first } = start();
-  first.begin();
-  let given_ms = 0;
-  first.served();
-  const held = [first.hold(new Map()), first.hold(new Map())];
-  const both = Promise.all(held).then(() => undefined);
-  for (; !(await isSettled(both)); given_ms += 10) {
-    await clock.advance(10);
-    first.served();
-  }
-  expect(given_ms).toBeGreaterThan(2_800);
-});

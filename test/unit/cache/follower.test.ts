@@ -74,3 +74,55 @@ it('a directory that cannot be listed is shown as it was, without a failure for 
   expect(remote.count('list') - asked).toBeLessThanOrEqual(4); // of the directory and of the one above it
   expect(remote.count('list')).toBeGreaterThan(asked);
 });
+
+it('a page of the tree that is older than a listing of a directory by itself takes nothing back', async () => {
+  const server = new FakeServer();
+  server.mkdir('d');
+  for (const name of ['kept', 'changed', 'gone', 'again']) server.write(`d/${name}`, 'one');
+  const remote = new FakeRemote(server);
+  let deliver = (): void => undefined;
+  const delivered = new Promise<void>((resolve) => {
+    deliver = resolve;
+  });
+  const late = remote.after('changes', () => delivered);
+  const drive = await start({ remote });
+  await drive.until('the tree is asked for', () => remote.count('changes') === 1);
+  server.write('d/changed', 'another');
+  server.remove('d/gone');
+  server.remove('d/again');
+  server.write('d/again', 'anew');
+  server.write('d/new', 'new');
+  expect((await drive.list('d')).sort()).toEqual(['again', 'changed', 'kept', 'new']);
+  expect(await drive.read('d/changed')).toBe('another');
+  const told: string[] = [];
+  const { ino } = await drive.must('d/changed');
+  drive.cache.onInvalidate((event) => {
+    if (event.kind !== 'inode') told.push(`${event.kind} ${event.name}`);
+    else if (event.ino === ino && event.data) told.push('the content of d/changed');
+  });
+  late();
+  deliver();
+  await sleep(400); // it is applied, and what it left open is asked about
+  expect(told).toEqual([]);
+  expect((await drive.list('d')).sort()).toEqual(['again', 'changed', 'kept', 'new']);
+  expect((await drive.must('d/changed')).ino).toBe(ino);
+});
+
+it('a listing that has to begin anew in the middle knows nothing of what the first half named', async () => {
+  const server = new FakeServer();
+  for (const name of ['a', 'b', 'c', 'd']) server.write(name, 'x');
+  const remote = new FakeRemote(server);
+  remote.page_entries = 2;
+  let asked = 0;
+  remote.before('changes', async () => {
+    asked += 1;
+    if (asked !== 2) return;
+    await sleep(100); // the first page is applied meanwhile
+    server.remove('a');
+    server.forgetCursors();
+  });
+  const drive = await start({ remote });
+  await drive.until('the rest is asked for', () => asked >= 3);
+  await sleep(300); // and applied
+  expect((await drive.list()).sort()).toEqual(['b', 'c', 'd']);
+});

@@ -109,6 +109,8 @@ describe('the change feed', () => {
   it('begins again with a full listing when the server has forgotten the token', async () => {
     const from = await serve({ '': { body: present('a'), token: 't1' }, old: null });
     expect(await follow(from, '{"token":"old"}')).toMatchObject({ steps: ['+a'], full: [true] });
+    expect(await from.changes('{"token":"old"}')).toMatchObject({ anew: true });
+    expect(await from.changes(null)).not.toHaveProperty('anew');
     expect(await follow(from, 'no cursor of ours')).toMatchObject({ full: [true] });
   });
 

@@ -157,4 +157,58 @@ describe('a large answer', () => {
     }
     await eventually('all descriptors closed', () => sockets() <= before);
   });
+
+  it('is never followed, nor interrupted, by the answer to something that is no request', async () => {
+    for (let i = 0; i < 40; i++) {
+      const socket = await client();
+      socket.write(ask());
+      await new Promise((resolve) => socket.once('readable', resolve));
+      if (i % 4 > 0) await sleep(i % 4);
+      socket.write('\x01\x02 garbage\r\n\r\n');
+      const pieces: Buffer[] = [];
+      for await (const piece of socket as AsyncIterable<Buffer>) pieces.push(piece);
+      const all = Buffer.concat(pieces);
+      const body = all.subarray(all.indexOf('\r\n\r\n') + 4);
+      expect(body.length).toBeLessThanOrEqual(SIZE);
+      expect(body.equals(CONTENT.subarray(0, body.length))).toBe(true);
+    }
+  });
+
+  it('is copied where the kernel cannot send it', async () => {
+    const direct = vi.spyOn(DirectLine.prototype, 'send').mockResolvedValue(null);
+    const answer = await fetch(`${server.url}/dav/files/alice/large`, { headers: { authorization: AUTH } });
+    expect(sumOf(new Uint8Array(await answer.arrayBuffer()))).toBe(sumOf(CONTENT));
+    expect(direct).toHaveBeenCalledTimes(1);
+    direct.mockRestore();
+    const line = vi.spyOn(DirectLine, 'open').mockResolvedValue(null);
+    const again = await fetch(`${server.url}/dav/files/alice/large`, { headers: { authorization: AUTH } });
+    expect(sumOf(new Uint8Array(await again.arrayBuffer()))).toBe(sumOf(CONTENT));
+    line.mockRestore();
+  });
+
+  it('ends with the connection for a client that speaks HTTP/1.0', async () => {
+    const socket = await client();
+    socket.write(ask().replace('HTTP/1.1', 'HTTP/1.0'));
+    const pieces: Buffer[] = [];
+    for await (const piece of socket as AsyncIterable<Buffer>) pieces.push(piece);
+    const all = Buffer.concat(pieces);
+    expect(sumOf(all.subarray(all.indexOf('\r\n\r\n') + 4))).toBe(sumOf(CONTENT));
+  });
+
+  it('does not keep the server from stopping', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'cloudmount-direct-'));
+    const other = await startServer({ dataDir: folder, listen: { host: '127.0.0.1', port: 0 }, log: silentLog });
+    await other.accounts.create({ name: 'alice', password: 'correct horse battery' });
+    const url = `${other.url}/dav/files/alice/large`;
+    await fetch(url, { method: 'PUT', headers: { authorization: AUTH }, body: CONTENT });
+    const before = sockets();
+    const socket = connect({ host: '127.0.0.1', port: other.address.port });
+    socket.on('error', () => undefined);
+    socket.write(ask());
+    await new Promise((resolve) => socket.once('readable', resolve)); // and reads no further
+    await other.close({ graceful_ms: 100 });
+    socket.destroy();
+    await eventually('all descriptors closed', () => sockets() < before);
+    await rm(folder, { recursive: true, force: true });
+  });
 });

@@ -199,12 +199,13 @@ async function pump(request: DavRequest, blob: OpenBlob, range: ByteRange): Prom
   if (fd === null || range.end - range.start < MIN_DIRECT_BYTES) return await copy(range.start, range.end);
   let at = range.start + COPIED_BYTES;
   await copy(range.start, at); // and with it the head
-  const line = DirectLine.open(res);
+  const line = await DirectLine.open(res);
   if (line === null) return await copy(at, range.end);
   try {
     while (at < range.end) {
       const wanted = Math.min(range.end - at, DIRECT_BYTES);
       const sent = await line.send(fd, at, wanted);
+      if (sent === null) return await copy(at, range.end);
       at += sent;
       if (sent === wanted || at === range.end) continue;
       const next = Math.min(at + COPIED_BYTES, range.end);
