@@ -18,6 +18,7 @@ describe('INIT', () => {
     const wanted =
       Init.MAX_PAGES | Init.DO_READDIRPLUS | Init.PARALLEL_DIROPS | Init.EXPLICIT_INVAL_DATA | Init.HANDLE_KILLPRIV_V2;
     expect(reply.flags & wanted).toBe(wanted);
+    expect(reply.flags & Init.READDIRPLUS_AUTO).toBe(0); // or who reads all names first asks for each of them again
     expect(reply).toMatchObject({ minor: 45, maxWrite_bytes: 1 << 20, maxPages: 256, timeGranularity_ns: 1 });
   });
 
