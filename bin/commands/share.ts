@@ -9,6 +9,7 @@ import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { type OcsPlace, ocsAccount, ocsPlace, withOcs } from '../cli/ocs_client.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
 import { secretFromStdin } from '../cli/prompt.js';
+import { isLoopback } from '../cli/server_options.js';
 import { type Recipient, recipientOf, searchSharees } from '../cli/sharees.js';
 import { formatTime } from '../cli/sizes.js';
 
@@ -179,8 +180,18 @@ const link: Command<LinkOptions> = {
     )) as ShareItem;
     if (options.json) printJson(item);
     else printLine(printable(item.url ?? ''));
+    if (isForThisMachineOnly(item.url)) {
+      note(
+        'Others reach it only with the address under which they reach the server, in place of the one of this machine.',
+      );
+    }
   },
 };
+
+/** The server tells the address by which it was asked. */
+function isForThisMachineOnly(url: string | null | undefined): boolean {
+  return URL.canParse(url ?? '') && isLoopback(new URL(url ?? '').hostname);
+}
 
 /** Before a file from elsewhere is copied in vain. What cannot be looked at is left to the server. */
 async function refuseUploadToFile({ path, role }: Pick<LinkOptions, 'path' | 'role'>): Promise<void> {

@@ -4,13 +4,13 @@
 // a network disk) is only taken over when it has not been refreshed for long.
 
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import lockfile from 'proper-lockfile';
 import { CloudError, toCloudError } from '../errors.js';
 import type { Log } from '../log.js';
+import { startTime } from '../process_state.js';
 import { bootId } from './boot_id.js';
 
 const STALE_MS = 15_000;
@@ -18,7 +18,7 @@ const REFRESH_MS = 5_000;
 
 interface Owner {
   readonly pid: number;
-  /** Field 22 of /proc/PID/stat. */
+  /** See `startTime`. */
   readonly started: string;
   readonly boot: string;
   readonly host: string;
@@ -106,17 +106,6 @@ function parseOwner(text: string): Owner | null {
       return null;
     }
     return { pid, started, boot, host };
-  } catch {
-    return null;
-  }
-}
-
-/** Null when there is no such process (or only its zombie). The name in the second field may hold anything, also `)`. */
-function startTime(pid: number): string | null {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' ? null : (fields[19] ?? null);
   } catch {
     return null;
   }

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { isAlive } from '../process_state.js';
 import { writePrivateFile } from './private_file.js';
 import { privateDir, type UserDirs } from './user_dirs.js';
 
@@ -99,13 +100,4 @@ function parseNote(text: string): RunningMount | null {
   const texts = ['account', 'url', 'mountPoint', 'cacheDir', 'socket', 'logFile', 'startedAt'] as const;
   if (typeof note['pid'] !== 'number' || texts.some((key) => typeof note[key] !== 'string')) return null;
   return note as unknown as RunningMount;
-}
-
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { ShutdownInhibitor } from '../../../src/daemon/inhibitor.js';
-import { isAlive } from '../../../src/daemon/mount_registry.js';
 import { silentLog } from '../../../src/log.js';
+import { isAlive } from '../../../src/process_state.js';
 
 let dir = '';
 beforeEach(async () => {
