@@ -212,12 +212,7 @@ const SYNC_FILE_RANGE_WRITE = 2;
  * Of many files, so started, the first fdatasync commits what all of them need. Only a hint: failures are ignored. The
  * descriptor must stay open until it resolves. */
 export async function startWriteback(fd: number): Promise<void> {
-  await turn();
-  try {
-    await new Promise<void>((resolve) => native.syncFileRange.async(fd, 0, 0, SYNC_FILE_RANGE_WRITE, () => resolve()));
-  } finally {
-    nextTurn();
-  }
+  await inTurn<void>((done) => native.syncFileRange.async(fd, 0, 0, SYNC_FILE_RANGE_WRITE, () => done()));
 }
 
 /** The same on this thread: for files of a few pages, where it costs a fifth of what the way to a thread and back does. */
@@ -231,19 +226,18 @@ const CALLS_AT_ONCE = 16;
 let calls = 0;
 const waitingCalls: (() => void)[] = [];
 
-async function turn(): Promise<void> {
-  if (calls < CALLS_AT_ONCE) {
-    calls += 1;
-    return;
+/** Runs `call`, which says when it is done, when its turn has come. */
+async function inTurn<T>(call: (done: (value: T) => void) => void): Promise<T> {
+  if (calls < CALLS_AT_ONCE) calls += 1;
+  else await new Promise<void>((resolve) => waitingCalls.push(resolve));
+  try {
+    return await new Promise<T>(call);
+  } finally {
+    // The place is handed on, or free.
+    const next = waitingCalls.shift();
+    if (next === undefined) calls -= 1;
+    else next();
   }
-  await new Promise<void>((resolve) => waitingCalls.push(resolve));
-}
-
-/** Hands the place on, or frees it. */
-function nextTurn(): void {
-  const next = waitingCalls.shift();
-  if (next === undefined) calls -= 1;
-  else next();
 }
 
 /** sendfile(2) on a worker thread, into a socket that does not block: how many of the bytes [offset, offset + length) of
@@ -252,18 +246,13 @@ function nextTurn(): void {
 export async function sendFile(socket: number, file: number, offset: number, length: number): Promise<number | null> {
   const at = Buffer.alloc(8);
   at.writeBigInt64LE(BigInt(offset));
-  await turn();
-  try {
-    return await new Promise((resolve) =>
-      native.sendfile.async(socket, file, at, length, (error, n) => {
-        const errno = koffi.errno();
-        if (!error && n > 0) resolve(n);
-        else resolve(!error && n < 0 && (errno === errnoOf.EAGAIN || errno === errnoOf.EINTR) ? 0 : null);
-      }),
-    );
-  } finally {
-    nextTurn();
-  }
+  return await inTurn((done) =>
+    native.sendfile.async(socket, file, at, length, (error, n) => {
+      const errno = koffi.errno();
+      if (!error && n > 0) done(n);
+      else done(!error && n < 0 && (errno === errnoOf.EAGAIN || errno === errnoOf.EINTR) ? 0 : null);
+    }),
+  );
 }
 
 export type Advice = 'normal' | 'random' | 'sequential' | 'willneed' | 'dontneed';

@@ -1,7 +1,7 @@
 // What the server says of a node, held against what is known of it here.
 
 import type { Timestamp } from '../clock.js';
-import { isStrongEtag, type RemoteEntry } from '../remote/remote.js';
+import { isStrongEtag, type LockInfo, type RemoteEntry } from '../remote/remote.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
 
 /** Does `entry` say nothing about this file that we do not know already, its rights aside? */
@@ -44,8 +44,7 @@ function opaque(etag: string): string {
 
 /** The lock on the node itself. One of a folder above is that folder's; one that we know to be ours stays ours when a
  * listing shows it without saying so. */
-export function ownLock(node: NodeRecord, { lock, lockRoot }: RemoteEntry): NodeRecord['lockInfo'] {
-  const mine = node.lockInfo;
+export function ownLock(mine: LockInfo | null, { lock, lockRoot }: RemoteEntry): LockInfo | null {
   if (lock === null || lockRoot !== undefined) return null;
   if (mine?.mine !== true) return lock;
   if (lock.token !== null && mine.token !== null && lock.token !== mine.token) return lock;

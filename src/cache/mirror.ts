@@ -166,8 +166,8 @@ export class Mirror {
     if (this.#o.isBusy(parent)) return false;
     const { kind } = entry;
     const told = entry.posix.mtime ?? entry.mtime;
-    const mtime = told.s > 0 ? told : this.#o.clock.timestamp();
-    const lock = entry.lockRoot === undefined ? entry.lock : null;
+    const mtime = told.s > 0 ? told : this.#o.clock.timestamp(); // not asked for in vain, many thousand times
+    const lock = ownLock(null, entry);
     const listed: Listed = { place: { parent: parent.ino, name }, entry, mtime, lock, epoch };
     // What was so with the last entry is likely so with this one: then the insertion finds out.
     const tryFirst = this.#expectsNew[kind] && !isOld;
@@ -283,7 +283,7 @@ export class Mirror {
 
   /** What a listing says of the locks of its collection. The caller saves. */
   applyLock(dir: NodeRecord, entry: RemoteEntry): void {
-    dir.lockInfo = ownLock(dir, entry);
+    dir.lockInfo = ownLock(dir.lockInfo, entry);
     const covering = this.#store.cover.at(dir.parent);
     const folder = covering === null ? null : this.#store.get(covering.folder);
     const known = folder === null ? null : this.remotePath(folder);
@@ -446,7 +446,7 @@ export class Mirror {
     node.baseEtag = entry.etag;
     node.baseSize_bytes = entry.size_bytes;
     node.rights = entry.rights;
-    node.lockInfo = ownLock(node, entry);
+    node.lockInfo = ownLock(node.lockInfo, entry);
     node.shared = entry.shared;
     node.checksum = entry.checksum;
   }
@@ -454,7 +454,7 @@ export class Mirror {
   /** Attributes that are not ours to keep. */
   #applyMeta(node: NodeRecord, entry: RemoteEntry): void {
     node.rights = entry.rights;
-    node.lockInfo = ownLock(node, entry);
+    node.lockInfo = ownLock(node.lockInfo, entry);
     node.shared = entry.shared;
     const timeIsOurs = node.isDir && !this.#o.keepsTimes() && node.listed_ms > 0;
     if ((node.dirty & (Dirty.mtime | Dirty.content)) === 0 && !timeIsOurs) {

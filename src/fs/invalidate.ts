@@ -55,8 +55,8 @@ export class Invalidator {
   inode(ino: Ino, data: boolean): void {
     if (!this.#inodes.has(ino) || !this.#open) return;
     const before = this.#staleInodes.get(ino);
-    if (before === undefined) this.#flushSoon();
-    if (before === undefined || (data && !before)) this.#staleInodes.set(ino, data);
+    if (this.#staleInodes.size === 0) setImmediate(() => this.flush());
+    this.#staleInodes.set(ino, data || before === true);
   }
 
   /** A name of `parent` changed: its dentry goes, and with it the listing the kernel may have kept of `parent`. So names are
@@ -69,11 +69,6 @@ export class Invalidator {
     // "Gone" says more than "changed", but what came last is true: a name that was deleted and made again is not gone.
     this.#staleNames.delete(key);
     this.#staleNames.set(key, notification);
-  }
-
-  /** Before the first of a turn is noted. */
-  #flushSoon(): void {
-    if (this.#staleInodes.size === 0) setImmediate(() => this.flush());
   }
 
   flush(): void {
