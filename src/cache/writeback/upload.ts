@@ -15,6 +15,7 @@ import type { NodeStore } from '../metadata/node_store.js';
 import { lostParts } from './merge.js';
 import { Outgoing, readSmall, sendSmall } from './outgoing.js';
 import { asHolder, posixOf } from './request.js';
+import { Saving } from './saving.js';
 import { noteSending } from './sent.js';
 
 const SMALL_BYTES = 256 * 1024;
@@ -36,8 +37,10 @@ export interface UploadDone {
   readonly unchanged: boolean;
 }
 
-/** `place`: where a file without a base is to be made. Nothing is sent that is not durable here: neither the bytes nor the
- * note of what was on its way, by which a later start knows its own upload whose answer was lost. */
+/** `place`: where a file without a base is to be made. Nothing is put in place there that is not durable here: neither the
+ * bytes nor the note of what was on its way, by which a later start knows its own upload whose answer was lost. The parts
+ * of a large file may go while the disk still takes it; where they are is noted when it has, because after a power cut
+ * they would be parts of something else. */
 export async function upload(
   node: NodeRecord,
   path: RemotePath,
@@ -48,6 +51,7 @@ export async function upload(
 ): Promise<UploadDone> {
   const { remote, contents, hydrator, store } = services;
   const content = await contents.acquire(node);
+  let saved: Promise<void> = Promise.resolve();
   try {
     if (node.base === null && !content.complete) throw lostParts(node);
     requireQuiet(content);
@@ -55,24 +59,27 @@ export async function upload(
     requireQuiet(content);
     const { size_bytes, mtime, mode, uid, gid } = node;
     const stillSame = content.snapshot();
-    await unlessFull(contents.saveIfNeeded(content));
+    const saving = new Saving(unlessFull(contents.saveIfNeeded(content)));
+    saved = saving.done;
     const precondition: Precondition =
       node.base === null || node.baseEtag === null ? { kind: 'if_absent' } : { kind: 'if_match', etag: node.baseEtag };
     const meta: PosixMeta = { mtime, ...posixOf({ mode, uid, gid }) };
     const source = await sourceOf(content, size_bytes, stillSame, signal);
     const result = await remote.put(
       path,
-      source,
+      { ...source, open: (start, end) => saving.guard(source.open(start, end)) },
       precondition,
       meta,
       {
         state: node.uploadState,
-        save(state) {
-          node.uploadState = stillSame() ? state : null;
-          store.save(node);
-        },
+        save: (state) =>
+          saving.afterwards(() => {
+            node.uploadState = stillSame() ? state : null;
+            store.save(node);
+          }),
         progress: onProgress,
         async committing() {
+          await saved;
           const sha256 = await source.sha256();
           if (node.parent === null && node.base === null)
             throw new CloudError('again', `sending "${node.name}": removed meanwhile`);
@@ -93,6 +100,8 @@ export async function upload(
     content.unsaved = true;
     return { result, sha256: await source.sha256(), size_bytes, sent, unchanged };
   } finally {
+    // The disk may still be at it when the network has failed.
+    await saved.catch(() => undefined);
     contents.release(content);
   }
 }

@@ -5,8 +5,10 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ContentFile } from '../../../src/cache/content/content_file.js';
 import { Database } from '../../../src/cache/metadata/database.js';
+import { CloudError } from '../../../src/errors.js';
 import { silentLog } from '../../../src/log.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
 import { CALLER, TestCache } from '../../support/test_cache.js';
@@ -57,6 +59,61 @@ it('an operation that fails does not undo what is being written to an open file'
   await file.flush(CALLER);
   file.release();
   expect(await drive.read('d/open.txt')).toBe('0123456789more');
+});
+
+describe('a large file that is sent while the disk takes it', () => {
+  const CONTENT = 'in parts '.repeat(1000);
+
+  async function writeLarge(): Promise<void> {
+    remote.chunkedFrom_bytes = 1000;
+    remote.uploadChunk_bytes = 1000;
+    const file = await drive.open('large.txt', 'w');
+    await file.write(0, Buffer.from(CONTENT), CALLER);
+    await file.flush(CALLER);
+    file.release();
+  }
+
+  it('is put in place only when the disk has it, and so is the note of where its parts are', async () => {
+    let finish = () => {};
+    const disk = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    const sync = vi.spyOn(ContentFile.prototype, 'sync').mockImplementation(() => disk);
+    const syncTimes = vi.spyOn(ContentFile.prototype, 'syncTimes').mockImplementation(() => disk);
+    try {
+      await writeLarge();
+      const flushed = drive.cache.flush('', AbortSignal.timeout(5000));
+      await drive.until('its parts are there', () => remote.bytesWritten === CONTENT.length);
+      await sleep(100);
+      expect(remote.server.paths()).not.toContain('large.txt');
+      expect((await drive.must('large.txt')).uploadState).toBeNull();
+      finish();
+      await flushed;
+      expect(remote.server.text('large.txt')).toBe(CONTENT);
+    } finally {
+      finish();
+      sync.mockRestore();
+      syncTimes.mockRestore();
+    }
+  });
+
+  it('is not put in place when the disk does not take it', async () => {
+    const refused = new CloudError('io', 'test: the disk is broken');
+    const sync = vi.spyOn(ContentFile.prototype, 'sync').mockRejectedValue(refused);
+    const syncTimes = vi.spyOn(ContentFile.prototype, 'syncTimes').mockRejectedValue(refused);
+    try {
+      await writeLarge();
+      const flushed = drive.cache.flush('', AbortSignal.timeout(5000));
+      await expect(flushed).rejects.toThrow('the disk is broken');
+      expect(remote.server.paths()).not.toContain('large.txt');
+    } finally {
+      sync.mockRestore();
+      syncTimes.mockRestore();
+    }
+    expect(await drive.read('large.txt')).toBe(CONTENT);
+    await drive.cache.flush('', AbortSignal.timeout(5000));
+    expect(remote.server.text('large.txt')).toBe(CONTENT);
+  });
 });
 
 describe('a process that is killed', () => {
