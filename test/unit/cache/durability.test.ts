@@ -86,7 +86,12 @@ describe('a large file that is sent while the disk takes it', () => {
       await drive.until('its parts are there', () => remote.bytesWritten === CONTENT.length);
       await sleep(100);
       expect(remote.server.paths()).not.toContain('large.txt');
-      expect((await drive.must('large.txt')).uploadState).toBeNull();
+      const cut = await killedFolder();
+      const db = new Sqlite(join(cut, 'metadata.db'));
+      const noted = () => db.prepare("SELECT upload_state FROM node WHERE name = 'large.txt'").pluck().get();
+      expect(noted()).toBeNull();
+      db.close();
+      await rm(cut, { recursive: true });
       finish();
       await flushed;
       expect(remote.server.text('large.txt')).toBe(CONTENT);
