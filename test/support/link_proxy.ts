@@ -1,5 +1,5 @@
 // A TCP relay that behaves like a long or thin link and counts what crosses it (there is no netem in a container). Each
-// direction has one pipe shared by all connections: a chunk leaves when the pipe has had time to carry it and arrives
+// direction has one pipe shared by all connections: a piece leaves when the pipe has had time to carry it and arrives
 // half a round trip later. A new connection pays the round trip of its handshake.
 
 import { once } from 'node:events';
@@ -12,6 +12,9 @@ export interface LinkOptions {
   readonly rate_bitsPerSecond?: number;
 }
 
+/** A thin link carries in pieces of this size: who reads along sees the first bytes before the last have left. */
+const PIECE_bytes = 8 << 10;
+
 /** Bytes that may wait in one direction of one connection before its sender is paused. */
 const QUEUE_LIMIT_bytes = 4 << 20;
 
@@ -23,6 +26,11 @@ class Pipe {
 
   constructor(rate_bitsPerSecond: number | undefined) {
     this.#bytesPerMs = rate_bitsPerSecond === undefined ? Number.POSITIVE_INFINITY : rate_bitsPerSecond / 8000;
+  }
+
+  /** What is carried as one. */
+  get piece_bytes(): number {
+    return this.#bytesPerMs === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : PIECE_bytes;
   }
 
   /** The time at which the last of `size_bytes` more bytes has left. */
@@ -133,17 +141,20 @@ function relay(from: Socket, to: Socket, pipe: Pipe, delay_ms: number, notBefore
     queue.push({ due_ms, deliver });
     if (timer === null) pump();
   };
-  from.on('data', (chunk: Buffer) => {
-    queued_bytes += chunk.length;
-    if (queued_bytes > QUEUE_LIMIT_bytes) from.pause();
-    send(Math.max(pipe.take(chunk.length, performance.now()) + delay_ms, notBefore_ms), () => {
+  const carry = (piece: Buffer) => {
+    send(Math.max(pipe.take(piece.length, performance.now()) + delay_ms, notBefore_ms), () => {
       const done = () => {
-        queued_bytes -= chunk.length;
+        queued_bytes -= piece.length;
         if (queued_bytes <= QUEUE_LIMIT_bytes / 2 && from.isPaused()) from.resume();
       };
       if (to.destroyed) done();
-      else to.write(chunk, done);
+      else to.write(piece, done);
     });
+  };
+  from.on('data', (chunk: Buffer) => {
+    queued_bytes += chunk.length;
+    if (queued_bytes > QUEUE_LIMIT_bytes) from.pause();
+    for (let at = 0; at < chunk.length; at += pipe.piece_bytes) carry(chunk.subarray(at, at + pipe.piece_bytes));
   });
   from.on('end', () => send(performance.now() + delay_ms, () => to.end()));
   from.on('close', () => {
