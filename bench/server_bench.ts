@@ -7,6 +7,7 @@ import { must } from '../test/support/processes.js';
 import { ForeignServer, OwnServer, type ServerKind, type TestServer } from '../test/support/servers.js';
 import type { Stage } from '../test/support/stage.js';
 import { type Filling, fillAccount, fillFolder } from './fill_account.js';
+import { seconds } from './http_limit.js';
 import { type LoadAnswer, type LoadConnection, type LoadRequest, type LoadResult, load } from './load.js';
 import { bestOf, markdown, medianOf } from './report.js';
 
@@ -161,6 +162,28 @@ const CASES: readonly Case[] = [
       });
       const result = await load(login, 4, 4, repeat(make), ok);
       return { figure: (result.requests * 64 * MIB) / result.seconds / 1e6, errors: count(result) };
+    },
+  },
+  {
+    name: 'put-64m-disk',
+    title: 'PUT 64 MiB, new files, until the disk has them',
+    unit: 'MB/s',
+    goal: { of: 'apache', factor: 1 },
+    prepare: (server) => server.dav.mkcol('new-puts'),
+    async run({ login, dav }) {
+      const tag = Date.now();
+      const bodies = Array.from({ length: 4 }, (_, i) => Buffer.alloc(64 * MIB, `${tag} ${i}`));
+      const name = (i: number, n: number) => `new-puts/${tag}-${i}-${n}`;
+      const made: string[] = [];
+      const make = (i: number, n: number) => {
+        made.push(name(i, n));
+        return { method: 'PUT', path: name(i, n), body: tagged(bodies[i % 4], n) };
+      };
+      await must('sync', []);
+      const result = await load(login, 4, 3, repeat(make), ok);
+      const sync_s = await seconds(() => must('sync', []));
+      for (const path of made) await dav.remove(path);
+      return { figure: (result.requests * 64 * MIB) / (result.seconds + sync_s) / 1e6, errors: count(result) };
     },
   },
   {

@@ -14,6 +14,7 @@ describe('redaction', () => {
     ['a URL with a password', `https://anna:${secret}@cloud.example.org/x`],
     ['Basic credentials', `Authorization: Basic ${Buffer.from(`anna:${secret}`).toString('base64')}`],
     ['a bearer token', `bearer ${secret}`],
+    ['an app token in a path', '/x/cmt_gPMInR_8IyWJLu0ImcM3PpzZfIKZ1NQVQOYIbk1QgzU/y'],
     ['an app token', 'using cmt_gPMInR_8IyWJLu0ImcM3PpzZfIKZ1NQVQOYIbk1QgzU now'],
     ['a query parameter', `GET /x?token=${secret}&a=b`],
   ])('blanks %s in text', (_what, text) => {

@@ -41,6 +41,8 @@ const PAGE_SIZE = 8192;
 const GROUP_MAX = 256;
 /** How long `writeSoon` gathers. */
 const LATER_MS = 100;
+/** How long reads share a view. What this process writes ends it at once; another process's changes are seen so much later. */
+const VIEW_MS = 2;
 
 export class SqliteDatabase {
   readonly writer: Connection;
@@ -162,9 +164,9 @@ export class SqliteDatabase {
     return true;
   }
 
-  /** Runs `fn`, which reads through `reader`, in a transaction shared with all others of this turn of the event loop: a
-   * consistent view, and one locking of the WAL for the requests of a turn. `fn` may await as in `write`. The transaction
-   * ends before the next group of writes begins and before any write resolves: whoever was told of a write sees it. */
+  /** Runs `fn`, which reads through `reader`, in a transaction shared with all others of the next `VIEW_MS`: a consistent
+   * view, and one locking of the WAL for many requests. `fn` may await as in `write`. The transaction ends before the next
+   * group of writes begins and before any write resolves: whoever was told of a write sees it. */
   read<T>(fn: () => Promise<T>): Promise<T> {
     try {
       this.#beginRead();
@@ -188,7 +190,7 @@ export class SqliteDatabase {
     this.#isReading = true;
     // The first statement: from here on the view stands still.
     this.#version = this.#readSql.version.get() ?? 0;
-    setImmediate(this.#endReadLater);
+    setTimeout(this.#endReadLater, VIEW_MS);
   }
 
   #endRead(): void {
