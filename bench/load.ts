@@ -4,6 +4,7 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { DavLogin } from '../test/support/dav_client.js';
+import { type ProcessorUse, watchProcessors } from './processors.js';
 
 export interface LoadRequest {
   readonly method: string;
@@ -18,6 +19,11 @@ export interface LoadAnswer {
   readonly headers: string;
   readonly body_bytes: number;
 }
+
+/** One request, in one or two pieces. */
+type Message = readonly Buffer[];
+
+const JOINED_bytes = 64 * 1024;
 
 /** What all connections read into, one after the other: to make a buffer for each piece would cost more than a server takes
  * to send it. */
@@ -63,20 +69,22 @@ export class LoadConnection {
   }
 
   /** The request's bytes, to be sent many times. */
-  build({ method, path, headers = {}, body }: LoadRequest): Buffer {
+  build({ method, path, headers = {}, body }: LoadRequest): Message {
     const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
     const length = body === undefined && method !== 'PUT' ? '' : `Content-Length: ${body?.length ?? 0}\r\n`;
     const head = Buffer.from(
       `${method} ${this.#prefix}${path} HTTP/1.1\r\n${this.#host}${lines.join('')}${length}\r\n`,
     );
-    return body === undefined ? head : Buffer.concat([head, body]);
+    if (body === undefined) return [head];
+    // To join gigabytes would be most of what this client does.
+    return body.length > JOINED_bytes ? [head, body] : [Buffer.concat([head, body])];
   }
 
-  send(request: Buffer): Promise<LoadAnswer> {
+  send(request: Message): Promise<LoadAnswer> {
     return new Promise((resolve, reject) => {
       this.#waiting = resolve;
       this.#failed = reject;
-      this.#socket?.write(request);
+      for (const piece of request) this.#socket?.write(piece);
     });
   }
 
@@ -145,6 +153,7 @@ export interface LoadResult {
   readonly body_bytes: number;
   /** Status -> how many, for those that were not expected. */
   readonly unexpected: ReadonlyMap<number, number>;
+  readonly use: ProcessorUse;
 }
 
 /**
@@ -155,13 +164,14 @@ export async function load(
   login: DavLogin,
   connections: number,
   duration_s: number,
-  cycle: (connection: LoadConnection, i: number) => (n: number) => readonly ((last: LoadAnswer | null) => Buffer)[],
+  cycle: (connection: LoadConnection, i: number) => (n: number) => readonly ((last: LoadAnswer | null) => Message)[],
   expected: (status: number) => boolean,
 ): Promise<LoadResult> {
   const all = await Promise.all(Array.from({ length: connections }, () => LoadConnection.open(login)));
   const unexpected = new Map<number, number>();
   let requests = 0;
   let body_bytes = 0;
+  const watched = watchProcessors();
   const start = performance.now();
   const deadline = start + duration_s * 1000;
   const note = (status: number) => unexpected.set(status, (unexpected.get(status) ?? 0) + 1);
@@ -189,5 +199,5 @@ export async function load(
     }),
   );
   const seconds = (performance.now() - start) / 1000;
-  return { requests, seconds, body_bytes, unexpected };
+  return { requests, seconds, body_bytes, unexpected, use: watched() };
 }

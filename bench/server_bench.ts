@@ -23,7 +23,14 @@ interface Case {
   /** Figures to reach: at least (or for `s` at most) this multiple of another server's, or this absolute value. */
   readonly goal: { readonly of: ServerKind; readonly factor: number } | { readonly value: number };
   prepare?(server: TestServer): Promise<void>;
-  run(server: TestServer): Promise<{ figure: number; errors: number }>;
+  run(server: TestServer): Promise<Found>;
+}
+
+interface Found {
+  readonly figure: number;
+  readonly errors: number;
+  /** Of the processors, for one request, all but the client's share: in ms; and how much of them nobody used. */
+  readonly cost?: { readonly each_ms: number; readonly idle: number };
 }
 
 /** The same request again and again, or another one each time. */
@@ -36,8 +43,13 @@ function repeat(make: (i: number, n: number) => LoadRequest, fixed = false) {
 
 const ok = (status: number): boolean => status >= 200 && status < 300;
 
-function rate(result: LoadResult): { figure: number; errors: number } {
-  return { figure: result.requests / result.seconds, errors: count(result) };
+function rate(result: LoadResult): Found {
+  return found(result, result.requests / result.seconds);
+}
+
+function found(result: LoadResult, figure: number): Found {
+  const { use, requests } = result;
+  return { figure, errors: count(result), cost: { each_ms: (use.others_s * 1000) / requests, idle: use.idle } };
 }
 
 function count(result: LoadResult): number {
@@ -131,7 +143,7 @@ const CASES: readonly Case[] = [
         repeat(() => ({ method: 'GET', path: 'large' }), true),
         ok,
       );
-      return { figure: result.body_bytes / result.seconds / 1e6, errors: count(result) };
+      return found(result, result.body_bytes / result.seconds / 1e6);
     },
   },
   {
@@ -161,7 +173,7 @@ const CASES: readonly Case[] = [
         body: tagged(bodies[i % 4], n),
       });
       const result = await load(login, 4, 4, repeat(make), ok);
-      return { figure: (result.requests * 64 * MIB) / result.seconds / 1e6, errors: count(result) };
+      return found(result, (result.requests * 64 * MIB) / result.seconds / 1e6);
     },
   },
   {
@@ -183,7 +195,7 @@ const CASES: readonly Case[] = [
       const result = await load(login, 4, 3, repeat(make), ok);
       const sync_s = await seconds(() => must('sync', []));
       for (const path of made) await dav.remove(path);
-      return { figure: (result.requests * 64 * MIB) / (result.seconds + sync_s) / 1e6, errors: count(result) };
+      return found(result, (result.requests * 64 * MIB) / (result.seconds + sync_s) / 1e6);
     },
   },
   {
@@ -230,7 +242,7 @@ const CASES: readonly Case[] = [
           lockCycle((i) => `lock-${connections}-${i}`),
           ok,
         );
-        return { figure: result.requests / 2 / result.seconds, errors: count(result) };
+        return found(result, result.requests / 2 / result.seconds);
       },
     }),
   ),
@@ -280,14 +292,17 @@ export async function benchServers(
   for (const server of servers) for (const one of cases) await one.prepare?.(server);
   const figures = new Map<string, number[]>();
   const errors = new Map<string, number>();
+  const costs: (readonly string[])[] = [];
   for (const one of cases) {
     for (let run = 0; run < runs; run++) {
       for (const server of servers) {
         const key = `${one.name} ${server.kind}`;
-        const found = await one.run(server);
-        figures.set(key, [...(figures.get(key) ?? []), found.figure]);
-        errors.set(key, (errors.get(key) ?? 0) + found.errors);
-        console.error(`${one.name} ${server.kind}: ${found.figure.toPrecision(4)} ${one.unit}, ${found.errors} errors`);
+        const { figure, errors: failed, cost } = await one.run(server);
+        figures.set(key, [...(figures.get(key) ?? []), figure]);
+        errors.set(key, (errors.get(key) ?? 0) + failed);
+        console.error(`${one.name} ${server.kind}: ${figure.toPrecision(4)} ${one.unit}, ${failed} errors`);
+        if (cost === undefined || run + 1 < runs) continue;
+        costs.push([one.title, server.kind, `${cost.each_ms.toPrecision(3)} ms`, `${(cost.idle * 100).toFixed(0)} %`]);
       }
     }
   }
@@ -320,6 +335,10 @@ export async function benchServers(
   console.log(`\n## Servers, best (median) of ${runs} runs\n`);
   const others = kinds.filter((kind) => kind !== 'cloudmount').map((kind) => `ours / ${kind}`);
   console.log(markdown(['request', ...kinds, ...others, 'goal'], rows));
+  if (costs.length > 0) {
+    console.log('\nProcessor time of one request without the client (last run), and how long no processor was used:');
+    console.log(markdown(['request', 'server', 'processor time', 'idle'], costs));
+  }
   const memory = servers.map((server) => [server.kind, peakMemory_mb(server)?.toFixed(0) ?? '–'] as const);
   console.log('\nPeak memory of the server:');
   console.log(markdown(['server', 'MB'], memory));
