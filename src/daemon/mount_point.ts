@@ -54,13 +54,26 @@ export async function checkMountPoint(mountPoint: string, rules: MountPointRules
       `mounting on ${mountPoint}: a drive is mounted there already; cloudmount unmount '${mountPoint}'`,
     );
   }
-  if (!rules.nonEmpty && (await namesIn(mountPoint)).length > 0) {
-    throw new CloudError(
-      'not_empty',
-      `mounting on ${mountPoint}: the folder is not empty, and the drive would hide what is in it; ` +
-        'choose an empty folder, or say -o nonempty',
-    );
-  }
+  if (rules.nonEmpty) return;
+  const names = await namesIn(mountPoint);
+  if (names.length === 0) return;
+  throw new CloudError(
+    'not_empty',
+    `mounting on ${mountPoint}: the folder is not empty, and the drive would hide what is in it (${listed(names)}). ` +
+      'What was written there while no drive was mounted is on this disk only: move it away, mount, and copy it into ' +
+      'the drive; or choose another folder, or say -o nonempty',
+  );
+}
+
+const NAMES_SHOWN = 3;
+
+function listed(names: readonly string[]): string {
+  const shown = names
+    .toSorted()
+    .slice(0, NAMES_SHOWN)
+    .map((name) => JSON.stringify(name));
+  const rest = names.length - shown.length;
+  return rest === 0 ? shown.join(', ') : `${shown.join(', ')} and ${rest} more`;
 }
 
 async function namesIn(dir: string): Promise<readonly string[]> {

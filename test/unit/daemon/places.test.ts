@@ -164,6 +164,8 @@ describe('mount point', () => {
       code: 'not_empty',
       message: expect.stringContaining('-o nonempty'),
     });
+    for (const name of ['four', 'three', 'two']) await writeFile(join(dir, name), '');
+    await expect(checkMountPoint(dir, rules)).rejects.toThrow('what is in it ("file", "four", "three" and 1 more)');
     await checkMountPoint(dir, { ...rules, nonEmpty: true });
     await checkMountPoint(join(dir, 'new', 'one'), { ...rules, create: true });
     await checkMountPoint(join(dir, 'new', 'one'), rules);
