@@ -5,6 +5,7 @@ import { isCloudError } from '../../src/errors.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { loginOf, planDrive } from '../cli/drive_plan.js';
+import { type Answers, eachDrive } from '../cli/each_drive.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { drivesFor, withDrive } from '../cli/find_drive.js';
 import { printable, printJson, printLine } from '../cli/output.js';
@@ -35,10 +36,14 @@ export const check: Command<Options> = {
     const account = drive === undefined ? null : await context.accounts.get(drive);
     const mounts = await runningMounts(context.dirs);
     const isMounted = account === null || mounts.some((mount) => mount.account === account.name);
-    const results = isMounted
+    const {
+      answers: results,
+      failed,
+      code,
+    } = isMounted
       ? await checkMounted(context, drive, content)
-      : [await checkUnmounted(context, account, content)];
-    if (json) printJson(results);
+      : { answers: [await checkUnmounted(context, account, content)], failed: [], code: EXIT.ok };
+    if (json) printJson([...results, ...failed]);
     else {
       for (const { account: name, mountPoint, problems, total } of results) {
         printLine(
@@ -47,7 +52,7 @@ export const check: Command<Options> = {
         for (const problem of problems) printLine(`  ${printable(problem)}`);
       }
     }
-    return results.some((result) => result.total > 0) ? EXIT.problems : EXIT.ok;
+    return results.some((result) => result.total > 0) ? EXIT.problems : code;
   },
 };
 
@@ -58,14 +63,12 @@ interface Result {
   readonly total: number;
 }
 
-async function checkMounted({ dirs }: Context, drive: string | undefined, content: boolean): Promise<Result[]> {
-  const results: Result[] = [];
-  for (const mount of await drivesFor(dirs, drive)) {
+async function checkMounted({ dirs }: Context, drive: string | undefined, content: boolean): Promise<Answers<Result>> {
+  return await eachDrive(await drivesFor(dirs, drive), async (mount) => {
     const found = await withDrive(dirs, mount, (client) => client.call('check', { content }));
     const { items, total } = found as Listed<string>;
-    results.push({ account: mount.account, mountPoint: mount.mountPoint, problems: items, total });
-  }
-  return results;
+    return { account: mount.account, mountPoint: mount.mountPoint, problems: items, total };
+  });
 }
 
 async function checkUnmounted(context: Context, account: Account, content: boolean): Promise<Result> {

@@ -3,6 +3,7 @@ import type { ConflictInfo } from '../../src/cache/cache_api.js';
 import type { Listed } from '../../src/daemon/drive_methods.js';
 import { type Command, changing, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
+import { eachDrive } from '../cli/each_drive.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
 import { printable, printJson, printLine } from '../cli/output.js';
@@ -19,12 +20,12 @@ export const conflicts: Command<{ readonly drive?: string | undefined; readonly 
       .example('$0 conflicts', ''),
   handler: async ({ drive, json }) => {
     const { dirs } = commandContext();
-    const found: (ConflictInfo & { mountPoint: string })[] = [];
-    for (const mount of await drivesFor(dirs, drive)) {
+    const { answers, failed, code } = await eachDrive(await drivesFor(dirs, drive), async (mount) => {
       const { items } = (await withDrive(dirs, mount, (client) => client.call('conflicts'))) as Listed<ConflictInfo>;
-      found.push(...items.map((item) => ({ mountPoint: mount.mountPoint, ...item })));
-    }
-    if (json) printJson(found);
+      return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
+    });
+    const found = answers.flat();
+    if (json) printJson([...found, ...failed]);
     else if (found.length === 0) printLine('No conflicts.');
     else {
       for (const item of found) {
@@ -34,7 +35,7 @@ export const conflicts: Command<{ readonly drive?: string | undefined; readonly 
       }
       printLine('\nResolve each with: cloudmount resolve PATH --keep mine|theirs|both');
     }
-    return EXIT.ok;
+    return code;
   },
 };
 

@@ -3,8 +3,9 @@ import type { PendingWork } from '../../src/daemon/pending_work.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { describePending } from '../cli/describe.js';
+import { eachDrive } from '../cli/each_drive.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
-import { drivesFor, type PlaceInDrive, placeInDrive, withDrive } from '../cli/find_drive.js';
+import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
 import { printable, printJson, printLine } from '../cli/output.js';
 import { startProgress } from '../cli/progress.js';
 import { parseDuration, plural } from '../cli/sizes.js';
@@ -40,46 +41,40 @@ export const flush: Command<Options> = {
     const { dirs } = commandContext();
     const limit_ms = timeout === undefined ? null : parseDuration(timeout, '--timeout');
     const signal = limit_ms === null ? undefined : AbortSignal.timeout(limit_ms);
-    const places: readonly PlaceInDrive[] =
-      path === undefined
-        ? (await drivesFor(dirs, undefined)).map((mount) => ({ mount, path: '' }))
-        : [await placeInDrive(dirs, path)];
-    const results: object[] = [];
-    for (const place of places) {
-      const progress = startProgress(printable(place.mount.mountPoint));
+    const place = path === undefined ? null : await placeInDrive(dirs, path);
+    const inside = place?.path ?? '';
+    const mounts = place === null ? await drivesFor(dirs, undefined) : [place.mount];
+    const { answers, failed, code } = await eachDrive(mounts, async (mount) => {
+      const name = printable(mount.mountPoint);
+      const progress = startProgress(name);
+      const call = {
+        ...(signal === undefined ? {} : { signal }),
+        onProgress: (value: unknown) => {
+          const { pending } = value as FlushProgress;
+          progress.update({
+            done_bytes: pending.sent_bytes,
+            total_bytes: pending.size_bytes,
+            note: plural(pending.changes, 'change'),
+          });
+        },
+      };
       try {
-        const pending = (await withDrive(dirs, place.mount, (client) =>
-          client.call(
-            'flush',
-            { path: place.path, wait },
-            {
-              ...(signal === undefined ? {} : { signal }),
-              onProgress: (value) => {
-                const { pending } = value as FlushProgress;
-                progress.update({
-                  done_bytes: pending.sent_bytes,
-                  total_bytes: pending.size_bytes,
-                  note: plural(pending.changes, 'change'),
-                });
-              },
-            },
-          ),
-        )) as PendingWork;
-        results.push({ mountPoint: place.mount.mountPoint, path: place.path, pending });
+        const answer = await withDrive(dirs, mount, (client) => client.call('flush', { path: inside, wait }, call));
+        const pending = answer as PendingWork;
         progress.end();
-        if (!json)
-          printLine(
-            `${printable(place.mount.mountPoint)}: ${wait && place.path !== '' ? `${printable(place.path)} is on the server` : describePending(pending)}.`,
-          );
+        const done = wait && inside !== '' ? `${printable(inside)} is on the server` : describePending(pending);
+        if (!json) printLine(`${name}: ${done}.`);
+        return { mountPoint: mount.mountPoint, path: inside, pending };
       } catch (error) {
         progress.end();
         if (!signal?.aborted) throw error;
         throw new CommandError(
           EXIT.unfinished,
-          `${printable(place.mount.mountPoint)}: not everything was on the server within ${(limit_ms ?? 0) / 1000} s; it goes on in the background.`,
+          `${name}: not everything was on the server within ${(limit_ms ?? 0) / 1000} s; it goes on in the background.`,
         );
       }
-    }
-    if (json) printJson(results);
+    });
+    if (json) printJson([...answers, ...failed]);
+    return code;
   },
 };

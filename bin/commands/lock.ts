@@ -4,6 +4,7 @@ import type { Listed } from '../../src/daemon/drive_methods.js';
 import { type Command, changing, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { describeLock } from '../cli/describe.js';
+import { eachDrive } from '../cli/each_drive.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
 import { formatTime } from '../cli/sizes.js';
@@ -47,12 +48,12 @@ export const locks: Command<{ readonly drive?: string | undefined; readonly json
       .example('$0 locks', ''),
   handler: async ({ drive, json }) => {
     const { dirs } = commandContext();
-    const found: (Held & { readonly mountPoint: string })[] = [];
-    for (const mount of await drivesFor(dirs, drive)) {
+    const { answers, failed, code } = await eachDrive(await drivesFor(dirs, drive), async (mount) => {
       const { items } = (await withDrive(dirs, mount, (client) => client.call('locks'))) as Listed<Held>;
-      found.push(...items.map((item) => ({ mountPoint: mount.mountPoint, ...item })));
-    }
-    if (json) printJson(found);
+      return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
+    });
+    const found = answers.flat();
+    if (json) printJson([...found, ...failed]);
     else if (found.length === 0) printLine('Nothing is locked.');
     else {
       printLine(
@@ -68,6 +69,7 @@ export const locks: Command<{ readonly drive?: string | undefined; readonly json
         ),
       );
     }
+    return code;
   },
 };
 

@@ -3,8 +3,9 @@ import type { PathStatus, PinInfo } from '../../src/cache/cache_api.js';
 import type { Listed, PinProgress } from '../../src/daemon/drive_methods.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
+import { eachDrive } from '../cli/each_drive.js';
 import { eachPath } from '../cli/each_path.js';
-import { EXIT } from '../cli/exit_codes.js';
+import { EXIT, type ExitCode } from '../cli/exit_codes.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
 import { startProgress } from '../cli/progress.js';
@@ -113,14 +114,14 @@ export const pins: Command<{ readonly drive?: string | undefined; readonly json:
   handler: ({ drive, json }) => showPins(drive, json),
 };
 
-async function showPins(drive: string | undefined, json: boolean): Promise<typeof EXIT.ok> {
+async function showPins(drive: string | undefined, json: boolean): Promise<ExitCode> {
   const { dirs } = commandContext();
-  const found: (PinInfo & { mountPoint: string })[] = [];
-  for (const mount of await drivesFor(dirs, drive)) {
+  const { answers, failed, code } = await eachDrive(await drivesFor(dirs, drive), async (mount) => {
     const { items } = (await withDrive(dirs, mount, (client) => client.call('pins'))) as Listed<PinInfo>;
-    found.push(...items.map((item) => ({ mountPoint: mount.mountPoint, ...item })));
-  }
-  if (json) printJson(found);
+    return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
+  });
+  const found = answers.flat();
+  if (json) printJson([...found, ...failed]);
   else if (found.length === 0) printLine('Nothing is pinned.');
   else {
     printLine(
@@ -135,7 +136,7 @@ async function showPins(drive: string | undefined, json: boolean): Promise<typeo
       ),
     );
   }
-  return EXIT.ok;
+  return code;
 }
 
 interface FreeResult {
