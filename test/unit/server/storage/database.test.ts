@@ -176,3 +176,35 @@ test('a migration that fails leaves the file as it was', async () => {
   database = SqliteDatabase.open(path, [NOTES]);
   expect(database.reader.prepare("SELECT name FROM sqlite_master WHERE name = 'extra'").all()).toEqual([]);
 });
+
+test('what nobody waits for is on the disk soon, at once when somebody else waits, and before the end', async () => {
+  const order: string[] = [];
+  const note = (text: string, isEnough: boolean) => {
+    const durable = database.write(
+      () => database.writer.prepare('INSERT INTO notes (text) VALUES (?)').run(text),
+      () => {
+        order.push(`${text} is seen`);
+        return isEnough;
+      },
+    );
+    return durable.then(() => order.push(`${text} is durable`));
+  };
+  await note('alone', true);
+  expect(order).toEqual(['alone is seen', 'alone is durable']);
+  order.length = 0;
+
+  const hurried = note('hurried', true);
+  while (order.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  await database.durable();
+  expect(order).toEqual(['hurried is seen', 'hurried is durable']);
+  await hurried;
+  order.length = 0;
+
+  await Promise.all([note('lapses', true), note('awaited', false)]);
+  expect(order).toEqual(['lapses is seen', 'awaited is seen', 'lapses is durable', 'awaited is durable']);
+  order.length = 0;
+
+  void note('last', true);
+  await database.close();
+  expect(order).toEqual(['last is seen', 'last is durable']);
+});

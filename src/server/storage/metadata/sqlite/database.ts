@@ -25,7 +25,8 @@ export type Connection = Database.Database;
 
 interface Job {
   run(): unknown;
-  committed?(value: unknown): void;
+  /** Returns whether nobody waits for the disk any more. */
+  committed?(value: unknown): boolean;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -33,6 +34,7 @@ interface Job {
 interface Settled {
   readonly job: Job;
   readonly value: unknown;
+  isAwaited: boolean;
 }
 
 const BUSY_TIMEOUT_MS = 5000;
@@ -41,6 +43,8 @@ const PAGE_SIZE = 8192;
 const GROUP_MAX = 256;
 /** How long `writeSoon` gathers. */
 const LATER_MS = 100;
+/** How long what nobody waits for may be off the disk: a sync each would take the processor from those who ask. */
+const UNAWAITED_MS = 5;
 /** How long reads share a view. What this process writes ends it at once; another process's changes are seen so much later. */
 const VIEW_MS = 2;
 
@@ -69,6 +73,7 @@ export class SqliteDatabase {
   #draining = false;
   #unsynced: Settled[] = [];
   #syncing = false;
+  #syncTimer: NodeJS.Timeout | null = null;
   #idle: (() => void)[] = [];
   #failed: CloudError | null = null;
   #closed = false;
@@ -126,13 +131,14 @@ export class SqliteDatabase {
   /** Runs `fn` in a write transaction of its own (statements prepared on `writer`); resolves with its result once that
    * is durable. `fn` may await only what resolves without leaving the microtask queue (its own synchronous statements);
    * awaiting I/O inside fails the job. A throw rolls back this job alone. `committed` is called as soon as everybody sees
-   * the change and a crash of the process does not undo it, while a power cut still may. */
-  write<T>(fn: () => T | Promise<T>, committed?: (value: T) => void): Promise<T> {
+   * the change and a crash of the process does not undo it, while a power cut still may; it returns whether that is
+   * enough: then the disk has it some milliseconds later. */
+  write<T>(fn: () => T | Promise<T>, committed?: (value: T) => boolean): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#refuses(reject)) return;
       this.#queue.push({
         run: fn,
-        ...(committed === undefined ? {} : { committed: committed as (value: unknown) => void }),
+        ...(committed === undefined ? {} : { committed: committed as (value: unknown) => boolean }),
         resolve: resolve as (value: unknown) => void,
         reject,
       });
@@ -205,7 +211,8 @@ export class SqliteDatabase {
       return this.#failed === null ? Promise.resolve() : Promise.reject(this.#failed);
     }
     return new Promise((resolve, reject) => {
-      this.#unsynced.push({ job: { run: () => undefined, resolve: () => resolve(), reject }, value: undefined });
+      const job = { run: () => undefined, resolve: () => resolve(), reject };
+      this.#unsynced.push({ job, value: undefined, isAwaited: true });
       this.#sync();
     });
   }
@@ -253,7 +260,7 @@ export class SqliteDatabase {
           let value = job.run();
           if (value instanceof Promise) value = await guard.within(value);
           sql.release.run();
-          done.push({ job, value });
+          done.push({ job, value, isAwaited: true });
         } catch (error) {
           failed.push({ job, error });
           // Disk full and I/O errors roll the whole transaction back by themselves.
@@ -275,14 +282,21 @@ export class SqliteDatabase {
     }
     this.#draining = false;
     this.#endRead();
-    for (const { job, value } of committed) job.committed?.(value);
+    for (const settled of committed) settled.isAwaited = settled.job.committed?.(settled.value) !== true;
     for (const { job, error } of failed) job.reject(sqliteError(error));
     if (this.#queue.length > 0) this.#schedule();
-    if (this.#unsynced.length > 0) this.#sync();
-    else this.#checkIdle();
+    this.#syncWhenDue();
+  }
+
+  #syncWhenDue(): void {
+    if (this.#unsynced.length === 0) this.#checkIdle();
+    else if (this.#unsynced.some(({ isAwaited }) => isAwaited)) this.#sync();
+    else this.#syncTimer ??= setTimeout(() => this.#sync(), UNAWAITED_MS);
   }
 
   #sync(): void {
+    if (this.#syncTimer !== null) clearTimeout(this.#syncTimer);
+    this.#syncTimer = null;
     if (this.#syncing) return;
     this.#syncing = true;
     const batch = this.#unsynced;
@@ -298,8 +312,7 @@ export class SqliteDatabase {
         for (const { job } of batch) job.reject(this.#failed);
         for (const job of [...this.#queue.splice(0), ...this.#later.splice(0)]) job.reject(this.#failed);
       }
-      if (this.#unsynced.length > 0) this.#sync();
-      else this.#checkIdle();
+      this.#syncWhenDue();
     });
   }
 

@@ -138,7 +138,9 @@ export class SqliteMetadataStore implements MetadataStore {
     };
     return new Promise((resolve, reject) => {
       const committed = ({ result }: { readonly result: T }) => {
-        if (mayLapse?.(result) === true) resolve(result);
+        if (mayLapse?.(result) !== true) return false;
+        resolve(result);
+        return true;
       };
       const durable = this.#database.write(run, mayLapse === undefined ? undefined : committed);
       const announce = ({ result, changes }: Awaited<typeof durable>) => {
