@@ -2,21 +2,23 @@
 
 import { CloudError } from '../../src/errors.js';
 import { CommandError, codeOf, exitCodeOf } from './exit_codes.js';
-import { note, printJson } from './output.js';
+import { note, printable, printJson } from './output.js';
 
 /** What went wrong as `--json` has it (docs/json.md). */
 export function failureOf(error: unknown): object {
   return { exitCode: exitCodeOf(error), code: codeOf(error), message: messageOf(error) };
 }
 
-/** On standard error. */
-export function noteFailure(error: unknown): void {
-  note(`cloudmount: ${messageOf(error)}`);
+/** On standard error. `about`: which of several, unless the message says so. Names in it are anybody's. */
+export function noteFailure(error: unknown, about?: string): void {
+  const message = messageOf(error);
+  const subject = about === undefined || message.includes(about) ? '' : `${about}: `;
+  note(`cloudmount: ${subject}${message}`.split('\n').map(printable).join('\n'));
 }
 
 /** The command has failed: with --json the failure is its document. */
-export function reportFailure(error: unknown, json: boolean): void {
-  noteFailure(error);
+export function reportFailure(error: unknown, json: boolean, about?: string): void {
+  noteFailure(error, about);
   if (json) printJson({ error: failureOf(error) });
 }
 

@@ -1,12 +1,12 @@
 import type { Account } from '../../src/daemon/accounts/account_book.js';
 import type { Listed } from '../../src/daemon/drive_methods.js';
-import { runningMounts } from '../../src/daemon/mount_registry.js';
+import { type RunningMount, runningMounts } from '../../src/daemon/mount_registry.js';
 import { isCloudError } from '../../src/errors.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { loginOf, planDrive } from '../cli/drive_plan.js';
-import { type Answers, eachDrive } from '../cli/each_drive.js';
-import { CommandError, EXIT } from '../cli/exit_codes.js';
+import { eachDrive } from '../cli/each_drive.js';
+import { CommandError, EXIT, type ExitCode } from '../cli/exit_codes.js';
 import { drivesFor, withDrive } from '../cli/find_drive.js';
 import { printable, printJson, printLine } from '../cli/output.js';
 
@@ -36,21 +36,22 @@ export const check: Command<Options> = {
     const account = drive === undefined ? null : await context.accounts.get(drive);
     const mounts = await runningMounts(context.dirs);
     const isMounted = account === null || mounts.some((mount) => mount.account === account.name);
-    const {
-      answers: results,
-      failed,
-      code,
-    } = isMounted
-      ? await checkMounted(context, drive, content)
-      : { answers: [await checkUnmounted(context, account, content)], failed: [], code: EXIT.ok };
-    if (json) printJson([...results, ...failed]);
-    else {
-      for (const { account: name, mountPoint, problems, total } of results) {
-        printLine(
-          `${printable(mountPoint ?? `${name} (not mounted)`)}: ${total === 0 ? 'no problem found' : `${total} problems`}`,
-        );
-        for (const problem of problems) printLine(`  ${printable(problem)}`);
-      }
+    const results: Result[] = [];
+    let code: ExitCode = EXIT.ok;
+    if (isMounted) {
+      code = await eachDrive(await drivesFor(context.dirs, drive), {
+        json,
+        ask: async (mount) => {
+          const result = await checkMounted(context, mount, content);
+          results.push(result);
+          return [result];
+        },
+        show,
+      });
+    } else {
+      results.push(await checkUnmounted(context, account, content));
+      if (json) printJson(results);
+      else show(results);
     }
     return results.some((result) => result.total > 0) ? EXIT.problems : code;
   },
@@ -63,12 +64,18 @@ interface Result {
   readonly total: number;
 }
 
-async function checkMounted({ dirs }: Context, drive: string | undefined, content: boolean): Promise<Answers<Result>> {
-  return await eachDrive(await drivesFor(dirs, drive), async (mount) => {
-    const found = await withDrive(dirs, mount, (client) => client.call('check', { content }));
-    const { items, total } = found as Listed<string>;
-    return { account: mount.account, mountPoint: mount.mountPoint, problems: items, total };
-  });
+function show(results: readonly Result[]): void {
+  for (const { account, mountPoint, problems, total } of results) {
+    const subject = printable(mountPoint ?? `${account} (not mounted)`);
+    printLine(`${subject}: ${total === 0 ? 'no problem found' : `${total} problems`}`);
+    for (const problem of problems) printLine(`  ${printable(problem)}`);
+  }
+}
+
+async function checkMounted({ dirs }: Context, mount: RunningMount, content: boolean): Promise<Result> {
+  const found = await withDrive(dirs, mount, (client) => client.call('check', { content }));
+  const { items, total } = found as Listed<string>;
+  return { account: mount.account, mountPoint: mount.mountPoint, problems: items, total };
 }
 
 async function checkUnmounted(context: Context, account: Account, content: boolean): Promise<Result> {

@@ -1,12 +1,15 @@
+import type { ControlCallOptions } from '../../src/daemon/control/control_client.js';
 import type { FlushProgress } from '../../src/daemon/drive_methods.js';
+import type { RunningMount } from '../../src/daemon/mount_registry.js';
 import type { PendingWork } from '../../src/daemon/pending_work.js';
+import { isCloudError } from '../../src/errors.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { describePending } from '../cli/describe.js';
 import { eachDrive } from '../cli/each_drive.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
-import { printable, printJson, printLine } from '../cli/output.js';
+import { printable, printLine } from '../cli/output.js';
 import { startProgress } from '../cli/progress.js';
 import { parseDuration, plural } from '../cli/sizes.js';
 
@@ -44,37 +47,47 @@ export const flush: Command<Options> = {
     const place = path === undefined ? null : await placeInDrive(dirs, path);
     const inside = place?.path ?? '';
     const mounts = place === null ? await drivesFor(dirs, undefined) : [place.mount];
-    const { answers, failed, code } = await eachDrive(mounts, async (mount) => {
-      const name = printable(mount.mountPoint);
-      const progress = startProgress(name);
-      const call = {
-        ...(signal === undefined ? {} : { signal }),
-        onProgress: (value: unknown) => {
-          const { pending } = value as FlushProgress;
-          progress.update({
-            done_bytes: pending.sent_bytes,
-            total_bytes: pending.size_bytes,
-            note: plural(pending.changes, 'change'),
+    const flushOne = async (mount: RunningMount, waits: boolean, call: ControlCallOptions): Promise<PendingWork> => {
+      const params = { path: inside, wait: waits };
+      return (await withDrive(dirs, mount, (client) => client.call('flush', params, call))) as PendingWork;
+    };
+    // None waits for the others before it begins. Who fails here fails again where it is told.
+    const bounded = signal === undefined ? {} : { signal };
+    if (wait && mounts.length > 1) await Promise.allSettled(mounts.map((mount) => flushOne(mount, false, bounded)));
+    return await eachDrive(mounts, {
+      json,
+      ask: async (mount) => {
+        const name = printable(mount.mountPoint);
+        const unfinished = () =>
+          new CommandError(
+            EXIT.unfinished,
+            `${mount.mountPoint}: not everything was on the server within ${(limit_ms ?? 0) / 1000} s; it goes on in the background.`,
+          );
+        const isLate = signal?.aborted === true;
+        const progress = startProgress(name);
+        try {
+          const pending = await flushOne(mount, wait && !isLate, {
+            ...(isLate ? {} : bounded),
+            onProgress: (value) => {
+              const { pending } = value as FlushProgress;
+              progress.update({
+                done_bytes: pending.sent_bytes,
+                total_bytes: pending.size_bytes,
+                note: plural(pending.changes, 'change'),
+              });
+            },
           });
-        },
-      };
-      try {
-        const answer = await withDrive(dirs, mount, (client) => client.call('flush', { path: inside, wait }, call));
-        const pending = answer as PendingWork;
-        progress.end();
-        const done = wait && inside !== '' ? `${printable(inside)} is on the server` : describePending(pending);
-        if (!json) printLine(`${name}: ${done}.`);
-        return { mountPoint: mount.mountPoint, path: inside, pending };
-      } catch (error) {
-        progress.end();
-        if (!signal?.aborted) throw error;
-        throw new CommandError(
-          EXIT.unfinished,
-          `${name}: not everything was on the server within ${(limit_ms ?? 0) / 1000} s; it goes on in the background.`,
-        );
-      }
+          if (wait && isLate && pending.changes > 0) throw unfinished();
+          const done = wait && inside !== '' ? `${printable(inside)} is on the server` : describePending(pending);
+          progress.end();
+          if (!json) printLine(`${name}: ${done}.`);
+          return [{ mountPoint: mount.mountPoint, path: inside, pending }];
+        } catch (error) {
+          progress.end();
+          throw signal?.aborted && isCloudError(error, 'interrupted') ? unfinished() : error;
+        }
+      },
+      show: () => undefined,
     });
-    if (json) printJson([...answers, ...failed]);
-    return code;
   },
 };

@@ -48,30 +48,32 @@ export const locks: Command<{ readonly drive?: string | undefined; readonly json
       .example('$0 locks', ''),
   handler: async ({ drive, json }) => {
     const { dirs } = commandContext();
-    const { answers, failed, code } = await eachDrive(await drivesFor(dirs, drive), async (mount) => {
-      const { items } = (await withDrive(dirs, mount, (client) => client.call('locks'))) as Listed<Held>;
-      return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
+    return await eachDrive(await drivesFor(dirs, drive), {
+      json,
+      ask: async (mount) => {
+        const { items } = (await withDrive(dirs, mount, (client) => client.call('locks'))) as Listed<Held>;
+        return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
+      },
+      show: (found, isAll) => {
+        if (found.length > 0) printLine(tableOf(found));
+        else if (isAll) printLine('Nothing is locked.');
+      },
     });
-    const found = answers.flat();
-    if (json) printJson([...found, ...failed]);
-    else if (found.length === 0) printLine('Nothing is locked.');
-    else {
-      printLine(
-        formatTable(
-          ['PATH', 'BY', 'SINCE', 'UNTIL'],
-          found.map(({ mountPoint, path, lock: held }) => [
-            `${printable(join(mountPoint, path))}${held.deep === true ? ' and all in it' : ''}`,
-            held.mine ? `you${held.auto === true ? ' (while it is open)' : ''}` : printable(held.owner),
-            timeOf(held.sinceEpoch_s),
-            // One's own is kept alive.
-            held.mine ? '-' : timeOf(held.expiresEpoch_s),
-          ]),
-        ),
-      );
-    }
-    return code;
   },
 };
+
+function tableOf(found: readonly (Held & { readonly mountPoint: string })[]): string {
+  return formatTable(
+    ['PATH', 'BY', 'SINCE', 'UNTIL'],
+    found.map(({ mountPoint, path, lock: held }) => [
+      `${printable(join(mountPoint, path))}${held.deep === true ? ' and all in it' : ''}`,
+      held.mine ? `you${held.auto === true ? ' (while it is open)' : ''}` : printable(held.owner),
+      timeOf(held.sinceEpoch_s),
+      // One's own is kept alive.
+      held.mine ? '-' : timeOf(held.expiresEpoch_s),
+    ]),
+  );
+}
 
 function timeOf(epoch_s: number | null): string {
   return epoch_s === null ? '-' : formatTime(epoch_s * 1000);

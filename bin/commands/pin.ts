@@ -7,7 +7,7 @@ import { eachDrive } from '../cli/each_drive.js';
 import { eachPath } from '../cli/each_path.js';
 import { EXIT, type ExitCode } from '../cli/exit_codes.js';
 import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
-import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
+import { formatTable, note, printable, printLine } from '../cli/output.js';
 import { startProgress } from '../cli/progress.js';
 import { formatSize, plural } from '../cli/sizes.js';
 
@@ -116,27 +116,29 @@ export const pins: Command<{ readonly drive?: string | undefined; readonly json:
 
 async function showPins(drive: string | undefined, json: boolean): Promise<ExitCode> {
   const { dirs } = commandContext();
-  const { answers, failed, code } = await eachDrive(await drivesFor(dirs, drive), async (mount) => {
-    const { items } = (await withDrive(dirs, mount, (client) => client.call('pins'))) as Listed<PinInfo>;
-    return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
+  return await eachDrive(await drivesFor(dirs, drive), {
+    json,
+    ask: async (mount) => {
+      const { items } = (await withDrive(dirs, mount, (client) => client.call('pins'))) as Listed<PinInfo>;
+      return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
+    },
+    show: (found, isAll) => {
+      if (found.length > 0) printLine(tableOf(found));
+      else if (isAll) printLine('Nothing is pinned.');
+    },
   });
-  const found = answers.flat();
-  if (json) printJson([...found, ...failed]);
-  else if (found.length === 0) printLine('Nothing is pinned.');
-  else {
-    printLine(
-      formatTable(
-        ['PATH', 'FILES', 'HERE', 'STATE'],
-        found.map((item) => [
-          printable(join(item.mountPoint, item.path)),
-          item.kind === 'dir' ? String(item.files) : '1',
-          `${formatSize(item.cached_bytes)} of ${formatSize(item.size_bytes)}`,
-          item.complete ? 'complete' : 'being fetched',
-        ]),
-      ),
-    );
-  }
-  return code;
+}
+
+function tableOf(found: readonly (PinInfo & { readonly mountPoint: string })[]): string {
+  return formatTable(
+    ['PATH', 'FILES', 'HERE', 'STATE'],
+    found.map((item) => [
+      printable(join(item.mountPoint, item.path)),
+      item.kind === 'dir' ? String(item.files) : '1',
+      `${formatSize(item.cached_bytes)} of ${formatSize(item.size_bytes)}`,
+      item.complete ? 'complete' : 'being fetched',
+    ]),
+  );
 }
 
 interface FreeResult {

@@ -55,6 +55,8 @@ export class ActiveContent implements Hydratable {
   /** While the kernel may write the content file by itself. */
   kernelWrites: KernelWrites | null = null;
 
+  #announced = 0;
+
   constructor(
     node: NodeRecord,
     file: ContentFile,
@@ -92,9 +94,19 @@ export class ActiveContent implements Hydratable {
     return this.extents.isComplete(this.node.size_bytes);
   }
 
-  /** Nobody can say what the bytes are: the kernel may write them by itself, or a truncate is about to happen. */
+  /** Nobody can say what the bytes are: the kernel may write them by itself, or a truncate or a write is about to happen. */
   get changing(): boolean {
-    return this.kernelWrites !== null || this.cutting_bytes !== null;
+    return this.kernelWrites !== null || this.cutting_bytes !== null || this.#announced > 0;
+  }
+
+  /** A write waits until the disk has its record: what goes on meanwhile must not take the bytes for settled, and what has
+   * begun before not for those of then. Settles as `recorded`. */
+  announce(recorded: Promise<void>): Promise<void> {
+    this.#announced += 1;
+    this.writeSeq += 1;
+    return recorded.finally(() => {
+      this.#announced -= 1;
+    });
   }
 
   /** To be asked later: are the bytes still those of now? */

@@ -322,7 +322,7 @@ export function markDirty(
   crashPoint('write.after_dirty_mark');
   const mustLast = (wasClean && node.base !== null) || (!wasClean && settled) || claimed || begun;
   if (!mustLast) return undefined;
-  return services.store.durable().catch(notCut);
+  return content.announce(services.store.durable().catch(notCut));
 }
 
 /** The row without what a truncate is about to take away. `wasClean`: before it the file was the base version. */

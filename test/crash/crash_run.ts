@@ -13,7 +13,7 @@ import { isCloudError } from '../../src/errors.js';
 import type { RemoteCapabilities } from '../../src/remote/remote.js';
 import { bundle } from '../support/bundle.js';
 import { FakeRemote, FakeServer } from '../support/fake_remote.js';
-import { serveRemote } from '../support/process_remote.js';
+import { PART_BYTES, PARTS_FROM_BYTES, serveRemote } from '../support/process_remote.js';
 import { eventually } from '../support/processes.js';
 import { Random } from '../support/random.js';
 import { CALLER, TestCache } from '../support/test_cache.js';
@@ -63,6 +63,8 @@ class CrashWorld {
   readonly #base: string;
   readonly #o: CrashOptions;
   readonly #random: Random;
+  /** Without, as with Nextcloud, nobody else sees that parts of two versions were put together. */
+  readonly #checksSums: boolean;
   readonly #server = new FakeServer();
   readonly #initial = new Map<string, Buffer | null>();
   #diary = '';
@@ -74,6 +76,7 @@ class CrashWorld {
     this.#base = base;
     this.#o = options;
     this.#random = new Random(options.seed);
+    this.#checksSums = this.#random.chance(0.5);
     for (const [path, text] of [
       ['a', 'A'],
       ['d1/b', 'B'],
@@ -166,6 +169,9 @@ class CrashWorld {
 
   #remote(): FakeRemote {
     const remote = new FakeRemote(this.#server, { capabilities: this.#o.capabilities ?? {} });
+    remote.chunkedFrom_bytes = PARTS_FROM_BYTES;
+    remote.uploadChunk_bytes = PART_BYTES;
+    remote.checksSums = this.#checksSums;
     for (const op of ['put', 'mkdir', 'move', 'remove', 'stat'] as const) {
       const diary = join(this.#base, 'log.cache');
       remote.before(op, (call) => appendFileSync(diary, `server: ${op} ${call.path}\n`));

@@ -2,6 +2,7 @@
 // answers. So a child may be killed at any moment while the server lives on, with the call that was on its way done.
 
 import type { ChildProcess } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { CloudError, type ErrorCode, type ErrorDetails } from '../../src/errors.js';
 import type { RemotePath } from '../../src/ids.js';
 import type {
@@ -21,7 +22,7 @@ import type {
   UploadSession,
   UploadSource,
 } from '../../src/remote/remote.js';
-import type { FakeRemote } from './fake_remote.js';
+import { type FakeRemote, uploadInParts } from './fake_remote.js';
 
 interface Request {
   readonly kind: 'remote';
@@ -44,6 +45,15 @@ interface Event {
 export type ToChild = Answer | Event;
 
 const CHUNK_BYTES = 16 * 1024;
+/** Files of the workload are some thousand bytes: so large ones go in parts, as those of 64 MiB do. */
+export const PARTS_FROM_BYTES = 2000;
+export const PART_BYTES = 900;
+
+async function bytesOf(source: UploadSource, start: number, end: number): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of source.open(start, end)) parts.push(Buffer.from(part));
+  return Buffer.concat(parts);
+}
 
 /** The child's side. */
 export class ProcessRemote implements Remote {
@@ -88,13 +98,36 @@ export class ProcessRemote implements Remote {
     session: UploadSession,
     options?: CallOptions,
   ): Promise<PutResult> {
-    const parts: Buffer[] = [];
-    for await (const part of source.open(0, source.size_bytes)) parts.push(Buffer.from(part));
-    const bytes = Buffer.concat(parts);
+    if (this.capabilities.chunkedUpload && source.size_bytes > PARTS_FROM_BYTES) {
+      return await this.#putInParts(path, source, precondition, meta, session, options);
+    }
+    const bytes = await bytesOf(source, 0, source.size_bytes);
     const sha256 = await source.sha256?.();
     await session.committing();
     const result = await this.#call<PutResult>('put', [path, bytes, sha256, precondition, meta], options);
     session.progress(bytes.length);
+    return result;
+  }
+  async #putInParts(
+    path: RemotePath,
+    source: UploadSource,
+    precondition: Precondition,
+    meta: PosixMeta,
+    session: UploadSession,
+    options?: CallOptions,
+  ): Promise<PutResult> {
+    const { id } = uploadInParts(session, source.size_bytes, meta);
+    let sent = await this.#call<number>('partsSent', [id], options);
+    while (sent < source.size_bytes) {
+      const end = Math.min(sent + PART_BYTES, source.size_bytes);
+      await this.#call('part', [id, await bytesOf(source, sent, end)], options);
+      sent = end;
+      session.progress(sent);
+    }
+    const sha256 = await source.sha256?.();
+    await session.committing();
+    const result = await this.#call<PutResult>('assemble', [path, id, sha256, precondition, meta], options);
+    session.save(null);
     return result;
   }
   mkdir(path: RemotePath, meta: PosixMeta, options?: CallOptions): Promise<PutResult> {
@@ -228,6 +261,22 @@ async function perform(remote: FakeRemote, method: string, args: readonly unknow
     const parts: Buffer[] = [];
     await remote.read(path, range, etag, (chunk) => void parts.push(Buffer.from(chunk)), options);
     return Buffer.concat(parts);
+  }
+  if (method === 'partsSent' || method === 'part') {
+    const [id, part] = args as [string, Uint8Array];
+    const parts = remote.server.upload(id);
+    if (method === 'part') parts.push(Buffer.from(part));
+    return parts.reduce((sum, { length }) => sum + length, 0);
+  }
+  if (method === 'assemble') {
+    const [path, id, sha256, ...rest] = args as [RemotePath, string, string, ...unknown[]];
+    const bytes = Buffer.concat(remote.server.upload(id));
+    remote.server.dropUpload(id);
+    const found = createHash('sha256').update(bytes).digest('hex');
+    if (found !== sha256 && remote.checksSums) {
+      throw new CloudError('invalid', `uploading ${path}: checksum ${sha256} is required, found ${found}`);
+    }
+    return await perform(remote, 'put', [path, bytes, found, ...rest]);
   }
   if (method === 'put') {
     const [path, bytes, sha256, precondition, meta, options] = args as [

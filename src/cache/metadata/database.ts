@@ -53,6 +53,8 @@ export class Database {
   readonly #begin: Sqlite.Statement;
   readonly #commit: Sqlite.Statement;
   #damage: string | null = null;
+  /** A sync failed. The kernel tells once of what it could not write: the next sync would succeed without it. */
+  #unwritten = false;
 
   private constructor(sql: Sqlite.Database, path: string, previousEnd: PreviousEnd, log: Log) {
     this.sql = sql;
@@ -236,10 +238,19 @@ export class Database {
   async #sync(): Promise<void> {
     try {
       this.#walFd ??= await openFile(`${this.#path}-wal`, 'r');
+      if (this.#unwritten) this.#writeAnew();
       await syncFile(this.#walFd);
+      this.#unwritten = false;
     } catch (error) {
+      this.#unwritten = true;
       throw toCloudError(error, 'making the cache journal durable');
     }
+  }
+
+  /** What the journal has goes into the file itself, which SQLite syncs, and the journal begins anew. */
+  #writeAnew(): void {
+    const [row] = this.sql.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
+    if (row?.busy !== 0) throw new CloudError('io', 'its pages were not written, and cannot be written anew now');
   }
 
   #checkMeanwhile(): void {

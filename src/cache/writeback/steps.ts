@@ -1,5 +1,5 @@
-// The requests. Each decides at once, before anything else can happen to the node, what it asks for; and tells the server
-// nothing that a power cut could still make undone here.
+// The requests. Each decides at once, before anything else can happen to the node, what it asks for; and makes nothing true
+// on the server that a power cut could still make undone here.
 
 import { CloudError, type ErrorCode, isCloudError } from '../../errors.js';
 import type { Ino, Name, RemotePath } from '../../ids.js';

@@ -130,11 +130,13 @@ function requireQuiet(content: ActiveContent): void {
   if (content.changing) throw new CloudError('again', `sending "${content.node.name}": it is being changed`);
 }
 
-/** On a full disk sending goes on all the same: it is what makes room. */
-async function unlessFull(work: Promise<void>): Promise<void> {
+/** On a full disk sending goes on all the same: it is what makes room. Returns whether it was not full. */
+async function unlessFull(work: Promise<void>): Promise<boolean> {
   try {
     await work;
+    return true;
   } catch (error) {
     if (!isCloudError(error, 'no_space')) throw error;
+    return false;
   }
 }

@@ -4,9 +4,15 @@ import { CommandError, EXIT } from '../../../bin/cli/exit_codes.js';
 import type { RunningMount } from '../../../src/daemon/mount_registry.js';
 import { CloudError } from '../../../src/errors.js';
 
+let out = '';
 let err = '';
 beforeEach(() => {
+  out = '';
   err = '';
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    out += String(text);
+    return true;
+  });
   vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
     err += String(text);
     return true;
@@ -14,35 +20,44 @@ beforeEach(() => {
 });
 afterEach(() => vi.restoreAllMocks());
 
-const drives = (...names: string[]) => names.map((name) => ({ mountPoint: name }) as RunningMount);
-
-async function ask({ mountPoint }: RunningMount): Promise<string> {
-  if (mountPoint === '/silent') throw new CloudError('timeout', 'the daemon of /silent does not answer');
+async function ask({ mountPoint }: RunningMount): Promise<readonly { of: string }[]> {
+  if (mountPoint === '/silent') throw new CloudError('timeout', 'no answer within 30 s');
   if (mountPoint === '/gone') throw new CommandError(EXIT.notRunning, 'the daemon of /gone is gone');
-  return `of ${mountPoint}`;
+  return [{ of: mountPoint }];
 }
 
-it('a drive that fails is in no other’s way', async () => {
-  expect(await eachDrive(drives('/silent', '/a', '/gone', '/b'), ask)).toEqual({
-    answers: ['of /a', 'of /b'],
-    failed: [
-      {
-        mountPoint: '/silent',
-        error: { exitCode: 4, code: 'timeout', message: 'the daemon of /silent does not answer' },
-      },
-      { mountPoint: '/gone', error: { exitCode: 3, code: 'not_found', message: 'the daemon of /gone is gone' } },
-    ],
-    code: EXIT.offline,
+function run(names: readonly string[], json: boolean): Promise<number> {
+  const drives = names.map((name) => ({ mountPoint: name }) as RunningMount);
+  return eachDrive(drives, {
+    json,
+    ask,
+    show: (entries, isAll) =>
+      void process.stdout.write(`${entries.map((entry) => entry.of).join(' ')}${isAll ? '' : ' …'}\n`),
   });
-  expect(err).toBe('cloudmount: the daemon of /silent does not answer\ncloudmount: the daemon of /gone is gone\n');
+}
+
+it('tells what the others found, then which drives failed', async () => {
+  expect(await run(['/silent', '/a', '/gone', '/b'], false)).toBe(EXIT.offline);
+  expect(out).toBe('/a /b …\n');
+  expect(err).toBe('cloudmount: /silent: no answer within 30 s\ncloudmount: the daemon of /gone is gone\n');
+});
+
+it('with --json in one document', async () => {
+  expect(await run(['/gone', '/a'], true)).toBe(EXIT.notRunning);
+  const error = { exitCode: 3, code: 'not_found', message: 'the daemon of /gone is gone' };
+  expect(JSON.parse(out)).toEqual([{ of: '/a' }, { mountPoint: '/gone', error }]);
 });
 
 it('is a failed command where every drive failed', async () => {
-  await expect(eachDrive(drives('/gone', '/silent'), ask)).rejects.toThrow('/gone is gone');
-  expect(err).toBe('cloudmount: the daemon of /silent does not answer\n');
+  expect(await run(['/gone', '/silent'], true)).toBe(EXIT.notRunning);
+  expect(JSON.parse(out)).toEqual({
+    error: { exitCode: 3, code: 'not_found', message: 'the daemon of /gone is gone' },
+  });
+  expect(err).toBe('cloudmount: the daemon of /gone is gone\ncloudmount: /silent: no answer within 30 s\n');
 });
 
 it('is done where all answered', async () => {
-  expect(await eachDrive(drives('/a'), ask)).toEqual({ answers: ['of /a'], failed: [], code: EXIT.ok });
+  expect(await run(['/a'], false)).toBe(EXIT.ok);
+  expect(out).toBe('/a\n');
   expect(err).toBe('');
 });

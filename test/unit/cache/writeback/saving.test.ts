@@ -4,9 +4,9 @@ import { expect, it } from 'vitest';
 import { Saving } from '../../../../src/cache/writeback/saving.js';
 
 function disk() {
-  let resolve = () => {};
+  let resolve = (_isStored: boolean) => {};
   let reject = (_error: Error) => {};
-  const promise = new Promise<void>((done, failed) => {
+  const promise = new Promise<boolean>((done, failed) => {
     resolve = done;
     reject = failed;
   });
@@ -31,7 +31,7 @@ it('notes wait until the disk has the bytes, and then only the last of them is m
   saving.afterwards(() => noted.push('second'));
   await Promise.resolve();
   expect(noted).toEqual([]);
-  work.resolve();
+  work.resolve(true);
   await saving.done;
   expect(noted).toEqual(['second']);
   saving.afterwards(() => noted.push('third'));
@@ -53,4 +53,23 @@ it('when the disk does not take them no more are sent, and nothing is noted', as
   await expect(saving.done).rejects.toThrow('the disk is broken');
   await expect(sent.next()).rejects.toThrow('the disk is broken');
   expect(noted).toEqual([]);
+});
+
+it('a full disk stops nothing, but nothing is noted of bytes it has not', async () => {
+  const noted: string[] = [];
+  const saving = new Saving(Promise.resolve(false));
+  saving.afterwards(() => noted.push('before'));
+  await saving.done;
+  saving.afterwards(() => noted.push('after'));
+  expect(noted).toEqual([]);
+  expect(await all(saving.guard(pieces(2)))).toEqual([0, 1]);
+});
+
+it('a note that cannot be made stops it', async () => {
+  const saving = new Saving(Promise.resolve(true));
+  saving.afterwards(() => {
+    throw new Error('no room for the note');
+  });
+  await expect(saving.done).rejects.toThrow('no room for the note');
+  await expect(all(saving.guard(pieces(2)))).rejects.toThrow('no room for the note');
 });

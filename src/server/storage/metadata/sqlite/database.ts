@@ -63,6 +63,7 @@ export class SqliteDatabase {
   readonly #checkpointer: Checkpointer;
   readonly #endReadLater = () => this.#endRead();
   #isReading = false;
+  #viewTimer: NodeJS.Timeout | undefined;
   #version = 0;
   #walFd: number;
   #queue: Job[] = [];
@@ -196,20 +197,20 @@ export class SqliteDatabase {
     this.#isReading = true;
     // The first statement: from here on the view stands still.
     this.#version = this.#readSql.version.get() ?? 0;
-    setTimeout(this.#endReadLater, VIEW_MS);
+    this.#viewTimer = setTimeout(this.#endReadLater, VIEW_MS);
   }
 
   #endRead(): void {
     if (!this.#isReading) return;
+    clearTimeout(this.#viewTimer);
     this.#isReading = false;
     this.#readSql.commit.run();
   }
 
   /** Resolves when everything committed so far is on disk (what `reader` can see included). */
   durable(): Promise<void> {
-    if (this.#unsynced.length === 0 && !this.#syncing) {
-      return this.#failed === null ? Promise.resolve() : Promise.reject(this.#failed);
-    }
+    if (this.#failed !== null) return Promise.reject(this.#failed);
+    if (this.#unsynced.length === 0 && !this.#syncing) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const job = { run: () => undefined, resolve: () => resolve(), reject };
       this.#unsynced.push({ job, value: undefined, isAwaited: true });
@@ -282,13 +283,16 @@ export class SqliteDatabase {
     }
     this.#draining = false;
     this.#endRead();
-    for (const settled of committed) settled.isAwaited = settled.job.committed?.(settled.value) !== true;
+    if (this.#failed === null) {
+      for (const settled of committed) settled.isAwaited = settled.job.committed?.(settled.value) !== true;
+    }
     for (const { job, error } of failed) job.reject(sqliteError(error));
     if (this.#queue.length > 0) this.#schedule();
     this.#syncWhenDue();
   }
 
   #syncWhenDue(): void {
+    if (this.#failed !== null) for (const { job } of this.#unsynced.splice(0)) job.reject(this.#failed);
     if (this.#unsynced.length === 0) this.#checkIdle();
     else if (this.#unsynced.some(({ isAwaited }) => isAwaited)) this.#sync();
     else this.#syncTimer ??= setTimeout(() => this.#sync(), UNAWAITED_MS);
@@ -307,7 +311,8 @@ export class SqliteDatabase {
       if (error === null) {
         for (const { job, value } of batch) job.resolve(value);
       } else {
-        // After a failed sync nobody knows what the disk holds: refuse further writes until a restart.
+        // After a failed sync nobody knows what the disk holds (the next one would succeed: the kernel tells once of what
+        // it lost). Refuse all that waits, and further writes, until a restart.
         this.#failed = toCloudError(error, 'making the database durable');
         for (const { job } of batch) job.reject(this.#failed);
         for (const job of [...this.#queue.splice(0), ...this.#later.splice(0)]) job.reject(this.#failed);
