@@ -73,10 +73,12 @@ async function theDrive(context: Context, path: string, account: string | undefi
   const [only] = mounts;
   if (only !== undefined && mounts.length === 1) return only;
   const what = `${printable(path)} is in no drive; it would be copied into one first. ${listMounts(all)}`;
-  throw new CommandError(
-    only === undefined ? EXIT.notRunning : EXIT.usage,
-    only === undefined ? what : `${what} Say into which with --account.`,
-  );
+  if (only === undefined) throw new CommandError(EXIT.notRunning, what);
+  const isOneAccount = mounts.every((mount) => mount.account === only.account);
+  const advice = isOneAccount
+    ? 'Several are of that account: copy it into one of them, then share it there.'
+    : 'Say into which with --account.';
+  throw new CommandError(EXIT.usage, `${what} ${advice}`);
 }
 
 /** `Plan.ods`, `Plan (2).ods`, …: the first that is free, or the same already. So who shares one thing with several people

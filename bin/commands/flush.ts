@@ -20,6 +20,9 @@ interface Options {
   readonly json: boolean;
 }
 
+/** A drive whose turn comes when the time is over is asked how it is all the same. */
+const LATE_SILENCE_MS = 3_000;
+
 export const flush: Command<Options> = {
   command: 'flush [path]',
   describe: 'Send what is pending to the server now',
@@ -64,11 +67,13 @@ export const flush: Command<Options> = {
             `${mount.mountPoint}: not everything was on the server within ${(limit_ms ?? 0) / 1000} s; it goes on in the background.`,
           );
         const isLate = signal?.aborted === true;
+        let heard = false;
         const progress = startProgress(name);
         try {
           const pending = await flushOne(mount, wait && !isLate, {
-            ...(isLate ? {} : bounded),
+            ...(isLate ? { silence_ms: LATE_SILENCE_MS } : bounded),
             onProgress: (value) => {
+              heard = true;
               const { pending } = value as FlushProgress;
               progress.update({
                 done_bytes: pending.sent_bytes,
@@ -84,7 +89,10 @@ export const flush: Command<Options> = {
           return [{ mountPoint: mount.mountPoint, path: inside, pending }];
         } catch (error) {
           progress.end();
-          throw signal?.aborted && isCloudError(error, 'interrupted') ? unfinished() : error;
+          if (!signal?.aborted || !isCloudError(error, 'interrupted')) throw error;
+          throw heard
+            ? unfinished()
+            : new CommandError(EXIT.offline, `${mount.mountPoint}: the drive does not answer.`);
         }
       },
       show: () => undefined,

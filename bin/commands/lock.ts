@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { PathStatus } from '../../src/cache/cache_api.js';
 import type { Listed } from '../../src/daemon/drive_methods.js';
+import { CloudError, isCloudError } from '../../src/errors.js';
 import { type Command, changing, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { describeLock } from '../cli/describe.js';
@@ -98,7 +99,12 @@ export const unlock = changing<{ readonly path: string; readonly break: boolean 
     const place = await placeInDrive(dirs, path);
     const wasLocked = await withDrive(dirs, place.mount, async (client) => {
       const { lock: held } = (await client.call('pathStatus', { path: place.path })) as PathStatus;
-      await client.call('unlock', { path: place.path, force });
+      try {
+        await client.call('unlock', { path: place.path, force });
+      } catch (error) {
+        if (force || !isCloudError(error, 'locked')) throw error;
+        throw new CloudError('locked', `${error.message}; the owner of the file may say --break`, { cause: error });
+      }
       return held !== null;
     });
     return {

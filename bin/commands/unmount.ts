@@ -60,7 +60,7 @@ export const unmount: Command<Options> = {
     const mountPoint = await followParents(resolve(dir));
     process.chdir('/'); // not to be among those who keep it from being unmounted
     const mounts = await runningMounts(dirs);
-    const mount = mounts.find((one) => one.mountPoint === mountPoint || one.account === dir);
+    const mount = mounts.find((one) => one.mountPoint === mountPoint) ?? theOneOf(dir, mounts);
     const result =
       mount === undefined
         ? await unmountOrphan(mountPoint, mounts, force)
@@ -72,6 +72,17 @@ export const unmount: Command<Options> = {
     }
   },
 };
+
+/** The drive of this account, undefined if it has none. */
+function theOneOf(account: string, mounts: readonly RunningMount[]): RunningMount | undefined {
+  const [first, ...others] = mounts.filter((mount) => mount.account === account);
+  if (others.length === 0) return first;
+  const names = [first, ...others].map((mount) => printable(mount?.mountPoint ?? ''));
+  throw new CommandError(
+    EXIT.usage,
+    `unmount: one drive is required, found several of the account ${printable(account)}: ${names.join(', ')}. Name its folder.`,
+  );
+}
 
 async function unmountRunning(
   dirs: UserDirs,

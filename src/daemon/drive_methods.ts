@@ -165,6 +165,7 @@ function pinProgress(cache: CacheControl, path: string): PinProgress | null {
 
 /** Reports while `work` runs; also the sign of life that keeps the client waiting. */
 async function withProgress<T>(context: CallContext, report: () => unknown, work: Promise<T>): Promise<T> {
+  context.progress(report()); // so that who waits knows that somebody is there
   const timer = setInterval(() => context.progress(report()), PROGRESS_INTERVAL_MS);
   try {
     return await work;

@@ -97,7 +97,9 @@ export class ControlServer {
       socket.write(formatReply(reply));
       if (socket.writableLength > MAX_UNSENT_BYTES) socket.destroy();
     };
-    socket.on('data', (chunk: Buffer) => {
+    const heard = (chunk: Buffer) => {
+      // Who has given up waiting (this process was stopped) has been told that it failed: then it must not happen either.
+      if (gone.signal.aborted || socket.readableEnded) return;
       let id = '';
       try {
         for (const line of lines.push(chunk)) {
@@ -118,7 +120,9 @@ export class ControlServer {
         send({ id, error: toWireError(toCloudError(error, 'control request')) });
         socket.end();
       }
-    });
+    };
+    // The end of a connection is read in the turn after what was said on it, if it is there.
+    socket.on('data', (chunk: Buffer) => setImmediate(() => setImmediate(() => heard(chunk))));
   }
 
   async #run(request: ControlRequest, signal: AbortSignal, send: (reply: ControlReply) => void): Promise<void> {

@@ -134,7 +134,14 @@ export class UploadHandler {
     }
     const { request, response, id, log } = context;
     // Judged as a PUT to the destination. The client's going away does not stop it: it comes back and asks again.
-    const ctx: DavContext = { ...tree, basePath: tree.aliases[0] ?? '/', requestId: id, log };
+    const client = request.headers['user-agent'];
+    const ctx: DavContext = {
+      ...tree,
+      basePath: tree.aliases[0] ?? '/',
+      requestId: id,
+      log,
+      ...(client === undefined ? {} : { client }),
+    };
     const put = new DavRequest(this.#services, request, response, ctx, path);
     const attributes = attributesOf(put);
     const preconditions = withOverwrite(preconditionsOf(put), put.header('overwrite'));

@@ -92,9 +92,13 @@ describe('control socket', () => {
   let server: ControlServer;
   const clients: ControlClient[] = [];
   let aborted = 0;
+  let noted = 0;
 
   const handlers: Handlers = {
     echo: (params) => params,
+    note: () => {
+      noted += 1;
+    },
     fail: () => {
       throw new CloudError('locked', 'held by bob', { lockOwner: 'bob' });
     },
@@ -116,6 +120,7 @@ describe('control socket', () => {
 
   beforeEach(async () => {
     aborted = 0;
+    noted = 0;
     dir = await mkdtemp(join(tmpdir(), 'cm-ctl-'));
     server = await ControlServer.listen(join(dir, 's'), handlers, silentLog);
   });
@@ -130,6 +135,20 @@ describe('control socket', () => {
     clients.push(made);
     return made;
   }
+
+  it('does nothing of what was asked by somebody who is gone by then', async () => {
+    for (const leave of ['end', 'destroy'] as const) {
+      const socket = connect(server.path);
+      await new Promise((resolve) => socket.once('connect', resolve));
+      socket.write(formatRequest({ id: '1', method: 'note', params: {} }));
+      await new Promise((resolve) => setImmediate(resolve)); // written
+      socket[leave]();
+    }
+    const patient = await client();
+    await patient.call('note');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(noted).toBe(1);
+  });
 
   it('is for its user alone', async () => {
     expect((await stat(server.path)).mode & 0o777).toBe(0o600);

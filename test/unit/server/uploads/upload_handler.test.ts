@@ -65,6 +65,16 @@ describe('putting together', () => {
     expect(there.headers['last-modified']).toBe(new Date(1_500_000_000_000).toUTCString());
   });
 
+  test('the activity says with which program', async () => {
+    await start('a');
+    await send('a', '0', 'content');
+    expect((await finish('a', `${FILES}/f`, { 'user-agent': 'cloudmount/1.2' })).status).toBe(201);
+    const { text } = await server.call('GET', '/ocs/v2.php/apps/activity/api/v2/activity?format=json', {
+      headers: { 'ocs-apirequest': 'true' },
+    });
+    expect(text).toContain('cloudmount/1.2');
+  });
+
   test.each([
     ['counted from 1', ['00001', '00002', '00010']],
     ['offsets', ['0', '5', '10']],
