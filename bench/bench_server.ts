@@ -40,6 +40,11 @@ export class BenchServer {
     });
   }
 
+  /** Has the server read this file: what is cold is the drive, not the server, as for the bare client beside it. */
+  async inMemory(path: string, size: number): Promise<void> {
+    await this.#client.readParallel(path, size);
+  }
+
   async flat(path: string, files: number): Promise<void> {
     await this.#once(path, async (local) => {
       await mkdir(local);
