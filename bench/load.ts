@@ -84,7 +84,9 @@ export class LoadConnection {
     return new Promise((resolve, reject) => {
       this.#waiting = resolve;
       this.#failed = reject;
+      this.#socket?.cork();
       for (const piece of request) this.#socket?.write(piece);
+      this.#socket?.uncork();
     });
   }
 
