@@ -92,9 +92,11 @@ const STATUS_WORDS: Readonly<Record<PathStatus['status'], string>> = {
 
 export function describePath(mountPoint: string, status: PathStatus): string {
   const files = status.files === undefined ? '' : ` in ${plural(status.files, 'file')}`;
+  // A folder itself is always here: what counts is what is in it.
+  const isElsewhere = status.kind === 'dir' && status.status === 'cached' && status.cached_bytes < status.size_bytes;
   const lines = [
     printable(join(mountPoint, status.path)),
-    `  status  ${status.kind === 'dir' && status.status === 'cached' ? 'on the server' : STATUS_WORDS[status.status]}`,
+    `  status  ${isElsewhere ? 'on the server' : STATUS_WORDS[status.status]}`,
     `  here    ${formatSize(status.cached_bytes)} of ${formatSize(status.size_bytes)}${files}`,
   ];
   if (status.pin !== 'none') lines.push(`  pin     ${status.pin === 'pinned' ? 'pinned' : 'by a folder above'}`);

@@ -166,16 +166,17 @@ export const mount: Command<Options> = {
     const config = await planDrive(login, options.dir, { ...merged, adoptCache: options.adoptCache }, context);
     const stranded = await strandedCaches(config, context.dirs);
     const where = printable(config.mountPoint);
+    const whose = `${printable(login.user)} at ${printable(login.url)}`;
     await tellOfDeath(config, context.dirs);
     if (options.foreground) {
       return keepDrive(config, context.dirs, async (started) => {
-        note(`${where} is mounted${whileOffline(started)}; Ctrl-C unmounts.`);
+        note(`${where} is mounted (${whose})${whileOffline(started)}; Ctrl-C unmounts.`);
         await tellOfStranded(stranded, config, context);
       });
     }
     const started = await startInBackground(config);
     if (options.json) printJson({ mountPoint: config.mountPoint, account: login.account, url: login.url, ...started });
-    else printLine(`${where} is mounted${whileOffline(started)}.`);
+    else printLine(`${where} is mounted (${whose})${whileOffline(started)}.`);
     await tellOfStranded(stranded, config, context);
     if (started.connection !== 'unauthorized') return EXIT.ok;
     const saved = (await context.accounts.get(login.account)) !== null;
