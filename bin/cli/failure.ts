@@ -1,7 +1,7 @@
 // A failure, as the user is told of it.
 
 import { CloudError } from '../../src/errors.js';
-import { CommandError, codeOf, exitCodeOf } from './exit_codes.js';
+import { CommandError, codeOf, EXIT, type ExitCode, exitCodeOf } from './exit_codes.js';
 import { note, printable, printJson } from './output.js';
 
 /** What went wrong as `--json` has it (docs/json.md). */
@@ -20,6 +20,19 @@ export function noteFailure(error: unknown, about?: string): void {
 export function reportFailure(error: unknown, json: boolean, about?: string): void {
   noteFailure(error, about);
   if (json) printJson({ error: failureOf(error) });
+}
+
+/** Of several things these failed, each perhaps named by `about`: all are told. Returns the exit code of the first, which
+ * with `json` is the command's document. */
+export function reportFailures(
+  failures: readonly { readonly error: unknown; readonly about?: string | undefined }[],
+  json: boolean,
+): ExitCode {
+  const [first, ...others] = failures;
+  if (first === undefined) return EXIT.ok;
+  reportFailure(first.error, json, first.about);
+  for (const { error, about } of others) noteFailure(error, about);
+  return exitCodeOf(first.error);
 }
 
 /** Expected failures explain themselves; anything else is a defect whose place helps. */

@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import type { ConflictInfo } from '../../src/cache/cache_api.js';
-import type { Listed } from '../../src/daemon/drive_methods.js';
 import { type Command, changing, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
-import { eachDrive } from '../cli/each_drive.js';
+import { listFromEach } from '../cli/each_drive.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
-import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
+import { placeInDrive, withDrive } from '../cli/find_drive.js';
 import { printable, printLine } from '../cli/output.js';
 import { confirm } from '../cli/prompt.js';
 import { formatAge } from '../cli/sizes.js';
@@ -20,24 +19,17 @@ export const conflicts: Command<{ readonly drive?: string | undefined; readonly 
       .example('$0 conflicts', ''),
   handler: async ({ drive, json }) => {
     const { dirs } = commandContext();
-    return await eachDrive(await drivesFor(dirs, drive), {
-      json,
-      ask: async (mount) => {
-        const { items } = (await withDrive(dirs, mount, (client) => client.call('conflicts'))) as Listed<ConflictInfo>;
-        return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
-      },
-      show: (found, isAll) => {
-        if (found.length === 0) {
-          if (isAll) printLine('No conflicts.');
-          return;
-        }
-        for (const item of found) {
-          printLine(printable(join(item.mountPoint, item.path)));
-          printLine(`  beside  ${printable(join(item.mountPoint, item.original))}`);
-          printLine(`  why     ${printable(item.reason)}, ${formatAge(item.atEpoch_ms, Date.now())}`);
-        }
-        printLine('\nResolve each with: cloudmount resolve PATH --keep mine|theirs|both');
-      },
+    return await listFromEach<ConflictInfo>('conflicts', { dirs, target: drive, json }, (found, isAll) => {
+      if (found.length === 0) {
+        if (isAll) printLine('No conflicts.');
+        return;
+      }
+      for (const item of found) {
+        printLine(printable(join(item.mountPoint, item.path)));
+        printLine(`  beside  ${printable(join(item.mountPoint, item.original))}`);
+        printLine(`  why     ${printable(item.reason)}, ${formatAge(item.atEpoch_ms, Date.now())}`);
+      }
+      printLine('\nResolve each with: cloudmount resolve PATH --keep mine|theirs|both');
     });
   },
 };

@@ -95,7 +95,6 @@ export const flush: Command<Options> = {
             : new CommandError(EXIT.offline, `${mount.mountPoint}: the drive does not answer.`);
         }
       },
-      show: () => undefined,
     });
   },
 };

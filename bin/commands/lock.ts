@@ -1,12 +1,11 @@
 import { join } from 'node:path';
 import type { PathStatus } from '../../src/cache/cache_api.js';
-import type { Listed } from '../../src/daemon/drive_methods.js';
 import { CloudError, isCloudError } from '../../src/errors.js';
 import { type Command, changing, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
 import { describeLock } from '../cli/describe.js';
-import { eachDrive } from '../cli/each_drive.js';
-import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
+import { type InDrive, listFromEach } from '../cli/each_drive.js';
+import { placeInDrive, withDrive } from '../cli/find_drive.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
 import { formatTime } from '../cli/sizes.js';
 
@@ -49,21 +48,14 @@ export const locks: Command<{ readonly drive?: string | undefined; readonly json
       .example('$0 locks', ''),
   handler: async ({ drive, json }) => {
     const { dirs } = commandContext();
-    return await eachDrive(await drivesFor(dirs, drive), {
-      json,
-      ask: async (mount) => {
-        const { items } = (await withDrive(dirs, mount, (client) => client.call('locks'))) as Listed<Held>;
-        return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
-      },
-      show: (found, isAll) => {
-        if (found.length > 0) printLine(tableOf(found));
-        else if (isAll) printLine('Nothing is locked.');
-      },
+    return await listFromEach<Held>('locks', { dirs, target: drive, json }, (found, isAll) => {
+      if (found.length > 0) printLine(tableOf(found));
+      else if (isAll) printLine('Nothing is locked.');
     });
   },
 };
 
-function tableOf(found: readonly (Held & { readonly mountPoint: string })[]): string {
+function tableOf(found: readonly (Held & InDrive)[]): string {
   return formatTable(
     ['PATH', 'BY', 'SINCE', 'UNTIL'],
     found.map(({ mountPoint, path, lock: held }) => [

@@ -3,10 +3,10 @@ import type { PathStatus, PinInfo } from '../../src/cache/cache_api.js';
 import type { Listed, PinProgress } from '../../src/daemon/drive_methods.js';
 import { type Command, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
-import { eachDrive } from '../cli/each_drive.js';
+import { type InDrive, listFromEach } from '../cli/each_drive.js';
 import { eachPath } from '../cli/each_path.js';
 import { EXIT, type ExitCode } from '../cli/exit_codes.js';
-import { drivesFor, placeInDrive, withDrive } from '../cli/find_drive.js';
+import { placeInDrive, withDrive } from '../cli/find_drive.js';
 import { formatTable, note, printable, printLine } from '../cli/output.js';
 import { startProgress } from '../cli/progress.js';
 import { formatSize, plural } from '../cli/sizes.js';
@@ -116,20 +116,13 @@ export const pins: Command<{ readonly drive?: string | undefined; readonly json:
 
 async function showPins(drive: string | undefined, json: boolean): Promise<ExitCode> {
   const { dirs } = commandContext();
-  return await eachDrive(await drivesFor(dirs, drive), {
-    json,
-    ask: async (mount) => {
-      const { items } = (await withDrive(dirs, mount, (client) => client.call('pins'))) as Listed<PinInfo>;
-      return items.map((item) => ({ mountPoint: mount.mountPoint, ...item }));
-    },
-    show: (found, isAll) => {
-      if (found.length > 0) printLine(tableOf(found));
-      else if (isAll) printLine('Nothing is pinned.');
-    },
+  return await listFromEach<PinInfo>('pins', { dirs, target: drive, json }, (found, isAll) => {
+    if (found.length > 0) printLine(tableOf(found));
+    else if (isAll) printLine('Nothing is pinned.');
   });
 }
 
-function tableOf(found: readonly (PinInfo & { readonly mountPoint: string })[]): string {
+function tableOf(found: readonly (PinInfo & InDrive)[]): string {
   return formatTable(
     ['PATH', 'FILES', 'HERE', 'STATE'],
     found.map((item) => [

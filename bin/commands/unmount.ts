@@ -75,9 +75,9 @@ export const unmount: Command<Options> = {
 
 /** The drive of this account, undefined if it has none. */
 function theOneOf(account: string, mounts: readonly RunningMount[]): RunningMount | undefined {
-  const [first, ...others] = mounts.filter((mount) => mount.account === account);
-  if (others.length === 0) return first;
-  const names = [first, ...others].map((mount) => printable(mount?.mountPoint ?? ''));
+  const found = mounts.filter((mount) => mount.account === account);
+  if (found.length <= 1) return found[0];
+  const names = found.map((mount) => printable(mount.mountPoint));
   throw new CommandError(
     EXIT.usage,
     `unmount: one drive is required, found several of the account ${printable(account)}: ${names.join(', ')}. Name its folder.`,

@@ -33,3 +33,13 @@ export function actFor(context: RequestContext, principal: Principal): UserConte
   context.principal = principal;
   return context as UserContext;
 }
+
+/** Of a request, what is told of it to those who know no HTTP: `client` is the program, as it names itself. */
+export function aboutRequest({ id, log, request }: RequestContext): {
+  readonly requestId: string;
+  readonly log: Log;
+  readonly client?: string;
+} {
+  const client = request.headers['user-agent'];
+  return { requestId: id, log, ...(client === undefined ? {} : { client }) };
+}

@@ -22,7 +22,7 @@ import { isLoopback } from './client_address.js';
 import type { DavContext, DavHandler, DavPrincipal } from './dav/handler.js';
 import { sendError } from './dav/status.js';
 import { type Guard, sendRefusal } from './guard.js';
-import { actFor, type RequestContext, type UserContext } from './http_context.js';
+import { aboutRequest, actFor, type RequestContext, type UserContext } from './http_context.js';
 import { type Location, locate } from './locations.js';
 import type { Metrics } from './metrics/metrics.js';
 import type { PushServer } from './push/push_server.js';
@@ -307,10 +307,10 @@ class TreeContext implements DavContext {
     this.rootId = rootId;
     this.aliases = aliases;
     this.basePath = basePath;
-    this.requestId = request.id;
-    this.log = request.log;
+    const { requestId, log, client } = aboutRequest(request);
+    this.requestId = requestId;
+    this.log = log;
     this.#request = request;
-    const client = request.request.headers['user-agent'];
     if (client !== undefined) this.client = client;
   }
 

@@ -31,6 +31,7 @@ import {
   type UploadSession,
   type UploadSource,
 } from '../../src/remote/remote.js';
+import { collect } from '../../src/remote/upload_body.js';
 import { trace } from './trace.js';
 
 export type FakeOp =
@@ -1107,9 +1108,7 @@ export class FakeRemote implements Remote {
   async #alreadyThere(path: RemotePath, source: UploadSource): Promise<boolean> {
     const there = this.server.entry(path);
     if (there === null || there.kind !== 'file' || there.size_bytes !== source.size_bytes) return false;
-    const parts: Buffer[] = [];
-    for await (const part of source.open(0, source.size_bytes)) parts.push(Buffer.from(part));
-    return Buffer.concat(parts).equals(this.server.read(path));
+    return (await collect(source.open(0, source.size_bytes))).equals(this.server.read(path));
   }
 
   #access(options: CallOptions | undefined): Access {

@@ -215,8 +215,7 @@ export class Database {
     this.#walFd = null;
     let folded = false;
     try {
-      const [row] = this.sql.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
-      folded = row?.busy === 0;
+      folded = this.#fold();
     } catch (error) {
       this.#log.warn({ err: error }, 'the cache journal could not be folded into its database; the next start will');
     }
@@ -238,7 +237,9 @@ export class Database {
   async #sync(): Promise<void> {
     try {
       this.#walFd ??= await openFile(`${this.#path}-wal`, 'r');
-      if (this.#unwritten) this.#writeAnew();
+      if (this.#unwritten && !this.#fold()) {
+        throw new CloudError('io', 'its pages were not written, and cannot be written anew now');
+      }
       await syncFile(this.#walFd);
       this.#unwritten = false;
     } catch (error) {
@@ -247,10 +248,11 @@ export class Database {
     }
   }
 
-  /** What the journal has goes into the file itself, which SQLite syncs, and the journal begins anew. */
-  #writeAnew(): void {
+  /** What the journal has goes into the file itself, which SQLite syncs, and the journal begins anew. False: not all of it,
+   * somebody reads. */
+  #fold(): boolean {
     const [row] = this.sql.pragma('wal_checkpoint(TRUNCATE)') as { busy: number }[];
-    if (row?.busy !== 0) throw new CloudError('io', 'its pages were not written, and cannot be written anew now');
+    return row?.busy === 0;
   }
 
   #checkMeanwhile(): void {

@@ -9,7 +9,7 @@ import { escapeText } from '../../remote/wire/xml.js';
 import { CHALLENGE, parseAuthorization } from '../auth/credentials.js';
 import { readBody } from '../dav/body.js';
 import type { DavHandler } from '../dav/handler.js';
-import type { RequestContext } from '../http_context.js';
+import { aboutRequest, type RequestContext } from '../http_context.js';
 import { sendHtml, sendMethodNotAllowed, sendXml } from '../respond.js';
 import type { MetadataStore, NodeRecord } from '../storage/metadata/metadata_store.js';
 import type { LinkAnswer, OpenLink, PublicLinks } from './public_links.js';
@@ -88,17 +88,15 @@ export class PublicFace {
     base: string,
     showError?: (status: number) => void,
   ): Promise<void> {
-    const { request, response, id, log, signal } = context;
+    const { request, response, signal } = context;
     await this.#dav.handle(request, response, {
       principal: { userId: `link:${share.id}`, displayName: share.label === '' ? 'A public link' : share.label },
       basePath: base,
       rootId: node.id,
       link: access,
       ...(showError === undefined ? {} : { showError }),
-      requestId: id,
-      log,
+      ...aboutRequest(context),
       signal,
-      ...(request.headers['user-agent'] === undefined ? {} : { client: request.headers['user-agent'] }),
     });
   }
 

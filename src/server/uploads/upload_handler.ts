@@ -29,7 +29,7 @@ import { type DavContext, DavRequest, type DavServices } from '../dav/context.js
 import { ocId } from '../dav/properties.js';
 import { parseResourcePath, type ResourcePath } from '../dav/resource_path.js';
 import { DavFailure } from '../dav/status.js';
-import type { UserContext } from '../http_context.js';
+import { aboutRequest, type UserContext } from '../http_context.js';
 import { sendBody, sendEmpty, sendMethodNotAllowed } from '../respond.js';
 import type { BlobPin } from '../storage/blobs/blob_store.js';
 import type { Usage } from '../storage/metadata/metadata_store.js';
@@ -132,16 +132,9 @@ export class UploadHandler {
         'chunked upload: a Destination header is required, it says which file this becomes',
       );
     }
-    const { request, response, id, log } = context;
+    const { request, response } = context;
     // Judged as a PUT to the destination. The client's going away does not stop it: it comes back and asks again.
-    const client = request.headers['user-agent'];
-    const ctx: DavContext = {
-      ...tree,
-      basePath: tree.aliases[0] ?? '/',
-      requestId: id,
-      log,
-      ...(client === undefined ? {} : { client }),
-    };
+    const ctx: DavContext = { ...tree, ...aboutRequest(context), basePath: tree.aliases[0] ?? '/' };
     const put = new DavRequest(this.#services, request, response, ctx, path);
     const attributes = attributesOf(put);
     const preconditions = withOverwrite(preconditionsOf(put), put.header('overwrite'));

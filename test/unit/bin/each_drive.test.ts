@@ -1,24 +1,11 @@
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { expect, it } from 'vitest';
 import { eachDrive } from '../../../bin/cli/each_drive.js';
 import { CommandError, EXIT } from '../../../bin/cli/exit_codes.js';
 import type { RunningMount } from '../../../src/daemon/mount_registry.js';
 import { CloudError } from '../../../src/errors.js';
+import { keepOutput, printed } from '../../support/output.js';
 
-let out = '';
-let err = '';
-beforeEach(() => {
-  out = '';
-  err = '';
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-    out += String(text);
-    return true;
-  });
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    err += String(text);
-    return true;
-  });
-});
-afterEach(() => vi.restoreAllMocks());
+keepOutput();
 
 async function ask({ mountPoint }: RunningMount): Promise<readonly { of: string }[]> {
   if (mountPoint === '/silent') throw new CloudError('timeout', 'no answer within 30 s');
@@ -38,26 +25,26 @@ function run(names: readonly string[], json: boolean): Promise<number> {
 
 it('tells what the others found, then which drives failed', async () => {
   expect(await run(['/silent', '/a', '/gone', '/b'], false)).toBe(EXIT.offline);
-  expect(out).toBe('/a /b …\n');
-  expect(err).toBe('cloudmount: /silent: no answer within 30 s\ncloudmount: the daemon of /gone is gone\n');
+  expect(printed.out).toBe('/a /b …\n');
+  expect(printed.err).toBe('cloudmount: /silent: no answer within 30 s\ncloudmount: the daemon of /gone is gone\n');
 });
 
 it('with --json in one document', async () => {
   expect(await run(['/gone', '/a'], true)).toBe(EXIT.notRunning);
   const error = { exitCode: 3, code: 'not_found', message: 'the daemon of /gone is gone' };
-  expect(JSON.parse(out)).toEqual([{ of: '/a' }, { mountPoint: '/gone', error }]);
+  expect(JSON.parse(printed.out)).toEqual([{ of: '/a' }, { mountPoint: '/gone', error }]);
 });
 
 it('is a failed command where every drive failed', async () => {
   expect(await run(['/gone', '/silent'], true)).toBe(EXIT.notRunning);
-  expect(JSON.parse(out)).toEqual({
+  expect(JSON.parse(printed.out)).toEqual({
     error: { exitCode: 3, code: 'not_found', message: 'the daemon of /gone is gone' },
   });
-  expect(err).toBe('cloudmount: the daemon of /gone is gone\ncloudmount: /silent: no answer within 30 s\n');
+  expect(printed.err).toBe('cloudmount: the daemon of /gone is gone\ncloudmount: /silent: no answer within 30 s\n');
 });
 
 it('is done where all answered', async () => {
   expect(await run(['/a'], false)).toBe(EXIT.ok);
-  expect(out).toBe('/a\n');
-  expect(err).toBe('');
+  expect(printed.out).toBe('/a\n');
+  expect(printed.err).toBe('');
 });
