@@ -1,6 +1,7 @@
 // From `mount`'s words to the configuration of a drive: which account, which password, which folders.
 
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Account, suggestAccountName } from '../../src/daemon/accounts/account_book.js';
 import type { TlsFiles } from '../../src/daemon/accounts/tls_files.js';
@@ -52,10 +53,19 @@ export async function resolveLogin(spec: string, options: LoginOptions, context:
   if (warning !== null) note(warning);
   const user = wantedUser ?? (await ask(`User name at ${typed.url}:`, 'use --user'));
   const password = (await givenPassword(options)) ?? (await askSecret(`Password of ${user}:`, 'use --password-file'));
-  // Two addresses may suggest one name; the folder must not be shared.
-  const tag = createHash('sha256').update(`${user}\n${typed.url}`).digest('hex').slice(0, 8);
-  const account = `${suggestAccountName(typed.url, user).slice(0, 55)}-${tag}`;
-  return { account, url: typed.url, user, password, tls: tlsOf(options) };
+  return { account: unsavedName(typed.url, user, context), url: typed.url, user, password, tls: tlsOf(options) };
+}
+
+/** Two addresses may suggest one name; the cache must not be shared. One that is spelled with a slash at its end and once
+ * without is the same, and has the cache it began with. */
+function unsavedName(url: string, user: string, context: Context): string {
+  const other = url.endsWith('/') ? url.slice(0, -1) : `${url}/`;
+  const [name, otherName] = [url, other].map((spelled) => {
+    const tag = createHash('sha256').update(`${user}\n${spelled}`).digest('hex').slice(0, 8);
+    return `${suggestAccountName(spelled, user).slice(0, 55)}-${tag}`;
+  }) as [string, string];
+  const hasCache = (account: string) => existsSync(cacheDirOf(account, {}, context));
+  return !hasCache(name) && hasCache(otherName) ? otherName : name;
 }
 
 async function savedLogin(account: Account, options: LoginOptions, context: Context): Promise<Login> {

@@ -8,7 +8,7 @@ import { CloudError } from '../../src/errors.js';
 import { codeOfStatus } from '../../src/remote/http_failure.js';
 import type { Context } from './context.js';
 import { CommandError, EXIT, type ExitCode } from './exit_codes.js';
-import { placeInDrive } from './find_drive.js';
+import { type PlaceInDrive, placeInDrive } from './find_drive.js';
 import { printable } from './output.js';
 import { userAgent } from './version.js';
 
@@ -24,6 +24,12 @@ const EXIT_OF_STATUS: ReadonlyMap<number, ExitCode> = new Map<number, ExitCode>(
   [423, EXIT.busy],
 ]);
 
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+}
+
 interface Envelope {
   readonly ocs: {
     readonly meta: { readonly statuscode: number; readonly message: string | null };
@@ -35,6 +41,7 @@ export interface OcsPlace {
   readonly account: Account;
   /** From the root of the account's files, `/` in front. */
   readonly path: string;
+  readonly inDrive: PlaceInDrive;
 }
 
 /** Which file of which account a path in a mounted drive is. */
@@ -49,7 +56,8 @@ export async function ocsPlace(context: Context, path: string): Promise<OcsPlace
         `Log in with: cloudmount login ${printable(url)} --user …, unmount it and mount it again.`,
     );
   }
-  return { account, path: `${subfolderOf(place.mount.url)}/${place.path}`.replace(/\/$/, '') || '/' };
+  const inAccount = `${subfolderOf(place.mount.url)}/${place.path}`.replace(/\/$/, '') || '/';
+  return { account, path: inAccount, inDrive: place };
 }
 
 /** The named account, or the only one there is. */
@@ -107,7 +115,22 @@ export class OcsClient {
 
   /** `data` of the answer. Rejects with what the server says is wrong. */
   async call(method: string, path: string, params: Readonly<Record<string, string>> = {}): Promise<unknown> {
-    const answer = await this.#send(method, path, params);
+    return this.#dataOf(await this.#send(method, path, params));
+  }
+
+  /** The next entries of the activity, newest first, and where those after them begin (`since`). None: that was the end. */
+  async activity(
+    params: Readonly<Record<string, string>>,
+  ): Promise<{ readonly items: unknown; readonly since: string }> {
+    // Nextcloud filters by file only where the path says so, ours in both places.
+    const filter = 'object_id' in params ? '/filter' : '';
+    const answer = await this.#send('GET', `activity/api/v2/activity${filter}`, params);
+    const isNone = answer.status === 204 || answer.status === 304; // without an envelope
+    const items = isNone ? [] : this.#dataOf(answer);
+    return { items, since: String(answer.headers['x-activity-last-given'] ?? '') };
+  }
+
+  #dataOf(answer: Answer): unknown {
     if (codeOfStatus(answer.status) === 'busy_server') {
       throw new CloudError(
         'busy_server',
@@ -122,11 +145,7 @@ export class OcsClient {
     return data;
   }
 
-  async #send(
-    method: string,
-    path: string,
-    params: Readonly<Record<string, string>>,
-  ): Promise<{ readonly status: number; readonly text: string }> {
+  async #send(method: string, path: string, params: Readonly<Record<string, string>>): Promise<Answer> {
     try {
       return await this.#exchange(method, path, params);
     } catch (error) {
@@ -136,11 +155,7 @@ export class OcsClient {
     }
   }
 
-  async #exchange(
-    method: string,
-    path: string,
-    params: Readonly<Record<string, string>>,
-  ): Promise<{ readonly status: number; readonly text: string }> {
+  async #exchange(method: string, path: string, params: Readonly<Record<string, string>>): Promise<Answer> {
     const isRead = method === 'GET';
     const query = new URLSearchParams({ format: 'json', ...(isRead ? params : {}) });
     const answer = await request(`${this.#server}/ocs/v2.php/apps/${path}?${query}`, {
@@ -162,7 +177,7 @@ export class OcsClient {
       if (size_bytes > ANSWER_MAX_BYTES) throw new CommandError(EXIT.failed, 'The server’s answer is too long.');
       chunks.push(chunk);
     }
-    return { status: answer.statusCode, text: Buffer.concat(chunks).toString('utf8') };
+    return { status: answer.statusCode, headers: answer.headers, text: Buffer.concat(chunks).toString('utf8') };
   }
 
   async close(): Promise<void> {

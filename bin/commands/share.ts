@@ -11,7 +11,6 @@ import { formatTable, note, printable, printJson, printLine } from '../cli/outpu
 import { secretFromStdin } from '../cli/prompt.js';
 import { isLoopback } from '../cli/server_options.js';
 import { type Recipient, recipientOf, searchSharees } from '../cli/sharees.js';
-import { formatTime } from '../cli/sizes.js';
 
 const SHARES = 'files_sharing/api/v1/shares';
 
@@ -153,7 +152,11 @@ const link: Command<LinkOptions> = {
       .options({
         role: { choices: [...LINK_ROLES.keys()], default: 'view', describe: 'What the link is for' },
         label: { type: 'string', requiresArg: true, describe: 'A name to tell it from others' },
-        'password-stdin': { type: 'boolean', default: false, describe: 'Read a password from standard input' },
+        'password-stdin': {
+          type: 'boolean',
+          default: false,
+          describe: 'Read a password from standard input (our server: 8 characters or more)',
+        },
         'max-downloads': { type: 'number', requiresArg: true, describe: 'How often files may be loaded (our server)' },
         'hide-download': { type: 'boolean', default: false, describe: 'For looking at only' },
         ...commonOptions,
@@ -394,38 +397,4 @@ function row(item: ShareItem, whom: string, state = '-'): readonly string[] {
     item.suspended === true ? 'suspended' : state,
     printable([item.label, item.note].filter(Boolean).join(': ')) || '-',
   ];
-}
-
-interface ActivityItem {
-  readonly activity_id: number;
-  readonly datetime: string;
-  readonly subject: string;
-  readonly client?: string | null;
-}
-
-export const log: Command<{ readonly path?: string; readonly account?: string; readonly json: boolean }> = {
-  command: 'log [path]',
-  describe: 'Who did what with a file, or with all that is yours, newest first',
-  builder: (yargs) =>
-    yargs
-      .positional('path', { type: 'string', describe: 'A file or folder in a mounted drive' })
-      .options({ ...accountOption, ...jsonOption })
-      .example('$0 log ~/Cloud/budget.ods', ''),
-  handler: async (options) => {
-    const context = commandContext();
-    const place = options.path === undefined ? null : await ocsPlace(context, options.path);
-    const account = place?.account ?? (await ocsAccount(context, options.account));
-    const of = place === null ? {} : { path: place.path, object_type: 'files' };
-    const items = (await withOcs(context, account, (client) =>
-      client.call('GET', 'activity/api/v2/activity', { ...of, limit: '200' }),
-    )) as ActivityItem[];
-    if (options.json) printJson(items);
-    else if (items.length === 0) printLine('Nothing is noted.');
-    else for (const item of items) printLine(entry(item));
-  },
-};
-
-function entry({ datetime, subject, client }: ActivityItem): string {
-  const by = client == null || client === '' ? '' : `  [${printable(client)}]`;
-  return `${formatTime(Date.parse(datetime))}  ${printable(subject)}${by}`;
 }

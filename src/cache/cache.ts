@@ -85,6 +85,7 @@ export class Cache extends DriveSide implements CacheControl {
       ...(below === null ? {} : { files: below.files }),
       pin: this.#c.pins.state(node),
       lock: node.heldLock,
+      fileid: node.fileid,
       error: node.error,
     };
   }

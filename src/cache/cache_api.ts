@@ -190,6 +190,8 @@ export interface PathStatus {
   readonly files?: number;
   readonly pin: 'none' | 'pinned' | 'inherited';
   readonly lock: LockInfo | null;
+  /** The number the server gave it; null where it is not there yet, or the server gives none. */
+  readonly fileid: string | null;
   readonly error: string | null;
 }
 

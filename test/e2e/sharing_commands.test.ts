@@ -117,6 +117,16 @@ it('the log tells who did what with whom and with which program', async () => {
   });
   expect(used).toMatch(/The public link "for the press": read Told\/note\.txt/);
   expect(await alice.run('log')).toContain('shared Told (with ben)');
+  await alice.fs.rename(alice.path('Told', 'note.txt'), alice.path('Told', 'renamed.txt'));
+  const moved = await eventually('what was moved', async () => {
+    const file = await alice.run('log', alice.path('Told', 'renamed.txt'));
+    return file.includes('moved') ? file : null;
+  });
+  expect(moved).toMatch(/alice: moved Told\/renamed\.txt \(from Told\/note\.txt\) {2}\[cloudmount\//);
+  const newest = await alice.drive.cli(['log', '--limit', '1', alice.path('Told', 'renamed.txt')]);
+  expect(newest.stdout.trim().split('\n')).toEqual([expect.stringContaining('moved Told/renamed.txt')]);
+  expect(newest.stderr).toContain('to see more: --limit 5');
+  expect((await alice.drive.cli(['log', '--limit', 'many'])).code).toBe(2);
   const shown = await alice.run('shares', alice.path('Told'));
   expect(shown).toMatch(/\/s\/\S+ +edit .*for the press/);
 });

@@ -1,5 +1,5 @@
 // The activity as Nextcloud's app tells it: `apps/activity/api/v2/activity[/filter]`, newest first; `since` is the last
-// entry of the page before. With `object_type=files&object_id=ID` (or `path=…`, ours) that of one file.
+// entry of the page before, as its header `X-Activity-Last-Given` says. With `object_type=files&object_id=ID` (or `path=…`, ours) that of one file.
 
 import type { Name } from '../../ids.js';
 import type { User } from '../accounts/account_store.js';
@@ -40,7 +40,8 @@ export async function activityApi({ query }: RequestContext, user: User, api: Ac
     const records = api.activity.list({ userId: user.id, before, limit, ...(fileId === undefined ? {} : { fileId }) });
     const data: object[] = [];
     for (const record of records) data.push(await describe(tx, record, user, root.id, api));
-    return { status: 200, data };
+    const last = records.at(-1);
+    return { status: 200, data, headers: last === undefined ? {} : { 'X-Activity-Last-Given': String(last.id) } };
   });
 }
 

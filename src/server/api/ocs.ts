@@ -10,6 +10,7 @@ export interface OcsAnswer {
   readonly status: number;
   readonly message?: string;
   readonly data: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export type OcsVersion = 1 | 2;
@@ -19,8 +20,8 @@ export function sendOcs(context: RequestContext, version: OcsVersion, answer: Oc
   const statuscode = version === 1 && ok ? 100 : answer.status === 401 ? 997 : answer.status;
   const meta = { status: ok ? 'ok' : 'failure', statuscode, message: answer.message ?? (ok ? 'OK' : null) };
   const status = version === 1 && answer.status !== 401 ? 200 : answer.status;
-  if (wantsJson(context)) sendJson(context, status, { ocs: { meta, data: answer.data } });
-  else sendXml(context, status, writeDocument(ocsElement('ocs', { meta, data: answer.data })));
+  if (wantsJson(context)) sendJson(context, status, { ocs: { meta, data: answer.data } }, answer.headers);
+  else sendXml(context, status, writeDocument(ocsElement('ocs', { meta, data: answer.data })), answer.headers);
 }
 
 function wantsJson(context: RequestContext): boolean {

@@ -1,4 +1,4 @@
-import { mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -63,6 +63,19 @@ describe('who logs in', () => {
     await expect(resolveLogin('https://other.example.org', { user: 'x' }, context)).rejects.toMatchObject({
       exitCode: 2,
     });
+  });
+
+  it('an address with and without a slash at its end has one cache: the one it began with', async () => {
+    const options = { user: 'berta', passwordFile: join(dir, 'pw') };
+    const nameAt = async (url: string) => (await resolveLogin(url, options, context)).account;
+    const first = await nameAt('https://cloud.example.org/nc');
+    await mkdir(join(context.dirs.data, 'cache', first), { recursive: true });
+    expect(await nameAt('https://cloud.example.org/nc/')).toBe(first);
+    expect(await nameAt('https://cloud.example.org/nc')).toBe(first);
+    const other = await nameAt('https://cloud.example.org/other/');
+    expect(other).not.toBe(first);
+    await mkdir(join(context.dirs.data, 'cache', other), { recursive: true });
+    expect(await nameAt('https://cloud.example.org/other')).toBe(other);
   });
 
   it('an unknown account is code 3, and the known ones are listed', async () => {

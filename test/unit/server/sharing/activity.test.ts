@@ -62,3 +62,27 @@ test('a link is told by its label to its owner and to who made it, made and used
   expect(await log('anna', 'Press/other.txt')).toEqual(['A public link: created Press/other.txt']);
   expect(await log('anna', 'Press')).toContain('Anna Example: shared Press (public link)');
 });
+
+test('page by page: each says where the next begins, until none is left; of one file by its number', async () => {
+  await world.dav('anna', 'MKCOL', 'Pages');
+  for (const text of ['1', '2', '3']) await world.dav('anna', 'PUT', 'Pages/a.txt', { body: text });
+  await world.dav('anna', 'MOVE', 'Pages/a.txt', { headers: { Destination: world.urlOf('anna', 'Pages/b.txt') } });
+  const id = (await world.prop('anna', 'Pages/b.txt', 'oc:fileid')) ?? '';
+  const told: { subject: string; from?: string }[] = [];
+  let since: string | undefined = '';
+  for (let pages = 0; since !== undefined; pages += 1) {
+    expect(pages).toBeLessThan(5);
+    const query = new URLSearchParams({ format: 'json', object_type: 'files', object_id: id, limit: '2', since });
+    const answer = await world.raw('anna', 'GET', `/ocs/v2.php/apps/activity/api/v2/activity/filter?${query}`);
+    const { ocs } = JSON.parse(answer.text) as { ocs: { data: { subject: string; from?: string }[] } };
+    told.push(...ocs.data);
+    since = answer.headers['x-activity-last-given'] as string | undefined;
+    expect(since === undefined).toBe(ocs.data.length === 0);
+  }
+  expect(told.map(({ subject, from }) => [subject, from])).toEqual([
+    ['Anna Example: moved Pages/b.txt', '/Pages/a.txt'],
+    ['Anna Example: changed Pages/b.txt', undefined],
+    ['Anna Example: changed Pages/b.txt', undefined],
+    ['Anna Example: created Pages/b.txt', undefined],
+  ]);
+});
