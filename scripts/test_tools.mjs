@@ -19,6 +19,8 @@ const TOOLS = {
   getfattr: 'attr',
   apache2: 'apache2',
   htpasswd: 'apache2-utils',
+  nginx: 'nginx libnginx-mod-http-dav-ext',
+  lighttpd: 'lighttpd lighttpd-mod-webdav',
   rclone: 'rclone',
   'mount.davfs': 'davfs2',
   cadaver: 'cadaver',

@@ -2,7 +2,7 @@
 // and throws what goes wrong; `bin/cloudmount.ts` alone ends the process.
 
 import type { Argv, CommandModule } from 'yargs';
-import type { ExitCode } from './exit_codes.js';
+import { CommandError, EXIT, type ExitCode } from './exit_codes.js';
 import { printJson, printLine } from './output.js';
 
 // biome-ignore lint/suspicious/noConfusingVoidType: a handler that returns nothing is one that went well
@@ -37,7 +37,7 @@ export function toModule<Options>(command: Command<Options>, runner: Runner, par
     builder: (yargs: Argv) => {
       runner.entered(usage);
       nameMissing(yargs, words);
-      return command.builder(yargs) as Argv;
+      return refuseRepeated(command.builder(yargs) as Argv);
     },
     handler: async (options) => {
       if (runner.completing) return;
@@ -45,6 +45,18 @@ export function toModule<Options>(command: Command<Options>, runner: Runner, par
       if (code !== undefined) runner.report(code);
     },
   };
+}
+
+/** What may be given once: of several yargs makes a list, which no command expects. */
+function refuseRepeated(yargs: Argv): Argv {
+  const { array } = (yargs as unknown as { getOptions(): { readonly array: readonly string[] } }).getOptions();
+  return yargs.check((argv) => {
+    for (const [name, value] of Object.entries(argv)) {
+      if (name === '_' || !Array.isArray(value) || array.includes(name)) continue;
+      throw new CommandError(EXIT.usage, `--${name}: it can be given once, found ${value.length} times.`);
+    }
+    return true;
+  }, false);
 }
 
 /** yargs only counts what is missing. Its texts are chosen by how many arguments it has found (one, or another number), and

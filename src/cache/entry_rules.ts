@@ -1,13 +1,13 @@
 // What the server says of a node, held against what is known of it here.
 
 import type { Timestamp } from '../clock.js';
-import { isStrongEtag, type LockInfo, type RemoteEntry } from '../remote/remote.js';
+import { isCertain, type LockInfo, type RemoteEntry } from '../remote/remote.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
 
 /** Does `entry` say nothing about this file that we do not know already, its rights aside? */
 export function saysNothingNew(entry: RemoteEntry, node: NodeRecord): boolean {
   if (node.kind !== 'file' || entry.kind !== 'file' || node.limbo !== 'none') return false;
-  if (!isStrongEtag(entry.etag) || entry.etag !== node.baseEtag || entry.fileid !== node.fileid) return false;
+  if (!isCertain(entry.etag) || entry.etag !== node.baseEtag || entry.fileid !== node.fileid) return false;
   if (entry.size_bytes !== node.baseSize_bytes || entry.checksum !== node.checksum) return false;
   if ((entry.lock !== null && entry.lockRoot === undefined) || node.lockInfo !== null || entry.shared !== node.shared)
     return false;

@@ -260,6 +260,7 @@ export class Follower {
     if (path === null) return;
     const asked_ms = recent.now_ms();
     const seen = new Set<Name>();
+    const hidesDotNames = remote.capabilities.hidesDotNames === true;
     let entries: RemoteEntry[] = [];
     let own: RemoteEntry | null = null;
     const present = (entry: RemoteEntry) => mirror.presentIn(dir, nameOf(entry.path), entry, asked_ms, 0);
@@ -288,7 +289,10 @@ export class Follower {
     await this.#applyAll(entries, present, () => {
       // Only a listing that arrived whole says what is not there.
       for (const name of store.baseNames(dir.ino)) {
-        if (!seen.has(name)) mirror.gonePath((path === '' ? name : `${path}/${name}`) as typeof path, asked_ms);
+        if (seen.has(name)) continue;
+        const unlisted = (path === '' ? name : `${path}/${name}`) as typeof path;
+        if (hidesDotNames && name.startsWith('.')) mirror.deferred.add(unlisted);
+        else mirror.gonePath(unlisted, asked_ms);
       }
       mirror.endOfFeed();
       if (own !== null) {

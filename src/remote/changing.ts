@@ -83,6 +83,8 @@ export async function moveNode(
   const doing = `moving ${show(from)} to ${show(to)}`;
   if (isWithin(to, from)) throw new CloudError('invalid', `${doing}: the target is the source or inside it`);
   const source = await sourceOf(dav, from, rule, options);
+  // lighttpd takes no lock of the target along: there what is replaced is removed before.
+  const replaces = rule.overwrite !== null && dav.info.ifHeader !== 'lighttpd';
   const send = async (headers: Readonly<Record<string, string>>) => {
     await dav.send(
       {
@@ -90,13 +92,13 @@ export async function moveNode(
         path: dav.href(from, source?.kind === 'dir'),
         headers: {
           destination: dav.url(to, source?.kind === 'dir'),
-          overwrite: rule.overwrite === null ? 'F' : 'T',
+          overwrite: replaces ? 'T' : 'F',
           ...headers,
         },
         answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
         signal: options.signal,
       },
-      [201, 204],
+      [200, 201, 204],
       doing,
     );
   };
@@ -105,20 +107,26 @@ export async function moveNode(
   const attempt = async () => {
     const all = tokensOf(held);
     if (overwrite === null) {
+      if (dav.info.conditional === 'none') await requirePlace(dav, to, doing, options);
       const conditions = sourceCondition(dav, from, rule, held);
       return await send(
-        held.alsoTokens === undefined ? conditions : { ...conditions, if: submitting(dav.tag(from), all, '') },
+        held.alsoTokens === undefined ? conditions : { ...conditions, if: submitting(dav, from, all, '') },
       );
     }
     const precondition: Precondition = { kind: 'if_match', etag: overwrite.etag };
-    const tagged = { if: submitting(dav.tag(to), all, ` [${overwrite.etag}]`) };
+    const tagged = { if: submitting(dav, to, all, ` [${overwrite.etag}]`) };
     if (dav.info.dialect !== 'generic') return await send({ ...sourceCondition(dav, from, rule, {}), ...tagged });
     // Also because locking a free name makes a file of it.
     const target = await requireNow(dav, to, precondition, options);
     if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
+    if (!replaces) {
+      await removeNode(dav, to, overwrite.etag, held);
+      return await send({});
+    }
     return await guarded(dav, to, precondition, 0, held, (headers) => {
       // If-Match would be held against the source: the tag moves into the list that has the guard's lock.
-      const { 'if-match': strong, if: lists, ...rest } = headers;
+      const { 'if-match': strong, if: list, ...rest } = headers;
+      const lists = list === undefined ? undefined : dav.aboutOther(to, list);
       const condition = strong === undefined ? lists : (lists?.replace(/\)$/, ` [${strong}])`) ?? tagged.if);
       return send(condition === undefined ? rest : { ...rest, if: condition });
     });
@@ -154,6 +162,15 @@ export async function moveNode(
   }
 }
 
+/** A free name in a collection that is there: lighttpd moves into a collection that has the name, nginx makes what is missing
+ * above. */
+async function requirePlace(dav: Dav, to: RemotePath, doing: string, options: CallOptions): Promise<void> {
+  await requireFree(dav, to, doing, options);
+  if ((await lookAt(dav, splitPath(to).parent, options)) === null) {
+    throw new CloudError('not_found', `${doing}: the target's parent is missing`, { path: to });
+  }
+}
+
 /** Generic servers: is it a collection (then addresses end in a slash), and is it the version? Ours check by themselves. */
 async function sourceOf(dav: Dav, from: RemotePath, rule: MoveRule, options: CallOptions): Promise<RemoteEntry | null> {
   if (dav.info.dialect !== 'generic') return null;
@@ -178,10 +195,10 @@ function tokensOf({ lockToken, alsoTokens = [] }: CallOptions): readonly string[
 
 /** An If header that shows tokens, whatever they are on, and depends on nothing but `etag` (` [ETAG]`, or ''): its lists are
  * alternatives, and one of them holds as far as locks go (RFC 4918 section 10.4.8). */
-function submitting(tag: string, tokens: readonly string[], etag: string): string {
-  if (tokens.length === 0) return `${tag} (${etag.trim()})`;
+function submitting(dav: Dav, path: RemotePath, tokens: readonly string[], etag: string): string {
+  if (tokens.length === 0) return dav.listFor(path, etag.trim());
   const never = tokens.length === 1 ? tokens[0] : 'DAV:no-lock';
-  return `${tag} (${tokens.map((token) => `<${token}>`).join(' ')}${etag}) (Not <${never}>${etag})`;
+  return `${dav.listFor(path, `${tokens.map((token) => `<${token}>`).join(' ')}${etag}`)} (Not <${never}>${etag})`;
 }
 
 /** After a lost answer: the source is gone and something is at the target. */

@@ -301,14 +301,26 @@ export class Dav {
       if (this.info.conditional === 'if_header') conditions.push(`[${precondition.etag}]`);
       if (this.info.conditional === 'if_match') headers['if-match'] = precondition.etag;
     }
-    if (conditions.length > 0) headers['if'] = `${this.tag(path)} (${conditions.join(' ')})`;
+    if (conditions.length > 0) headers['if'] = this.listFor(path, conditions.join(' '));
     return headers;
   }
 
-  /** Resource tag of an If header. Always written: mod_dav holds an untagged list against the parent of what it deletes.
-   * Go compares the host in it, so it has one there; elsewhere a path survives a proxy that changes the host. */
-  tag(path: RemotePath): string {
-    return `<${this.info.conditional === 'none' ? this.url(path) : this.href(path)}>`;
+  /** A list of an If header about the addressed resource. It names it where it can: mod_dav holds one that does not against
+   * the parent of what it deletes. The path alone survives a proxy that changes the host. */
+  listFor(path: RemotePath, conditions: string): string {
+    return this.info.ifHeader === undefined ? `<${this.href(path)}> (${conditions})` : `(${conditions})`;
+  }
+
+  /** What `listFor` says of `path`, for a request that addresses another resource. */
+  aboutOther(path: RemotePath, list: string): string {
+    switch (this.info.ifHeader) {
+      case undefined:
+        return list;
+      case 'nginx':
+        return `</> ${list}`;
+      default:
+        return `<${this.url(path)}> ${list}`;
+    }
   }
 
   /** Version in an answer's headers, null when it has none that can be relied on. */

@@ -14,7 +14,7 @@ import { captivePortal, codeOfStatus, isWebPage, readFailure } from './http_fail
 import type { OwnLocks } from './own_locks.js';
 import type { CallOptions, RemoteCapabilities } from './remote.js';
 import { retry } from './retry.js';
-import type { ConditionalWrites, ServerInfo } from './server_info.js';
+import type { ConditionalWrites, IfHeader, ServerInfo } from './server_info.js';
 
 /** The user's address, taken apart. */
 export interface Address {
@@ -262,6 +262,7 @@ async function genericServer(http: HttpClient, address: Address, options: CallOp
   const classes = (response.headers['dav'] ?? '').split(',').map((one) => one.trim());
   const product = response.headers['server'] ?? 'WebDAV';
   const conditional = conditionalWritesOf(response);
+  const ifHeader = ifHeaderOf(response, conditional);
   return {
     version: 1,
     dialect: 'generic',
@@ -271,6 +272,7 @@ async function genericServer(http: HttpClient, address: Address, options: CallOp
     uploads: null,
     push: null,
     conditional,
+    ...(ifHeader === undefined ? {} : { ifHeader }),
     ...(classes.includes('access-control') ? { privileges: true } : {}),
     product,
     capabilities: {
@@ -286,6 +288,7 @@ async function genericServer(http: HttpClient, address: Address, options: CallOp
       locks: classes.includes('2'),
       chunkedUpload: false,
       conditionalPut: conditional !== 'none',
+      ...(ifHeader === 'nginx' ? { hidesDotNames: true } : {}),
     },
   };
 }
@@ -295,9 +298,23 @@ async function genericServer(http: HttpClient, address: Address, options: CallOp
 export function conditionalWritesOf(response: Pick<HttpResponse, 'headers'>): ConditionalWrites {
   const server = response.headers['server'] ?? '';
   if (response.headers['x-sabre-version'] !== undefined || /sabre/i.test(server)) return 'if_match';
-  const dav = response.headers['dav'] ?? '';
-  const modDav = /apache\.org\/dav/i.test(dav);
-  return modDav && /^apache\b/i.test(server) ? 'if_header' : 'none';
+  return isModDav(response) && /^apache\b/i.test(server) ? 'if_header' : 'none';
+}
+
+/** Whatever stands in front: nginx with dav-ext says class 2 alone, other servers behind it 1 and 2. */
+export function ifHeaderOf(
+  response: Pick<HttpResponse, 'headers'>,
+  conditional: ConditionalWrites,
+): IfHeader | undefined {
+  if (conditional !== 'none' || isModDav(response)) return undefined;
+  const { server = '', dav = '' } = response.headers;
+  if (/^lighttpd/i.test(server)) return 'lighttpd';
+  return /^nginx/i.test(server) && dav.trim() === '2' ? 'nginx' : 'absolute';
+}
+
+/** Also behind another server. */
+function isModDav({ headers }: Pick<HttpResponse, 'headers'>): boolean {
+  return /apache\.org\/dav/i.test(headers['dav'] ?? '');
 }
 
 /** The root must be a collection that answers PROPFIND; that also proves the credentials. */

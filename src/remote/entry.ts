@@ -9,6 +9,7 @@ import type { Dialect } from './dialects/dialect.js';
 import type { LockRoots, ShownLock } from './lock_roots.js';
 import { OwnLocks } from './own_locks.js';
 import type { LockInfo, NodeKind, PosixMeta, RemoteEntry, Rights } from './remote.js';
+import { stampOf } from './stamp.js';
 import { type Brief, parseBrief } from './wire/brief.js';
 import { parseMode, parseOwnerId, parseTimestamp, parseXattrs } from './wire/cloudmount_props.js';
 import { normalizeEtag } from './wire/etag.js';
@@ -87,13 +88,14 @@ function describe(
   const privileges = propertyOf(response, DAV, 'current-user-privilege-set');
   const rights = privileges === null ? told : rightsOfPrivileges(privileges, kind);
   const xattrs = propertyText(response, CM, 'xattrs');
+  const mtime = posix.mtime ?? lastModified(response);
   return {
     path,
     kind,
     fileid: propertyText(response, OC, 'fileid') || null,
-    etag: etag === null || (kind === 'dir' && !dialect.collectionEtags) ? null : dialect.version(etag),
+    etag: kind === 'dir' && !dialect.collectionEtags ? null : versionOf(etag, kind, mtime, length, dialect),
     size_bytes,
-    mtime: posix.mtime ?? lastModified(response),
+    mtime,
     rights,
     ...lockOf(response, path, kind, self, roots),
     shared: sharedIn ? 'in' : sharedOut(response),
@@ -102,6 +104,18 @@ function describe(
     posix,
     xattrs: xattrs === null || xattrs === '' ? NO_XATTRS : parseXattrs(xattrs),
   };
+}
+
+function versionOf(
+  etag: string | null,
+  kind: NodeKind,
+  mtime: Timestamp,
+  length: string | null,
+  dialect: Dialect,
+): string | null {
+  if (etag !== null) return dialect.version(etag);
+  const isKnown = kind === 'file' && dialect.name === 'generic' && length !== null && length !== '';
+  return isKnown ? stampOf(mtime.s, Number(length)) : null;
 }
 
 function briefEntry(path: RemotePath, brief: Brief, dialect: Dialect): RemoteEntry {

@@ -8,6 +8,7 @@ import { type Dav, isLockNull, show } from './dav.js';
 import { freeLock, type Taken, takeLock } from './locks.js';
 import type { CallOptions, LockInfo, Precondition, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
+import { isStamp } from './stamp.js';
 
 /** How long a lock outlives us if we die holding it: two minutes, more for what takes long to send. */
 const LOCK_MIN_s = 120;
@@ -71,6 +72,11 @@ function needsLock(dav: Dav, precondition: Precondition, options: CallOptions): 
   return options.lockToken === undefined && precondition.kind !== 'none';
 }
 
+/** Does the server not check this by itself? */
+function isBlind(dav: Dav, precondition: Precondition): boolean {
+  return dav.info.conditional === 'none' || (precondition.kind === 'if_match' && isStamp(precondition.etag));
+}
+
 /** The change itself: sends it with `headers`; calls `sent` as soon as the server has answered. */
 export type Act<T> = (headers: Readonly<Record<string, string>>, sent: () => void) => Promise<T>;
 
@@ -85,7 +91,7 @@ export async function guarded<T>(
   act: Act<T>,
 ): Promise<T> {
   if (needsLock(dav, precondition, options)) return await underLock(dav, path, precondition, size_bytes, options, act);
-  const blind = dav.info.conditional === 'none';
+  const blind = isBlind(dav, precondition);
   if (blind && precondition.kind !== 'none') await requireNow(dav, path, precondition, options);
   const checked: Precondition = blind ? { kind: 'none' } : precondition;
   return await act(dav.conditionHeaders(path, checked, options.lockToken), () => undefined);
@@ -99,7 +105,7 @@ async function underLock<T>(
   options: CallOptions,
   act: Act<T>,
 ): Promise<T> {
-  const blind = dav.info.conditional === 'none';
+  const blind = isBlind(dav, precondition);
   const timeout_s = Math.min(LOCK_MIN_s + Math.floor(size_bytes / SLOW_bytesPerSecond), LOCK_MAX_s);
   // mod_dav keeps the locks of free names in one file per folder and loses some when several are taken at once.
   const alone = precondition.kind === 'if_absent' && !blind;

@@ -119,7 +119,7 @@ export class HttpClient {
         return response;
       }
       await response.discard();
-      path = this.#redirected(request, path, location, redirects);
+      path = this.#redirected(request, path, { status: response.status, location }, redirects);
     }
   }
 
@@ -140,7 +140,12 @@ export class HttpClient {
   }
 
   /** Where a redirect leads. Throws `protocol` where following would repeat a change or show credentials elsewhere. */
-  #redirected(request: HttpRequest, from: string, location: string, redirects: number): string {
+  #redirected(
+    request: HttpRequest,
+    from: string,
+    { status, location }: { readonly status: number; readonly location: string },
+    redirects: number,
+  ): string {
     const target = URL.canParse(location, this.origin + from) ? new URL(location, this.origin + from) : null;
     const doing = `${request.method} ${from}`;
     if (target === null) throw new CloudError('protocol', `${doing}: a redirect without a usable address`);
@@ -154,6 +159,7 @@ export class HttpClient {
       throw new CloudError(
         'protocol',
         `${doing}: redirected to ${target.pathname}, which is followed only for reading`,
+        { status },
       );
     }
     if (redirects >= MAX_REDIRECTS) throw new CloudError('protocol', `${doing}: more than ${MAX_REDIRECTS} redirects`);

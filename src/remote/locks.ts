@@ -85,7 +85,7 @@ export async function refreshLock(
     {
       method: 'LOCK',
       path: dav.href(path),
-      headers: { if: `${dav.tag(path)} (<${token}>)`, timeout: formatTimeout(timeout_s ?? 'infinite') },
+      headers: { if: dav.listFor(path, `<${token}>`), timeout: formatTimeout(timeout_s ?? 'infinite') },
       signal: options.signal,
     },
     doing,

@@ -1,5 +1,6 @@
 // Ranged reads. Nothing reaches the sink before the answer has proved to be the version and the range that were asked for;
-// a read cut short goes on where it stopped, with the same version required.
+// a read cut short goes on where it stopped, with the same version required. Of an answer that does not say its version
+// (lighttpd, for files of a kind it does not know) that counts which the file has when all of it has come.
 
 import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
@@ -9,6 +10,8 @@ import { captivePortal, isWebPage } from './http_failure.js';
 import type { PlainAnswer } from './plain_get.js';
 import { type CallOptions, isStrongEtag, type ReadSink } from './remote.js';
 import { isTransient, retry } from './retry.js';
+import { isStamp, stampOf } from './stamp.js';
+import { parseHttpDate } from './wire/http_date.js';
 import { type ByteRange, formatRange, parseContentRange } from './wire/range.js';
 
 /** Not worth a new connection if another is free. */
@@ -23,12 +26,20 @@ export async function readRange(
   sink: ReadSink,
   options: CallOptions,
 ): Promise<void> {
-  if (range.end === range.start) return;
-  const read = new RangeRead(dav, path, range, etag, sink, options);
-  // Without a version the rest might be of another one than what the sink has taken.
-  const retryable = (error: CloudError) => isTransient(error) && (etag !== null || !read.begun);
-  await retry(() => read.proceed(), { ...dav.retrying(options), retryable });
+  let most_bytes = Number.POSITIVE_INFINITY;
+  for (let at = range.start; at < range.end; ) {
+    const end = Math.min(range.end, at + most_bytes);
+    const read = new RangeRead(dav, path, { start: at, end }, etag, sink, options);
+    // Without a version the rest might be of another one than what the sink has taken.
+    const retryable = (error: CloudError) => isTransient(error) && (etag !== null || !read.begun);
+    const found = await retry(() => read.proceed(), { ...dav.retrying(options), retryable });
+    if (found === 'taken') at = end;
+    else most_bytes = KEPT_bytes;
+  }
 }
+
+/** What is kept until its version is known, at most. */
+const KEPT_bytes = 1024 * 1024;
 
 /** Of either way to ask. */
 type Answer = HttpResponse | PlainAnswer;
@@ -58,7 +69,8 @@ class RangeRead {
     this.#ask = isStrongEtag(etag);
   }
 
-  async proceed(): Promise<void> {
+  /** `unmarked`: nothing was taken, the answer does not say its version and is too long to be kept until that is known. */
+  async proceed(): Promise<'taken' | 'unmarked'> {
     const plain = await this.#dav.http.plainGet(this.#request());
     if (plain !== null) return await this.#partial(plain);
     const response = await this.#dav.http.request(this.#request());
@@ -113,7 +125,7 @@ class RangeRead {
     };
   }
 
-  async #partial(response: Answer): Promise<void> {
+  async #partial(response: Answer): Promise<'taken' | 'unmarked'> {
     const header = response.headers['content-range'] ?? '';
     const found = parseContentRange(header)?.range ?? null;
     if (found === null || found.start !== this.#at || found.end !== this.#end) {
@@ -126,13 +138,26 @@ class RangeRead {
     if (length !== undefined && Number(length) !== this.#end - this.#at) {
       this.#refuse(response, `${this.#end - this.#at} bytes are required, ${length} are announced`);
     }
-    this.#verify(response);
-    await response.pour((chunk) => this.#take(chunk));
+    if (this.#isMarked(response)) {
+      await response.pour((chunk) => this.#take(chunk));
+    } else if (this.#end - this.#at > KEPT_bytes) {
+      response.cancel();
+      return 'unmarked';
+    } else {
+      const kept: Buffer[] = [];
+      await response.pour((chunk) => {
+        kept.push(Buffer.from(chunk));
+      });
+      const { etag } = await this.#dav.stat(this.#path, this.#options);
+      if (etag !== this.#etag) throw this.#stale(etag);
+      for (const chunk of kept) await this.#take(chunk);
+    }
     this.#requireAll();
+    return 'taken';
   }
 
   /** A server that ignores Range: what we want is inside, if it is the right version and long enough. */
-  async #whole(response: HttpResponse): Promise<void> {
+  async #whole(response: HttpResponse): Promise<'taken'> {
     if (this.#etag === null) {
       if (isWebPage(response)) {
         await response.discard();
@@ -140,7 +165,13 @@ class RangeRead {
       }
       this.#refuse(response, 'the server ignores Range and has no ETag to tell that it is the right file');
     }
-    this.#verify(response);
+    if (!this.#isMarked(response)) {
+      if (isWebPage(response)) {
+        await response.discard();
+        throw captivePortal(this.#doing, response);
+      }
+      this.#refuse(response, `the ETag ${this.#etag} is required, found none`);
+    }
     const length = response.headers['content-length'];
     if (length === undefined || Number(length) < this.#end) {
       this.#refuse(response, `at least ${this.#end} bytes are required, ${length ?? 'nothing'} is announced`);
@@ -150,25 +181,21 @@ class RangeRead {
       const wanted = chunk.subarray(Math.min(skip, chunk.length)).subarray(0, this.#end - this.#at);
       skip -= Math.min(skip, chunk.length);
       if (wanted.length > 0) await this.#take(wanted);
-      if (this.#at === this.#end) return; // which closes the connection
+      if (this.#at === this.#end) return 'taken'; // which closes the connection
     }
     this.#requireAll();
+    return 'taken';
   }
 
-  #verify(response: Answer): void {
+  /** Does it say that it is the version that is required? Throws where it is another one. */
+  #isMarked(response: Answer): boolean {
     const encoding = response.headers['content-encoding'] ?? 'identity';
     if (encoding.trim().toLowerCase() !== 'identity')
       this.#refuse(response, `unencoded bytes are required, found ${encoding}`);
-    if (this.#etag === null) return;
-    const found = this.#dav.versionOf(response);
-    if (found === this.#etag) return;
-    if (found === null) {
-      if (isWebPage(response)) {
-        response.cancel();
-        throw captivePortal(this.#doing, response);
-      }
-      this.#refuse(response, `the ETag ${this.#etag} is required, found none`);
-    }
+    if (this.#etag === null) return true;
+    const found = isStamp(this.#etag) ? stampOfAnswer(response) : this.#dav.versionOf(response);
+    if (found === null) return false;
+    if (found === this.#etag) return true;
     response.cancel();
     throw this.#stale(found);
   }
@@ -198,4 +225,14 @@ class RangeRead {
     const message = `${this.#doing}: the version ${this.#etag} is required, the server has ${found ?? 'none'}`;
     return new CloudError('stale', message, { path: this.#path, status: 412 });
   }
+}
+
+/** See `stamp.ts`. */
+function stampOfAnswer({ status, headers }: Answer): string | null {
+  const changed_s = parseHttpDate(headers['last-modified'] ?? '');
+  const length = headers['content-length'];
+  const whole_bytes = length === undefined ? null : Number(length);
+  const size_bytes =
+    status === 206 ? (parseContentRange(headers['content-range'] ?? '')?.total_bytes ?? null) : whole_bytes;
+  return stampOf(changed_s ?? 0, size_bytes);
 }

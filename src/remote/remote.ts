@@ -4,6 +4,7 @@
 
 import type { Timestamp } from '../clock.js';
 import type { RemotePath } from '../ids.js';
+import { isStamp } from './stamp.js';
 
 export type NodeKind = 'file' | 'dir' | 'symlink';
 
@@ -84,6 +85,8 @@ export interface RemoteCapabilities {
   readonly chunkedUpload: boolean;
   /** PUT honours If-Match / If-None-Match. False = every upload checks by PROPFIND first (and says so in status). */
   readonly conditionalPut: boolean;
+  /** A listing leaves out what begins with a dot (nginx): only asked for by name is it there. Absent = it does not. */
+  readonly hidesDotNames?: boolean;
 }
 
 /** What must hold on the server for a change to be applied. `none` only where the caller has said why. */
@@ -281,6 +284,11 @@ export function unpackRights(bits: number): Rights {
     move: (bits & 64) !== 0,
     share: (bits & 128) !== 0,
   };
+}
+
+/** A version that can be insisted on: a strong ETag, or what stands for one where the server has none (`stamp.ts`). */
+export function isCertain(version: string | null): version is string {
+  return isStrongEtag(version) || isStamp(version);
 }
 
 /** A weak ETag cannot stand in If-Match (RFC 9110 section 13.1.1). */

@@ -10,6 +10,12 @@ export type ConditionalWrites =
   | 'if_header' // the If header (RFC 4918), which mod_dav compares weakly: its young files have weak tags only
   | 'none'; // ignores both: look right before, under a lock where there are locks
 
+/** What an If header (RFC 4918 section 10.4) must look like where a list about the addressed resource does not name it. */
+export type IfHeader =
+  | 'absolute' // others are named with the host: Go compares it
+  | 'nginx' // compares a name as it is written with an address that is decoded, or as its beginning: `/` is everything
+  | 'lighttpd'; // refuses a token of any other resource
+
 export interface ServerInfo {
   readonly version: 1;
   readonly dialect: RemoteCapabilities['dialect'];
@@ -24,6 +30,8 @@ export interface ServerInfo {
   /** Path of the push WebSocket and of what gives tokens for it. */
   readonly push: { readonly socket: string; readonly preAuth: string | null } | null;
   readonly conditional: ConditionalWrites;
+  /** Absent = each list names its resource by its path. */
+  readonly ifHeader?: IfHeader;
   /** It tells `current-user-privilege-set` (RFC 3744 section 5.4); absent = no. */
   readonly privileges?: boolean;
   /** What the server calls itself, for people. */
@@ -69,6 +77,8 @@ export function parseServerInfo(stored: unknown): ServerInfo {
   if (!['cloudmount', 'nextcloud', 'owncloud', 'generic'].includes(String(info['dialect'])))
     throw bad('unknown dialect');
   if (!['if_match', 'if_header', 'none'].includes(String(info['conditional']))) throw bad('unknown conditional');
+  if (![undefined, 'absolute', 'nginx', 'lighttpd'].includes(info['ifHeader'] as string | undefined))
+    throw bad('unknown ifHeader');
   if (!URL.canParse(String(info['origin']))) throw bad('origin must be a URL');
   const push = info['push'] as { socket?: unknown; preAuth?: unknown } | null | undefined;
   if (push === undefined || (push !== null && typeof push.socket !== 'string')) throw bad('push must name a socket');

@@ -138,14 +138,15 @@ async function explain(
   options: CallOptions,
 ): Promise<void> {
   const { status } = failure.details;
-  if (status === 404 || status === 405 || status === 409) {
-    // A directory has the name: another version than the caller knows.
+  const isSentOn = status !== undefined && status >= 301 && status <= 308;
+  if (status === 404 || status === 405 || status === 409 || isSentOn) {
+    // A directory has the name (then some send on to its address): another version than the caller knows.
     if ((await lookAt(dav, path, options))?.kind !== 'dir') return;
     if (precondition.kind !== 'none') throw mismatch(path, precondition, 'a directory');
     throw new CloudError('is_dir', `uploading ${show(path)}: a directory is there`, { status, path });
   }
-  // Go's LOCK below a missing parent.
-  if (status === 500 && (await lookAt(dav, splitPath(path).parent, options)) === null) {
+  // LOCK below a missing parent: Go's, lighttpd's.
+  if ((status === 500 || status === 403) && (await lookAt(dav, splitPath(path).parent, options)) === null) {
     throw new CloudError('not_found', `uploading ${show(path)}: the parent is missing`, { status, path });
   }
 }

@@ -26,6 +26,14 @@ async function json(person: Person, ...args: readonly string[]): Promise<unknown
   return JSON.parse(await person.run(...args, '--json'));
 }
 
+it('an option given twice is told, not half heeded', async () => {
+  const twice = await cli(['mount', 'http://127.0.0.1:1', '/nowhere', '--timeout', '1', '--timeout', '2']);
+  expect([twice.code, twice.stderr.trim()]).toEqual([2, 'cloudmount: --timeout: it can be given once, found 2 times.']);
+  // In fstab's form several stand beside each other.
+  const several = await cli(['mount', 'http://127.0.0.1:1', '/nowhere', '-o', 'ro', '-o', 'nonsense=1', '--user', 'a']);
+  expect([several.code, several.stderr]).toEqual([2, expect.stringContaining('nonsense')]);
+});
+
 it('what is missing is named, with how the command is used', async () => {
   for (const [args, said] of [
     [['mount'], /ACCOUNT and DIR are missing .*\nUsage: cloudmount mount <account> <dir>/],

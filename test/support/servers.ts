@@ -1,4 +1,4 @@
-// The servers a drive is tested against: our own, Apache mod_dav and `rclone serve webdav`. A test names the kind it
+// The servers a drive is tested against: our own, Apache mod_dav, `rclone serve webdav`, nginx and lighttpd. A test names the kind it
 // wants and sees the same face: where to mount, a plain client beside the drive, and a way to stop and start it.
 
 import { mkdir, readFile } from 'node:fs/promises';
@@ -8,8 +8,12 @@ import { mustCli, PROGRAM } from './cli.js';
 import { DavClient, type DavLogin } from './dav_client.js';
 import { eventually, GivenUp, spawnTracked, stop } from './processes.js';
 import { startRclone } from './rclone.js';
+import { startLighttpd, startNginx } from './small_dav_servers.js';
 
-export type ServerKind = 'cloudmount' | 'apache' | 'rclone';
+export type ForeignKind = 'apache' | 'rclone' | 'nginx' | 'lighttpd';
+export type ServerKind = 'cloudmount' | ForeignKind;
+
+const START = { apache: startApache, rclone: startRclone, nginx: startNginx, lighttpd: startLighttpd } as const;
 
 export interface TestServer {
   readonly kind: ServerKind;
@@ -105,9 +109,9 @@ export class OwnServer implements TestServer {
   }
 }
 
-/** Apache mod_dav or `rclone serve webdav` on a folder that can be looked into. */
+/** Somebody else's server, on a folder that can be looked into. */
 export class ForeignServer implements TestServer {
-  readonly kind: 'apache' | 'rclone';
+  readonly kind: ForeignKind;
   /** The folder that is served. */
   readonly root: string;
   #running: { readonly url: string; readonly port: number; readonly pid: number; stop(): Promise<void> } | null = null;
@@ -115,12 +119,12 @@ export class ForeignServer implements TestServer {
   #url = '';
   #dav: DavClient | null = null;
 
-  private constructor(kind: 'apache' | 'rclone', root: string) {
+  private constructor(kind: ForeignKind, root: string) {
     this.kind = kind;
     this.root = root;
   }
 
-  static async open(kind: 'apache' | 'rclone', dir: string): Promise<ForeignServer> {
+  static async open(kind: ForeignKind, dir: string): Promise<ForeignServer> {
     const server = new ForeignServer(kind, join(dir, 'files'));
     await mkdir(server.root);
     await server.start();
@@ -151,7 +155,7 @@ export class ForeignServer implements TestServer {
       root: this.root,
       ...(this.#port === 0 ? {} : { port: this.#port }),
     };
-    this.#running = await (this.kind === 'apache' ? startApache(options) : startRclone(options));
+    this.#running = await START[this.kind](options);
     this.#port = this.#running.port;
     this.#url = this.#running.url;
   }

@@ -5,7 +5,7 @@ import { CloudError, type ErrorCode, isCloudError } from '../../errors.js';
 import type { Ino, Name, RemotePath } from '../../ids.js';
 import type { Log } from '../../log.js';
 import type { MetaPatch, PutResult, RemoteEntry } from '../../remote/remote.js';
-import { isStrongEtag } from '../../remote/remote.js';
+import { isCertain } from '../../remote/remote.js';
 import type { Conflicts } from '../conflicts.js';
 import { crashPoint } from '../crash_points.js';
 import { type BasePlace, DIRTY_META, Dirty, type NodeRecord } from '../metadata/node.js';
@@ -154,7 +154,7 @@ export class Steps {
     const { remote, store } = this.#o;
     const from = this.#pathOf(node, 'moving');
     const { place, path } = this.#target(node, aside ?? node);
-    const overwrite = over !== null && isStrongEtag(over.baseEtag) ? { etag: over.baseEtag } : null;
+    const overwrite = over !== null && isCertain(over.baseEtag) ? { etag: over.baseEtag } : null;
     const call = asMover(node, store.get(place.parent), over, store, signal);
     const locked = heldWith(node, store);
     this.#underWay.targets.set(node.ino, place);

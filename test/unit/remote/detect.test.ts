@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createRemote, createRemoteOffline } from '../../../src/remote/connect.js';
-import { conditionalWritesOf, parseAddress } from '../../../src/remote/detect.js';
+import { conditionalWritesOf, ifHeaderOf, parseAddress } from '../../../src/remote/detect.js';
 import { parseServerInfo } from '../../../src/remote/server_info.js';
 import { bytesSource, codeOf, listAll, path, session } from '../../contract/remote_contract.js';
 
@@ -290,6 +290,17 @@ describe('finding out what the server is', () => {
     const remote = createRemote({ url: origin, auth: AUTH });
     expect(await codeOf(remote.connect())).toBe('protocol');
     await remote.close();
+  });
+
+  it.each([
+    [{ server: 'nginx/1.22.1', dav: '2' }, 'nginx'],
+    [{ server: 'nginx/1.22.1', dav: '1, 2' }, 'absolute'], // Go behind nginx
+    [{ dav: '1, 2' }, 'absolute'],
+    [{ server: 'lighttpd/1.4.69', dav: '1,2,3' }, 'lighttpd'],
+    [{ server: 'nginx', dav: '1,2,<http://apache.org/dav/propset/fs/1>' }, undefined], // mod_dav behind nginx
+  ])('knows what an If header must look like for %j', (headers, expected) => {
+    expect(ifHeaderOf({ headers }, 'none')).toBe(expected);
+    expect(ifHeaderOf({ headers }, 'if_match')).toBe(undefined);
   });
 
   it('believes in conditional writes only where they are known to work', () => {
