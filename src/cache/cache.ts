@@ -223,13 +223,12 @@ export class Cache extends DriveSide implements CacheControl {
   }
 
   async discard(path: string): Promise<number> {
-    const { store, contents, writeback, mirror, remote, connection } = this.#c;
+    const { store, contents, mirror, remote, connection } = this.#c;
     const node = this.#resolve(path);
     let discarded = 0;
     for (const at of [...this.#walk(node)].reverse()) {
       if (at.pending === null && at.errorCode === null) continue;
-      if (writeback.isBusy(at))
-        throw new CloudError('busy', `discarding "${this.#pathOf(at)}": it is being sent right now; try again`);
+      this.#requireIdle(at);
       if (at.base === null) {
         if (at.isDir && store.hasMembers(at.ino)) continue;
         this.#emit(at.parent ?? ROOT_INO, at.name);
@@ -242,18 +241,22 @@ export class Cache extends DriveSide implements CacheControl {
       if (remotePath === null) continue;
       const asked_ms = this.#c.recent.now_ms();
       const entry = await remote.stat(remotePath);
+      this.#requireIdle(at);
+      if (mirror.remotePath(at) !== remotePath)
+        throw new CloudError('busy', `discarding "${this.#pathOf(at)}": it has just been moved; try again`);
       store.transaction(() => {
+        // Without changes of its bytes it is a version of the server's: which one, the mirror must judge.
         if (at.contentDirty) {
           contents.drop(at);
           at.size_bytes = entry.size_bytes;
           at.dataVersion += 1;
+          at.baseEtag = entry.etag;
+          at.baseSize_bytes = entry.size_bytes;
         }
         at.dirty = 0;
         at.xattrDirty = null;
         at.error = null;
         at.errorCode = null;
-        at.baseEtag = entry.etag;
-        at.baseSize_bytes = entry.size_bytes;
         this.#c.tree.changed(at);
         mirror.present(entry, asked_ms, at.seen);
       });
@@ -372,6 +375,16 @@ export class Cache extends DriveSide implements CacheControl {
       at = at.parent === null ? null : this.#c.store.get(at.parent);
     }
     return names.reverse().join('/');
+  }
+
+  /** Its changes may be thrown away: nothing sends its bytes, and no program that has it open would go on with others. */
+  #requireIdle(node: NodeRecord): void {
+    const why = this.#c.writeback.isBusy(node)
+      ? 'it is being sent right now; try again'
+      : node.base !== null && node.contentDirty && this.#c.contents.isOpen(node)
+        ? 'it is open; close it first'
+        : null;
+    if (why !== null) throw new CloudError('busy', `discarding "${this.#pathOf(node)}": ${why}`);
   }
 
   /** Below `root` here, or (deletions) below it on the server. */
