@@ -189,7 +189,7 @@ export class Tree {
     node.parent = toParent.ino;
     node.name = toName;
     node.ctime = now;
-    node.localOnly = node.base === null && !node.isDir && isLocalOnly(toName);
+    keepOrSend(node);
     if (node.base === null) this.#adoptTombstone(node);
     this.changed(node);
     if (fromParent !== null && fromParent !== toParent) this.#touchDir(fromParent, now);
@@ -211,10 +211,12 @@ export class Tree {
     b.parent = aParent.ino;
     b.name = aName;
     b.ctime = now;
+    keepOrSend(b);
     this.changed(b);
     a.parent = bParent.ino;
     a.name = bName;
     a.ctime = now;
+    keepOrSend(a);
     this.changed(a);
     this.#touchDir(aParent, now);
     if (aParent !== bParent) this.#touchDir(bParent, now);
@@ -285,6 +287,11 @@ export class Tree {
     dir.ctime = now;
     this.#store.save(dir);
   }
+}
+
+/** Whether a node that the server does not have is to stay on this machine depends on what it is called now. */
+function keepOrSend(node: NodeRecord): void {
+  node.localOnly = node.base === null && !node.isDir && isLocalOnly(node.name);
 }
 
 function checkName(name: Name): void {

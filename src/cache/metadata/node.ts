@@ -186,9 +186,14 @@ export class NodeRecord implements NodeView {
     return this.base !== null && this.parent === this.base.parent && this.name === this.base.name;
   }
 
+  /** Never sent. Not so what got its name while the server had it, or may have had it: that is still to be told. */
+  get staysHere(): boolean {
+    return this.localOnly && this.base === null && this.sending.length === 0;
+  }
+
   /** Anything at all that the server does not know yet. */
   get differs(): boolean {
-    if (this.localOnly) return false;
+    if (this.staysHere) return false;
     if (this.parent === null && this.ino !== 1) return this.base !== null || this.sending.length > 0;
     return this.dirty !== 0 || !this.inPlace;
   }

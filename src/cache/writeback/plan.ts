@@ -44,7 +44,7 @@ export interface PlanContext {
 const NOTHING: Step = { do: 'nothing' };
 
 export function plan(node: NodeRecord, context: PlanContext): Step {
-  if (node.localOnly || node.ino === 1 || node.limbo !== 'none') {
+  if (node.staysHere || node.ino === 1 || node.limbo !== 'none') {
     return node.ino === 1 && (node.dirty & DIRTY_META) !== 0 ? { do: 'attributes' } : NOTHING;
   }
   const ancestor = busyAncestor(node, context);

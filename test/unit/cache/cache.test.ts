@@ -294,6 +294,31 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       expect(drive.server.text('b')).toBe('A');
     });
 
+    it('what a program exchanges with its temporary file is sent', async () => {
+      const drive = await start({ remote: remoteFor() });
+      await drive.write('doc.txt', 'old');
+      await drive.flush();
+      await drive.write('.goutputstream-ABCDEF', 'new');
+      await drive.rename('.goutputstream-ABCDEF', 'doc.txt', 'exchange');
+      await drive.unlink('.goutputstream-ABCDEF');
+      await drive.flush();
+      expect(drive.server.paths()).toEqual(['doc.txt']);
+      expect(drive.server.text('doc.txt')).toBe('new');
+    });
+
+    it('what gets a name that is not sent while it is being sent is removed there, too', async () => {
+      const drive = await start({ remote: remoteFor() });
+      const done = drive.remote.after('put', async () => {
+        done();
+        await drive.rename('doc.txt', '.fuse_hidden0001');
+      });
+      await drive.write('doc.txt', 'one');
+      await drive.until('it is renamed', async () => (await drive.node('.fuse_hidden0001')) !== null);
+      await drive.unlink('.fuse_hidden0001');
+      await drive.flush();
+      expect(drive.server.paths()).toEqual([]);
+    });
+
     it('works offline and catches up', async () => {
       const remote = remoteFor();
       remote.server.write('here.txt', 'cached');
