@@ -78,7 +78,11 @@ export class DriveSide implements DriveCache {
 
   constructor(options: DriveSideOptions) {
     this.o = options;
-    this.#files = { ...options, putBack: (node) => options.conflicts.putBack(node) };
+    this.#files = {
+      ...options,
+      putBack: (node) => options.conflicts.putBack(node),
+      lookAgain: (node) => this.#lookAgain(node),
+    };
   }
 
   get readOnly(): boolean {
@@ -237,6 +241,14 @@ export class DriveSide implements DriveCache {
   }
 
   // ---- inside -----------------------------------------------------------------------------------------------------------
+
+  #lookAgain(node: NodeRecord): void {
+    const { mirror, writeback } = this.o;
+    const path = mirror.remotePath(node);
+    if (path === null) return;
+    mirror.deferred.add(path);
+    writeback.lookUpDeferred();
+  }
 
   #dir(ino: Ino): NodeRecord {
     const node = this.o.store.must(ino);

@@ -36,6 +36,8 @@ export interface FileServices {
   readonly clock: Clock;
   /** A file that lost its name while it was open is written to after all. */
   readonly putBack: (node: NodeRecord) => void;
+  /** What the server has of a file that counts as unchanged after all must be asked for. */
+  readonly lookAgain: (node: NodeRecord) => void;
   /** Waits until the file is on the server (`--write-through`), or null. */
   readonly writeThrough: ((content: ActiveContent, caller: Caller) => Promise<void>) | null;
 }
@@ -204,6 +206,7 @@ export class FileHandle implements OpenFile {
         content.sendNow = false;
         endKernelWrites(content);
         this.#s.tree.rewritten(content.node);
+        if (content.node.surpassed && !content.node.contentDirty) this.#s.lookAgain(content.node);
       }
     }
     if (content.handles === 0) content.access = 'undecided';

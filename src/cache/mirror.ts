@@ -373,6 +373,7 @@ export class Mirror {
     }
     if (sent === 'yes') this.adoptVersion(node, entry);
     const newVersion = changed && sent !== 'yes';
+    node.surpassed = newVersion && node.contentDirty;
     if (newVersion && unlinkedHere) this.#conflicts.resurrect(node);
     if (newVersion && !node.contentDirty) {
       this.#takeVersion(node, entry);

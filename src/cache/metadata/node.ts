@@ -122,6 +122,8 @@ export class NodeRecord implements NodeView {
   /** Where it was shown until the server gave the name to another version, or removed it, while it was open here: if
    * somebody writes to it yet, it comes back. In memory only. */
   displaced: BasePlace | null = null;
+  /** The server has told of another version while there were changes here. In memory only. */
+  surpassed = false;
   /** Monotonic time before which writeback leaves the node alone (quiet time, backoff). In memory only. */
   notBefore_ms = 0;
   /** Set by the store. In memory only. */

@@ -107,6 +107,23 @@ describe('what the kernel writes into a passed-through file', () => {
     reader.release();
   });
 
+  it('what the server has of such a file by then is shown', async () => {
+    const { drive, reader } = await readThroughKernel();
+    const writer = await drive.open('doc.txt', 'r+');
+    const { ino } = await drive.must('doc.txt');
+    const asked = drive.remote.count('changes');
+    drive.server.write('doc.txt', 'theirs\n');
+    await drive.until('the feed has told', () => drive.remote.count('changes') > asked);
+    await sleep(100);
+    await close(writer);
+    await drive.until('it is another version', async () => (await drive.must('doc.txt')).ino !== ino);
+    expect(await drive.read('doc.txt')).toBe('theirs\n');
+    reader.release();
+    await drive.flush();
+    expect(drive.server.text('doc.txt')).toBe('theirs\n');
+    expect(drive.cache.conflicts()).toEqual([]);
+  });
+
   it('a time that was set meanwhile is', async () => {
     const { drive, reader } = await readThroughKernel();
     const writer = await drive.open('doc.txt', 'r+');
