@@ -417,7 +417,8 @@ export class Mirror {
       this.#o.invalidate({ kind: 'inode', ino: node.ino, data: true });
       return;
     }
-    const { parent, name, base, pin, seen } = node;
+    // What was changed here besides its bytes is of the name: that goes on to the new version.
+    const { parent, name, base, pin, seen, dirty, xattrs, xattrDirty, lockInfo, conflict } = node;
     const oldEtag = node.baseEtag;
     this.#conflicts.forgetBase(node);
     node.baseEtag = oldEtag;
@@ -425,11 +426,14 @@ export class Mirror {
     node.parent = null;
     node.pin = false;
     node.dirty = 0;
+    node.xattrDirty = null;
+    node.conflict = null;
     this.#o.tree.changed(node);
     const successor = this.#store.insert('file', parent, name, this.#o.clock.timestamp(), (draft) => {
       draft.base = base;
       draft.pin = pin;
       draft.seen = seen;
+      Object.assign(draft, { dirty, xattrs, xattrDirty, lockInfo, conflict, mtime: node.mtime });
       // What this server does not store is known only here.
       draft.mode = node.mode;
       draft.uid = node.uid;

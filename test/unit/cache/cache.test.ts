@@ -409,6 +409,44 @@ describe('a flush that takes long to look through the queue', () => {
   });
 });
 
+describe('a new version of a file that is open', () => {
+  it('keeps what was changed here besides its bytes', async () => {
+    const drive = await start({ quiet_ms: 400 });
+    await drive.write('run.sh', 'one');
+    await drive.flush();
+    const { ino } = await drive.must('run.sh');
+    const reader = await drive.open('run.sh');
+    await drive.cache.setattr(ino, { mode: 0o755, mtime: { s: 1_000_000_000, ns: 5 } }, CALLER);
+    await drive.cache.setXattr(ino, 'user.tag', Buffer.from('red'), 'set', CALLER);
+    drive.server.write('run.sh', 'another');
+    await drive.until('it is here', async () => (await drive.must('run.sh')).ino !== ino);
+    await drive.flush();
+    reader.release();
+    expect(await drive.read('run.sh')).toBe('another');
+    expect(await drive.must('run.sh')).toMatchObject({ mode: 0o755, mtime: { s: 1_000_000_000, ns: 5 } });
+    const there = drive.server.entry('run.sh');
+    expect(there).toMatchObject({ posix: { mode: 0o755 }, mtime: { s: 1_000_000_000, ns: 5 } });
+    expect(there?.xattrs.get('user.tag')?.toString()).toBe('red');
+  });
+
+  it('stays listed among the conflicts', async () => {
+    const drive = await start({ quiet_ms: 200 });
+    await drive.write('doc.txt', 'base');
+    await drive.flush();
+    await drive.write('doc.txt', 'mine');
+    drive.server.write('doc.txt', 'theirs');
+    await drive.flush();
+    const path = drive.cache.conflicts()[0]?.path ?? '';
+    const { ino } = await drive.must(path);
+    const reader = await drive.open(path);
+    drive.server.write(path, 'edited elsewhere');
+    await drive.until('it is here', async () => (await drive.must(path)).ino !== ino);
+    expect(drive.cache.conflicts()).toMatchObject([{ path, original: 'doc.txt' }]);
+    reader.release();
+    expect(drive.cache.conflicts()).toMatchObject([{ path, original: 'doc.txt' }]);
+  });
+});
+
 describe("the server's echo of our own uploads", () => {
   /** Every answer to an upload comes only after the feed has told of it. */
   async function startSlowAnswers(): Promise<TestCache> {
