@@ -32,6 +32,7 @@ export interface MirrorOptions {
   readonly coverChanged: (folder: Ino) => void;
   /** Does the server keep the times we give it? If not, ours count for the versions we made. */
   readonly keepsTimes: () => boolean;
+  readonly keepsXattrs: () => boolean;
   /** A request about the node, or one that moves it with a collection above, is on its way or its outcome unknown. */
   readonly isBusy: (node: NodeRecord) => boolean;
   readonly isOpen: (node: NodeRecord) => boolean;
@@ -472,6 +473,14 @@ export class Mirror {
       node.uid = uid ?? node.uid;
       node.gid = gid ?? node.gid;
     }
+    if (this.#o.keepsXattrs()) this.#applyXattrs(node, entry);
+    if (node.kind === 'symlink') {
+      node.symlinkTarget = entry.symlinkTarget;
+      node.size_bytes = Buffer.byteLength(entry.symlinkTarget ?? '');
+    }
+  }
+
+  #applyXattrs(node: NodeRecord, entry: RemoteEntry): void {
     const xattrs = new Map(entry.xattrs);
     for (const name of node.xattrDirty ?? []) {
       const mine = node.xattrs?.get(name);
@@ -479,10 +488,6 @@ export class Mirror {
       else xattrs.set(name, mine);
     }
     node.xattrs = xattrs.size === 0 ? null : xattrs;
-    if (node.kind === 'symlink') {
-      node.symlinkTarget = entry.symlinkTarget;
-      node.size_bytes = Buffer.byteLength(entry.symlinkTarget ?? '');
-    }
   }
 
   /** Something else is now where the server had `node`; whether it moved or is gone the rest of the feed will say. */

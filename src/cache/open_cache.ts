@@ -172,6 +172,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       invalidate,
       coverChanged,
       keepsTimes: () => remote.capabilities.setMtime,
+      keepsXattrs: () => remote.capabilities.xattrs,
       isBusy: (node) => writeback.isUnsettled(node),
       isOpen: (node) => contents.isOpen(node),
       isBeingMade: (parent, name) => writeback.makerAt(parent, name) !== null,

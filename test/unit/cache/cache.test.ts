@@ -319,6 +319,18 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       expect(drive.server.paths()).toEqual([]);
     });
 
+    it('attributes of the user stay, whether the server can hold them or not', async () => {
+      const drive = await start({ remote: remoteFor() });
+      await drive.write('doc.txt', 'text');
+      await drive.flush();
+      const { ino } = await drive.must('doc.txt');
+      await drive.cache.setXattr(ino, 'user.tag', Buffer.from('red'), 'set', CALLER);
+      await drive.flush();
+      drive.server.write('beside.txt', 'makes another listing');
+      await drive.until('it is listed', async () => (await drive.node('beside.txt')) !== null);
+      expect(drive.cache.getXattr(ino, 'user.tag', CALLER).toString()).toBe('red');
+    });
+
     it('works offline and catches up', async () => {
       const remote = remoteFor();
       remote.server.write('here.txt', 'cached');
