@@ -185,6 +185,7 @@ export class Tree {
     }
     const now = this.#clock.timestamp();
     const fromParent = node.parent === null ? null : this.#store.get(node.parent);
+    if (target?.pin === true && node.kind !== 'symlink') node.pin = true; // it is the name that was pinned
     if (target !== null) this.#unlinkRow(target, now);
     node.parent = toParent.ino;
     node.name = toName;
@@ -223,15 +224,19 @@ export class Tree {
   }
 
   #unlinkRow(node: NodeRecord, now: Timestamp): void {
-    const slot = node.base;
+    const { base: slot, pin } = node;
     node.parent = null;
     node.ctime = now;
     node.conflict = null;
     node.pin = false;
     this.changed(node);
-    if (slot !== null) {
-      const successor = this.#store.child(slot.parent, slot.name);
-      if (successor !== null && successor.base === null) this.#adoptTombstone(successor);
+    const successor = slot === null ? null : this.#store.child(slot.parent, slot.name);
+    if (successor?.kind === 'file' && successor.base === null) {
+      if (pin) {
+        successor.pin = true;
+        this.#store.save(successor);
+      }
+      this.#adoptTombstone(successor);
     }
     this.#options.onUnlinked(node);
     this.purgeIfGone(node);

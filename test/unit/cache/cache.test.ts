@@ -116,6 +116,22 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       expect(drive.server.paths()).toEqual(['doc.txt']);
     });
 
+    it('a pinned file stays pinned when an editor saves it, either way', async () => {
+      const drive = await start({ remote: remoteFor(), quiet_ms: 200 });
+      await drive.write('doc.txt', 'old');
+      await drive.flush();
+      drive.cache.pin('doc.txt');
+      await drive.write('.doc.txt.tmp', 'new');
+      await drive.rename('.doc.txt.tmp', 'doc.txt');
+      expect(drive.cache.pins().map(({ path }) => path)).toEqual(['doc.txt']);
+      await drive.rename('doc.txt', 'doc.txt~');
+      await drive.write('doc.txt', 'newer');
+      await drive.unlink('doc.txt~');
+      await drive.flush();
+      expect(drive.cache.pins().map(({ path }) => path)).toEqual(['doc.txt']);
+      expect(drive.cache.free('doc.txt')).toMatchObject({ freed_bytes: 0, kept: [{ reason: 'it is pinned' }] });
+    });
+
     it('never overwrites: both versions are kept when both sides changed', async () => {
       const remote = remoteFor();
       remote.server.write('doc.txt', 'base');
