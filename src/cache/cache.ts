@@ -152,7 +152,7 @@ export class Cache extends DriveSide implements CacheControl {
   }
 
   waitPinned(path: string, signal: AbortSignal): Promise<void> {
-    return this.#c.pins.wait(this.#resolve(path), signal);
+    return this.#c.pins.wait(() => this.#resolve(path), signal);
   }
 
   free(path: string): { freed_bytes: number; kept: readonly { path: string; reason: string }[] } {

@@ -1,7 +1,7 @@
 // Folders and files that stay here completely. A pin is a mark on one node; what is below inherits it. One worker walks
 // the pinned trees whenever something changed and fetches what is missing.
 
-import { CloudError, isCloudError } from '../errors.js';
+import { CloudError, type ErrorCode, isCloudError, toCloudError } from '../errors.js';
 import type { Ino } from '../ids.js';
 import type { Log } from '../log.js';
 import type { Connection } from './connection.js';
@@ -15,6 +15,12 @@ const PARALLEL = 4;
 const SETTLE_MS = 300;
 const RETRY_MS = 30_000;
 const PAGE = 500;
+/** Failures to fetch one file that stand in the way of all others, too. */
+const OF_ALL: readonly ErrorCode[] = ['offline', 'unauthorized', 'interrupted', 'no_space', 'quota'];
+/** Failures that end when something is heard of the file, not with time. */
+const OF_THE_FILE: readonly ErrorCode[] = ['stale', 'not_found', 'corrupt', 'no_access'];
+/** A file that could not be fetched may just have changed: who waits is told when it fails again. */
+const TOLD_AFTER = 2;
 
 export interface PinsOptions {
   readonly store: NodeStore;
@@ -23,6 +29,12 @@ export interface PinsOptions {
   readonly follower: Follower;
   readonly connection: Connection;
   readonly log: Log;
+}
+
+interface Failure {
+  readonly error: CloudError;
+  /** Rounds in a row. */
+  readonly times: number;
 }
 
 export interface PinTotals {
@@ -40,6 +52,10 @@ export class Pins {
   #timer: NodeJS.Timeout | null = null;
   #running: Promise<void> | null = null;
   #again = false;
+  #rounds = 0;
+  /** What could not be fetched in the last round, and what ended it early. */
+  #failures = new Map<Ino, Failure>();
+  #ended: CloudError | null = null;
 
   constructor(options: PinsOptions) {
     this.#o = options;
@@ -70,11 +86,24 @@ export class Pins {
     node.pin = pinned;
     this.#o.store.save(node);
     this.refresh();
+    this.#hurry();
+    this.#tell(); // who waits may wait for what is not pinned any more
+  }
+
+  #tell(): void {
+    for (const listener of [...this.#listeners]) listener();
   }
 
   /** Rows changed that may carry a pin; fetches what is missing. */
   refresh(): void {
     this.#roots = new Set(this.#o.store.pinned().map((node) => node.ino));
+    this.kick();
+  }
+
+  /** Somebody asks for it: a round that waits because the last one failed does not wait any more. */
+  #hurry(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
     this.kick();
   }
 
@@ -104,22 +133,41 @@ export class Pins {
     return totals;
   }
 
-  /** Resolves when everything below `root` is here; rejects with what stands in the way once a round has failed. */
-  async wait(root: NodeRecord, signal: AbortSignal): Promise<void> {
-    while (!this.totals(root).complete) {
+  /** Resolves when everything below `root()` is here; rejects with what stands in the way once a round has failed. */
+  async wait(root: () => NodeRecord, signal: AbortSignal): Promise<void> {
+    const before = this.#rounds;
+    for (let node = root(); !this.totals(node).complete; node = root()) {
       if (signal.aborted) throw new CloudError('interrupted', 'waiting for a pin: interrupted');
-      this.#o.connection.require(`fetching "${root.name}"`);
-      this.kick();
-      await new Promise<void>((resolve) => {
-        const done = () => {
-          signal.removeEventListener('abort', done);
-          this.#listeners.delete(done);
-          resolve();
-        };
-        this.#listeners.add(done);
-        signal.addEventListener('abort', done, { once: true });
-      });
+      this.#o.connection.require(`fetching "${node.name}"`);
+      if (!this.isPinned(node)) throw new CloudError('invalid', `fetching "${node.name}": it is not pinned any more`);
+      if (this.#running === null) {
+        const failure = this.#rounds > before ? this.#failureBelow(node) : null;
+        if (failure !== null) throw failure;
+        this.#hurry();
+      }
+      await this.#roundEnds(signal);
     }
+  }
+
+  #failureBelow(root: NodeRecord): CloudError | null {
+    if (this.#ended !== null) return this.#ended;
+    for (const node of this.#walk(root)) {
+      const failure = this.#failures.get(node.ino);
+      if (failure !== undefined && failure.times >= TOLD_AFTER) return failure.error;
+    }
+    return null;
+  }
+
+  #roundEnds(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        signal.removeEventListener('abort', done);
+        this.#listeners.delete(done);
+        resolve();
+      };
+      this.#listeners.add(done);
+      signal.addEventListener('abort', done, { once: true });
+    });
   }
 
   async close(): Promise<void> {
@@ -132,14 +180,23 @@ export class Pins {
     if (this.#timer !== null || this.#stop.signal.aborted) return;
     this.#timer = setTimeout(() => {
       this.#timer = null;
-      this.#running = this.#round()
+      this.#rounds += 1;
+      const failedBefore = this.#failures;
+      this.#failures = new Map();
+      this.#ended = null;
+      this.#running = this.#round(failedBefore)
+        .then(() => {
+          const mayPass = [...this.#failures.values()].some(({ error }) => !isCloudError(error, ...OF_THE_FILE));
+          if (mayPass) this.#arm(RETRY_MS);
+        })
         .catch((error: unknown) => {
+          this.#ended = toCloudError(error, 'fetching what is pinned');
           this.#o.log.debug({ err: error }, 'fetching pinned content was interrupted');
           this.#arm(RETRY_MS);
         })
         .finally(() => {
           this.#running = null;
-          for (const listener of [...this.#listeners]) listener();
+          this.#tell();
           if (this.#again) {
             this.#again = false;
             this.#arm(SETTLE_MS);
@@ -148,48 +205,54 @@ export class Pins {
     }, delay_ms);
   }
 
-  async #round(): Promise<void> {
+  async #round(failedBefore: ReadonlyMap<Ino, Failure>): Promise<void> {
     if (!this.#o.connection.online) return;
     for (const ino of this.#roots) {
       const root = this.#o.store.get(ino);
-      if (root !== null) await this.#fetchTree(root);
+      if (root !== null) await this.#fetchTree(root, failedBefore);
     }
   }
 
-  async #fetchTree(root: NodeRecord): Promise<void> {
-    await this.#listTree(root);
+  async #fetchTree(root: NodeRecord, failedBefore: ReadonlyMap<Ino, Failure>): Promise<void> {
+    await this.#listTree(root, failedBefore);
     const work = this.#walk(root);
     const lane = async () => {
       for (const node of work) {
         if (this.#stop.signal.aborted) return;
-        if (node.kind === 'file' && !this.#o.contents.isComplete(node)) await this.#fetch(node);
+        if (node.kind !== 'file' || this.#o.contents.isComplete(node)) continue;
+        await this.#fetch(node).catch((error: unknown) => this.#note(node, error, failedBefore));
       }
     };
     await Promise.all(Array.from({ length: PARALLEL }, lane));
   }
 
-  async #listTree(root: NodeRecord): Promise<void> {
+  async #listTree(root: NodeRecord, failedBefore: ReadonlyMap<Ino, Failure>): Promise<void> {
     if (this.#o.follower.mirrored) return;
     for (const node of this.#walk(root)) {
-      if (node.isDir) await this.#o.follower.ensureListed(node, () => this.#stop.signal);
+      if (!node.isDir) continue;
+      try {
+        await this.#o.follower.ensureListed(node, () => this.#stop.signal);
+      } catch (error) {
+        this.#note(node, error, failedBefore);
+      }
     }
   }
 
+  /** One that cannot be had does not keep the others away. */
+  #note(node: NodeRecord, caught: unknown, failedBefore: ReadonlyMap<Ino, Failure>): void {
+    const error = toCloudError(caught, `fetching "${node.name}"`);
+    this.#o.connection.suspect(error);
+    if (isCloudError(error, ...OF_ALL)) throw error;
+    this.#o.log.debug({ err: error, ino: node.ino }, 'something pinned could not be fetched');
+    this.#failures.set(node.ino, { error, times: (failedBefore.get(node.ino)?.times ?? 0) + 1 });
+  }
+
   async #fetch(node: NodeRecord): Promise<void> {
+    const content = await this.#o.contents.acquire(node);
     try {
-      const content = await this.#o.contents.acquire(node);
-      try {
-        await this.#o.hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal: this.#stop.signal });
-      } finally {
-        this.#o.contents.release(content);
-      }
-    } catch (error) {
-      this.#o.connection.suspect(error);
-      if (isCloudError(error, 'stale', 'not_found', 'corrupt', 'no_access')) {
-        this.#o.log.debug({ err: error, ino: node.ino }, 'a pinned file could not be fetched');
-        return;
-      }
-      throw error;
+      await this.#o.hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal: this.#stop.signal });
+    } finally {
+      this.#o.contents.release(content);
     }
   }
 
