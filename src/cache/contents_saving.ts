@@ -40,6 +40,7 @@ export class ContentSaver {
       };
     });
     const again: ActiveContent[] = [];
+    let unsaved = contents;
     try {
       const failures = await this.#syncAll(captured);
       crashPoint('content.before_extents');
@@ -73,11 +74,12 @@ export class ContentSaver {
         }
       });
       await this.#o.store.durable();
+      unsaved = [...failures.keys(), ...again];
       for (const [content, error] of failures) this.#notStored(content, error);
       const [failure] = failures.values();
       if (failure !== undefined) throw failure;
     } catch (error) {
-      for (const content of contents) content.unsaved = true;
+      for (const content of unsaved) content.unsaved = true;
       this.#o.saveAgain();
       throw error;
     }

@@ -1,7 +1,7 @@
 // What the journal promises beyond the crash tests: who waits for the disk, what happens when it refuses, and what an
 // end in good or bad order means for the next start.
 
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
@@ -59,6 +59,33 @@ it('an operation that fails does not undo what is being written to an open file'
   await file.flush(CALLER);
   file.release();
   expect(await drive.read('d/open.txt')).toBe('0123456789more');
+});
+
+it('a file that the disk does not take keeps no others open', async () => {
+  const held = async () => {
+    const links = await Promise.all(
+      (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')),
+    );
+    return links.filter((link) => link.startsWith(join(drive.dir, 'content'))).length;
+  };
+  await drive.write('bad.txt', 'one');
+  const { ino: bad } = await drive.must('bad.txt');
+  const { sync, syncTimes } = ContentFile.prototype;
+  const refused = new CloudError('io', 'test: a bad sector');
+  const spies = [
+    vi.spyOn(ContentFile.prototype, 'sync').mockImplementation(function (this: ContentFile) {
+      return this.ino === bad ? Promise.reject(refused) : sync.call(this);
+    }),
+    vi.spyOn(ContentFile.prototype, 'syncTimes').mockImplementation(function (this: ContentFile) {
+      return this.ino === bad ? Promise.reject(refused) : syncTimes.call(this);
+    }),
+  ];
+  try {
+    for (let i = 0; i < 20; i += 1) await drive.write(`good-${i}.txt`, 'text');
+    await drive.until('all others are closed', async () => (await held()) <= 1);
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
 });
 
 describe('a large file that is sent while the disk takes it', () => {
