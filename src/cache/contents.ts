@@ -189,6 +189,7 @@ export class Contents {
     }
     node.dirty &= ~Dirty.content;
     node.sending = [];
+    node.surpassed = false;
     this.#justClean.add(node.ino);
     this.scheduleSave();
   }

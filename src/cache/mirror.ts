@@ -314,7 +314,9 @@ export class Mirror {
         return;
       }
       if (local.kind === 'file' && entry.kind === 'file' && !local.localOnly) {
-        // Both made the same name. The upload will meet the server's file, compare, and keep both if they differ.
+        // Both made the same name. The upload will meet the server's file, compare, and keep both if they differ; if ours
+        // is removed or renamed before that, theirs is asked for.
+        local.surpassed = true;
         this.#o.tree.changed(local, 0);
         return;
       }

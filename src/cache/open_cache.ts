@@ -34,6 +34,7 @@ import { recoveredFolders, setAside } from './recovered.js';
 import { diskFree, SpaceBudget } from './space.js';
 import { Tree } from './tree.js';
 import { describeUnsent, unsentOf } from './unsent.js';
+import { placePath } from './writeback/request.js';
 import { Writeback } from './writeback/writeback.js';
 import { Xattrs } from './xattrs.js';
 
@@ -150,6 +151,13 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       isBusy: (node) => writeback.isBusy(node),
       isBeingMade: (parent, name) => writeback.makerAt(parent, name) !== null,
       isOpen: (node) => contents.isOpen(node),
+      onVacated: (parent, name) => {
+        const path = placePath({ parent, name }, { store, mirror });
+        if (path === null) return;
+        mirror.deferred.add(path);
+        // When it is so, and not undone by a failure.
+        setImmediate(() => writeback.lookUpDeferred());
+      },
       onUnlinked: (node) => contents.unlinked(node),
     });
     const conflicts = new Conflicts({

@@ -30,6 +30,8 @@ export interface TreeOptions {
   readonly isBeingMade: (parent: Ino, name: Name) => boolean;
   /** Somebody has the file open. */
   readonly isOpen: (node: NodeRecord) => boolean;
+  /** A new file has left its place, where the server may have another one that was not shown because of it. */
+  readonly onVacated: (parent: Ino, name: Name) => void;
   /** A node is no longer in the drive; its content may go once nobody has it open. */
   readonly onUnlinked: (node: NodeRecord) => void;
 }
@@ -187,6 +189,7 @@ export class Tree {
     const fromParent = node.parent === null ? null : this.#store.get(node.parent);
     if (target?.pin === true && node.kind !== 'symlink') node.pin = true; // it is the name that was pinned
     if (target !== null) this.#unlinkRow(target, now);
+    this.#vacate(node);
     node.parent = toParent.ino;
     node.name = toName;
     node.ctime = now;
@@ -225,6 +228,7 @@ export class Tree {
 
   #unlinkRow(node: NodeRecord, now: Timestamp): void {
     const { base: slot, pin } = node;
+    this.#vacate(node);
     node.parent = null;
     node.ctime = now;
     node.conflict = null;
@@ -240,6 +244,12 @@ export class Tree {
     }
     this.#options.onUnlinked(node);
     this.purgeIfGone(node);
+  }
+
+  #vacate(node: NodeRecord): void {
+    if (!node.surpassed || node.base !== null || node.parent === null) return;
+    this.#options.onVacated(node.parent, node.name);
+    node.surpassed = false;
   }
 
   /** If the server still has a file, deleted here, in the very place of this new one: it becomes its new content. */

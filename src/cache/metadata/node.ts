@@ -122,7 +122,8 @@ export class NodeRecord implements NodeView {
   /** Where it was shown until the server gave the name to another version, or removed it, while it was open here: if
    * somebody writes to it yet, it comes back. In memory only. */
   displaced: BasePlace | null = null;
-  /** The server has told of another version while there were changes here. In memory only. */
+  /** The server has told of another version while there were changes here, or of a file where a new one is here. In memory
+   * only: of what was not sent yet when it was read from the disk it may be so. */
   surpassed = false;
   /** Monotonic time before which writeback leaves the node alone (quiet time, backoff). In memory only. */
   notBefore_ms = 0;

@@ -115,6 +115,7 @@ export function fromRow(row: Row): NodeRecord {
   node.xattrDirty =
     row[AT.xattr_dirty] === null ? null : new Set(JSON.parse(row[AT.xattr_dirty] as string) as string[]);
   node.pending = row[AT.pending] as number | null;
+  node.surpassed = node.pending !== null;
   node.pendingSince_ms = row[AT.pending_ms] as number;
   node.error = row[AT.error] as string | null;
   node.errorCode = row[AT.error_code] as string | null;

@@ -1,0 +1,106 @@
+// A name that was made here and on the server: ours is sent and meets theirs. If it never is, theirs must show all the same.
+
+import { cp } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { dir as tmpDir } from 'tmp-promise';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { OpenFile } from '../../../src/cache/cache_api.js';
+import { CloudError } from '../../../src/errors.js';
+import { FakeRemote } from '../../support/fake_remote.js';
+import { CALLER, TestCache } from '../../support/test_cache.js';
+
+const open: TestCache[] = [];
+
+async function start(options: Parameters<typeof TestCache.open>[0] = {}): Promise<TestCache> {
+  const drive = await TestCache.open({ quiet_ms: 60_000, ...options });
+  open.push(drive);
+  return drive;
+}
+
+afterEach(async () => {
+  for (const drive of open.splice(0)) {
+    expect(await drive.check()).toEqual([]);
+    await drive.close();
+  }
+});
+
+/** With `new.txt` here, which is still being written, and another one on the server, of which the feed has told. */
+async function withBoth(): Promise<{ readonly drive: TestCache; readonly file: OpenFile }> {
+  const drive = await start();
+  const file = await drive.open('new.txt', 'w');
+  await file.write(0, Buffer.from('mine'), CALLER);
+  drive.server.write('new.txt', 'theirs');
+  drive.server.write('beside.txt', 'x');
+  await drive.until('the feed has told', async () => (await drive.node('beside.txt')) !== null);
+  await sleep(100);
+  expect(await drive.read('new.txt')).toBe('mine');
+  return { drive, file };
+}
+
+async function close(file: OpenFile): Promise<void> {
+  await file.flush(CALLER);
+  file.release();
+}
+
+async function theirsShows(drive: TestCache): Promise<void> {
+  await drive.until('theirs is here', async () => (await drive.node('new.txt')) !== null, 3_000);
+  expect(await drive.read('new.txt')).toBe('theirs');
+}
+
+describe('of a new name that the server has, too, theirs shows', () => {
+  it('when ours is removed', async () => {
+    const { drive, file } = await withBoth();
+    await drive.unlink('new.txt');
+    await close(file);
+    await theirsShows(drive);
+    expect(drive.server.text('new.txt')).toBe('theirs');
+  });
+
+  it('when ours is renamed, which is sent under its new name', async () => {
+    const { drive, file } = await withBoth();
+    await drive.rename('new.txt', 'other.txt');
+    await close(file);
+    await theirsShows(drive);
+    await drive.flush();
+    expect(drive.server.text('new.txt')).toBe('theirs');
+    expect(drive.server.text('other.txt')).toBe('mine');
+  });
+
+  it('when ours is removed after a kill', async () => {
+    const { drive, file } = await withBoth();
+    await file.fsync(CALLER);
+    const { path: copy } = await tmpDir({ unsafeCleanup: true, prefix: 'cloudmount-test-' });
+    await cp(drive.dir, copy, { recursive: true, filter: (path) => !path.endsWith('lock') });
+    const again = await start({ remote: new FakeRemote(drive.server), dir: copy });
+    await again.unlink('new.txt');
+    await theirsShows(again);
+    await close(file);
+    await drive.flush();
+  });
+
+  it('when ours is removed while offline', async () => {
+    const { drive, file } = await withBoth();
+    drive.remote.goOffline();
+    await drive.until('it is offline', () => drive.cache.status().connection === 'offline');
+    await drive.unlink('new.txt');
+    await close(file);
+    drive.remote.goOnline();
+    await drive.cache.reconnect();
+    await theirsShows(drive);
+  });
+
+  it('when ours was sent without an answer, did not arrive, and is removed', async () => {
+    const drive = await start({ quiet_ms: 20 });
+    let removed = false;
+    const done = drive.remote.before('put', async () => {
+      done();
+      await drive.unlink('new.txt');
+      removed = true;
+      drive.server.write('new.txt', 'theirs');
+      throw new CloudError('network', 'the connection is gone');
+    });
+    await drive.write('new.txt', 'mine');
+    await drive.until('ours is gone', () => removed);
+    await theirsShows(drive);
+  });
+});
