@@ -121,15 +121,19 @@ export class Cache extends DriveSide implements CacheControl {
       this.#c.connection.require(
         `flushing ${path === '' ? 'the drive' : `"${path}"`}: ${left.length === 1 ? 'a change waits' : `${left.length} changes wait`}`,
       );
-      for (const node of left) {
+      for (const waiting of left) {
+        // All that waits in the whole drive is looked at anyway.
+        const node = root.ino === ROOT_INO ? waiting : this.#c.writeback.inTheWayOf(waiting);
         const before = tried.get(node.ino);
-        if (before === undefined) tried.set(node.ino, node.errorCode === null ? -1 : node.attempts);
-        else if (node.errorCode !== null && node.attempts > before && !this.#c.writeback.isBusy(node)) {
+        if (before === undefined) {
+          tried.set(node.ino, node.errorCode === null ? -1 : node.attempts);
+          if (!inside(node)) this.#c.writeback.sendNow(node);
+        } else if (node.errorCode !== null && node.attempts > before && !this.#c.writeback.isBusy(node)) {
           throw new CloudError('io', `flushing "${this.#pathOf(node)}": ${node.error ?? node.errorCode}`);
         }
       }
       const took_ms = this.#c.clock.monotonic_ms() - looked_ms;
-      await this.#nextChange(signal);
+      await this.#c.writeback.changedWithin(1_000, signal);
       // A long queue is looked through now and then, not after each of its thousands of changes.
       const pause_ms = Math.min(took_ms * LOOK_PAUSES, LONGEST_PAUSE_MS);
       if (took_ms > 1) await raceAbort(this.#c.clock.sleep(pause_ms), signal);
@@ -327,16 +331,6 @@ export class Cache extends DriveSide implements CacheControl {
       });
     }
     return items;
-  }
-
-  /** The queue moved, or time for those who only wait for time. */
-  async #nextChange(signal: AbortSignal): Promise<void> {
-    const bound = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
-    try {
-      await this.#c.writeback.changed(bound);
-    } catch (error) {
-      if (signal.aborted) throw error;
-    }
   }
 
   #resolve(path: string): NodeRecord {

@@ -73,6 +73,9 @@ const FIRST_CONNECT_MS = 1_500;
 /** How long the server may take to say whether it knows a position in its feed. */
 const ASK_POSITION_MS = 10_000;
 const CLOSE_BOUND_MS = 3_000;
+/** Who writes through to a server that answers, but not as it should, is told after so many attempts. */
+const THROUGH_ATTEMPTS = 5;
+const THROUGH_LOOK_MS = 1_000;
 const DATABASE = 'metadata.db';
 const CONTENT = 'content';
 
@@ -452,10 +455,20 @@ async function waitSent(
   const { node } = content;
   content.sendNow = true;
   writeback.sendNow(node);
+  const tried = new Map<Ino, number>();
   while (node.pending !== null && node.contentDirty) {
     connection.require(`writing "${node.name}" through to the server`);
-    if (node.errorCode !== null) throw new CloudError('io', node.error ?? `"${node.name}" could not be sent`);
-    await writeback.changed(signal);
+    // A folder that is to be made first, say, may be what the server refuses.
+    const first = writeback.inTheWayOf(node);
+    const { name, attempts, error, errorCode } = first;
+    const before = tried.get(first.ino);
+    if (before === undefined && first !== node) writeback.sendNow(first);
+    tried.set(first.ino, Math.min(before ?? attempts, attempts));
+    const failed = before === undefined || writeback.isBusy(first) ? 0 : attempts - before;
+    if (failed >= (errorCode === null ? THROUGH_ATTEMPTS : 1)) {
+      throw new CloudError('io', error ?? `"${name}" could not be sent`);
+    }
+    await writeback.changedWithin(THROUGH_LOOK_MS, signal);
   }
 }
 

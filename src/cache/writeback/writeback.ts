@@ -173,6 +173,18 @@ export class Writeback {
     this.enqueue(node);
   }
 
+  /** What is to be sent before `node` can be, over others perhaps; itself if nothing else is in its way. */
+  inTheWayOf(node: NodeRecord): NodeRecord {
+    const seen = new Set<NodeRecord>();
+    for (let at = node; ; ) {
+      seen.add(at);
+      const step = plan(at, this.#context);
+      const on = step.do === 'wait' && step.on !== null ? this.#o.store.get(step.on) : null;
+      if (on === null || on.pending === null || seen.has(on)) return at;
+      at = on;
+    }
+  }
+
   /** The kernel asks for something: what is sent gives way. */
   served(): void {
     this.#precedence.served();
@@ -193,6 +205,15 @@ export class Writeback {
   /** Resolves at the next change of the queue. Rejects with `interrupted`. */
   changed(signal: AbortSignal): Promise<void> {
     return this.#queue.changed(signal);
+  }
+
+  /** The same, or after so long: for what changes without a word, such as what waits for what. */
+  async changedWithin(longest_ms: number, signal: AbortSignal): Promise<void> {
+    try {
+      await this.changed(AbortSignal.any([signal, AbortSignal.timeout(longest_ms)]));
+    } catch (error) {
+      if (signal.aborted) throw error;
+    }
   }
 
   /** The connection came back. */
