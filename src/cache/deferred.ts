@@ -9,17 +9,32 @@ export class Deferred {
   readonly #paths = new Map<RemotePath, RemoteEntry | null>();
   /** What is being asked about again. */
   readonly #asked = new Set<RemotePath>();
+  /** How many of these are below a path. */
+  readonly #below = new Map<string, number>();
   #times = 0;
 
   add(path: RemotePath): void {
-    this.#paths.set(path, null);
+    this.#put(path, null);
+  }
+
+  #put(path: RemotePath, entry: RemoteEntry | null): void {
+    if (!this.#paths.has(path)) this.#count(path, 1);
+    this.#paths.set(path, entry);
     this.#times += 1;
+  }
+
+  #count(path: RemotePath, by: 1 | -1): void {
+    for (let slash = path.lastIndexOf('/'); slash > 0; slash = path.lastIndexOf('/', slash - 1)) {
+      const above = path.slice(0, slash);
+      const count = (this.#below.get(above) ?? 0) + by;
+      if (count > 0) this.#below.set(above, count);
+      else this.#below.delete(above);
+    }
   }
 
   /** Of two answers that came meanwhile either may be the older one: then neither is remembered. */
   addEntry(entry: RemoteEntry): void {
-    this.#paths.set(entry.path, this.#paths.has(entry.path) ? null : entry);
-    this.#times += 1;
+    this.#put(entry.path, this.#paths.has(entry.path) ? null : entry);
   }
 
   has(path: RemotePath): boolean {
@@ -29,6 +44,11 @@ export class Deferred {
   /** Is nothing to be asked about again, nor being asked? */
   get isEmpty(): boolean {
     return this.#paths.size === 0 && this.#asked.size === 0;
+  }
+
+  /** Is something in the collection `path`, however deep, to be asked about again, or being asked? */
+  hasBelow(path: RemotePath): boolean {
+    return this.#below.has(path);
   }
 
   /** How often something was put off so far. */
@@ -44,7 +64,9 @@ export class Deferred {
       const judged = entry === null ? 'ask' : judge(entry);
       if (judged === 'wait') continue;
       this.#paths.delete(path);
+      this.#count(path, -1);
       if (judged === 'known') continue;
+      if (!this.#asked.has(path)) this.#count(path, 1);
       this.#asked.add(path);
       paths.push(path);
     }
@@ -53,6 +75,6 @@ export class Deferred {
 
   /** What was asked about again is known now, or was put off again. */
   answered(path: RemotePath): void {
-    this.#asked.delete(path);
+    if (this.#asked.delete(path)) this.#count(path, -1);
   }
 }

@@ -67,6 +67,7 @@ export class Follower {
   #catching: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
   #pushTimer: NodeJS.Timeout | null = null;
+  #partial = false;
   #caughtUp_ms = Number.NEGATIVE_INFINITY;
   #mirrored: boolean;
   /** How far the feed has been read; what is stored may lag behind. */
@@ -86,6 +87,11 @@ export class Follower {
   /** Is the whole tree here, as of the last contact? */
   get mirrored(): boolean {
     return this.#mirrored && (this.#o.remote.capabilities.changeFeed || !this.#o.connection.online);
+  }
+
+  /** Is only a part applied of what the feed has to tell? */
+  get isCatchingUp(): boolean {
+    return this.#partial;
   }
 
   /** Was `dir` listed by itself with a question asked at or after `since_ms`? What else was asked for then may be older. */
@@ -409,6 +415,7 @@ export class Follower {
         store.setSetting('epoch', String(epoch));
         store.setSetting('full_running', '1');
       }
+      this.#partial = true;
       await this.#applyPage(page.changes, asked_ms, epoch);
       store.transaction(() => {
         if (!page.more) {
@@ -428,6 +435,7 @@ export class Follower {
           if (!this.#mirrored) store.setSetting('mirrored', '1');
         });
         this.#mirrored = true;
+        this.#partial = false;
         this.#alone.clear();
         if (page.changes.length > 0 || fullRunning) this.#o.onApplied();
         return;

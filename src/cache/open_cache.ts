@@ -256,6 +256,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
         autoLock.changed(node);
       },
       onSurprise: () => follower.hint(),
+      isCatchingUp: () => follower.isCatchingUp,
       lockAgain: (node) => locks.again(node),
     });
     const follower: Follower = new Follower({

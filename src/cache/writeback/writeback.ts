@@ -73,6 +73,8 @@ export interface WritebackOptions extends UploadServices {
   readonly onSettled: (node: NodeRecord) => void;
   /** The server has something else than we knew: nobody told us, so there may be more of it. */
   readonly onSurprise: () => void;
+  /** A part of what the feed has to tell is known, and the rest is not. */
+  readonly isCatchingUp: () => boolean;
   /** See `StepServices`. */
   readonly lockAgain: (node: NodeRecord) => Promise<void>;
 }
@@ -115,9 +117,19 @@ export class Writeback {
       isUncertain: (node) => underWay.isUncertain(node),
       busyBelow: (node) => underWay.busyBelow(node),
       makerAt: (parent, name) => underWay.makerAt(parent, name),
-      deletesTrees: ({ ino, baseEtag }) =>
-        remote.capabilities.collectionEtags && isStrongEtag(baseEtag) && !underWay.noTree.has(ino),
+      deletesTrees: (node) =>
+        remote.capabilities.collectionEtags &&
+        isStrongEtag(node.baseEtag) &&
+        !underWay.noTree.has(node.ino) &&
+        this.#isKnown(node),
     };
+  }
+
+  /** Is all known that a collection's ETag stands for? It may have come before what the server said of the members. */
+  #isKnown(node: NodeRecord): boolean {
+    const { mirror } = this.#o;
+    const path = mirror.remotePath(node);
+    return path !== null && !mirror.deferred.hasBelow(path) && !this.#o.isCatchingUp();
   }
 
   /** What an earlier run left. */

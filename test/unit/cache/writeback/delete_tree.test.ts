@@ -1,0 +1,105 @@
+// A folder goes with all that is in it in one request, under the folder's ETag. That may be known before what has changed in
+// it: then it must not go as a whole.
+
+import { afterEach, expect, it } from 'vitest';
+import { CloudError } from '../../../../src/errors.js';
+import { CALLER, TestCache } from '../../../support/test_cache.js';
+
+const open: TestCache[] = [];
+
+/** With `d/a.txt` and `d/b.txt`, all on the server. */
+async function withFolder(): Promise<TestCache> {
+  const drive = await TestCache.open();
+  open.push(drive);
+  await drive.mkdir('d');
+  await drive.write('d/a.txt', 'one');
+  await drive.write('d/b.txt', 'one');
+  await drive.flush();
+  await told(drive);
+  return drive;
+}
+
+/** The feed has told of the folder as it is. */
+async function told(drive: TestCache): Promise<void> {
+  await drive.until('the feed has told', async () => {
+    const known = drive.cache.getXattr((await drive.must('d')).ino, 'user.cloudmount.etag', CALLER);
+    return known.toString() === drive.server.entry('d')?.etag;
+  });
+}
+
+async function removeFolder(drive: TestCache): Promise<void> {
+  await drive.unlink('d/a.txt');
+  await drive.unlink('d/b.txt');
+  await drive.rmdir('d');
+}
+
+afterEach(async () => {
+  for (const drive of open.splice(0)) {
+    expect(await drive.check()).toEqual([]);
+    await drive.close();
+  }
+});
+
+it('goes in one request', async () => {
+  const drive = await withFolder();
+  await removeFolder(drive);
+  await drive.flush();
+  expect(drive.server.paths()).toEqual([]);
+  expect(drive.remote.count('remove')).toBe(1);
+});
+
+it('spares a version of which it was told while something about the file was on its way', async () => {
+  const drive = await withFolder();
+  let cut = (): void => undefined;
+  const held = new Promise<void>((_, reject) => {
+    cut = () => reject(new CloudError('network', 'the connection is gone'));
+  });
+  const done = drive.remote.before('setMeta', async () => {
+    done();
+    await held;
+  });
+  await drive.cache.setattr((await drive.must('d/a.txt')).ino, { mode: 0o600 }, CALLER);
+  await drive.until('it is on its way', () => drive.remote.count('setMeta') === 1);
+  drive.server.write('d/a.txt', 'theirs');
+  await told(drive);
+  await removeFolder(drive);
+  // The look at the file again fails, too, at first.
+  let looks = 0;
+  drive.remote.before('stat', ({ path }) => {
+    looks += path === 'd/a.txt' ? 1 : 0;
+    if (path === 'd/a.txt' && looks <= 2) throw new CloudError('network', 'the connection is gone');
+  });
+  cut();
+  await drive.until('all is settled', () => drive.cache.status().queue.length === 0);
+  expect(drive.server.paths()).toEqual(['d', 'd/a.txt']);
+  expect(drive.server.text('d/a.txt')).toBe('theirs');
+  await drive.until('it is back', async () => (await drive.node('d/a.txt')) !== null);
+  expect(await drive.read('d/a.txt')).toBe('theirs');
+});
+
+it('spares a version that a later part of the feed tells of', async () => {
+  const drive = await withFolder();
+  drive.remote.page_entries = 1;
+  let goOn = (): void => undefined;
+  const held = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  drive.remote.goOffline();
+  await drive.until('it is offline', () => drive.cache.status().connection === 'offline');
+  drive.server.write('d/a.txt', 'theirs');
+  drive.server.write('d/b.txt', 'theirs');
+  let asked = 0;
+  drive.remote.before('changes', async () => {
+    asked += 1;
+    if (asked > 1) await held;
+  });
+  drive.remote.goOnline();
+  await drive.cache.reconnect();
+  await told(drive);
+  await removeFolder(drive);
+  await drive.flush('', 3_000).catch(() => undefined);
+  goOn();
+  await drive.until('all is settled', () => drive.cache.status().queue.length === 0);
+  expect(drive.server.paths()).toContain('d/b.txt');
+  expect(drive.server.text('d/b.txt')).toBe('theirs');
+});
