@@ -166,22 +166,22 @@ export class Mirror {
     if (this.deferred.has(entry.path) || this.#o.recent.touchedSince(entry.path, asked_ms)) return false;
     if (this.#o.isBusy(parent)) return false;
     const { kind } = entry;
-    const told = entry.posix.mtime ?? entry.mtime;
-    const mtime = told.s > 0 ? told : this.#o.clock.timestamp(); // not asked for in vain, many thousand times
+    const known = entry.mtime.s > 0 ? entry.mtime : null;
+    const mtime = entry.posix.mtime ?? known ?? this.#o.clock.timestamp(); // not asked for in vain, many thousand times
     const lock = ownLock(null, entry);
     const listed: Listed = { place: { parent: parent.ino, name }, entry, mtime, lock, epoch };
     // What was so with the last entry is likely so with this one: then the insertion finds out.
     const tryFirst = this.#expectsNew[kind] && !isOld;
     if (tryFirst && this.#insertNew(parent, name, listed)) return true;
     this.#expectsNew[kind] = false;
-    const known = this.#store.asListed(listed);
-    if (known === null) {
+    const row = this.#store.asListed(listed);
+    if (row === null) {
       this.#expectsNew[kind] = !tryFirst && !isOld && this.#insertNew(parent, name, listed);
       return this.#expectsNew[kind];
     }
-    const node = this.#store.inMemory(known.ino);
+    const node = this.#store.inMemory(row.ino);
     if (node !== null && this.#o.isBusy(node)) return false;
-    if (epoch !== 0 && known.seen !== epoch) this.#store.markSeen(known.ino, epoch);
+    if (epoch !== 0 && row.seen !== epoch) this.#store.markSeen(row.ino, epoch);
     return true;
   }
 
@@ -466,7 +466,7 @@ export class Mirror {
     node.shared = entry.shared;
     const timeIsOurs = node.isDir && !this.#o.keepsTimes() && node.listed_ms > 0;
     if ((node.dirty & (Dirty.mtime | Dirty.content)) === 0 && !timeIsOurs) {
-      node.mtime = usable(entry.posix.mtime ?? entry.mtime, node.mtime);
+      node.mtime = entry.posix.mtime ?? usable(entry.mtime, node.mtime);
     }
     // What a server does not store stays as it is known here.
     const { mode, uid, gid } = entry.posix;

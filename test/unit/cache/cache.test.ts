@@ -437,6 +437,19 @@ describe('a flush that takes long to look through the queue', () => {
   });
 });
 
+it('a time of 1970 or before that a server stores is shown, also of what is new here', async () => {
+  const remote = new FakeRemote(new FakeServer());
+  remote.server.write('epoch', 'x', { mtime: { s: 0, ns: 0 } });
+  remote.server.write('before', 'x', { mtime: { s: -100, ns: 5 } });
+  remote.server.write('since', 'x');
+  const drive = await start({ remote });
+  await drive.until('the tree is here', async () => (await drive.node('since')) !== null);
+  expect((await drive.must('epoch')).mtime).toEqual({ s: 0, ns: 0 });
+  expect((await drive.must('before')).mtime).toEqual({ s: -100, ns: 5 });
+  remote.server.setMeta('since', { mtime: { s: 0, ns: 0 } });
+  await drive.until('it is told', async () => (await drive.must('since')).mtime.s === 0);
+});
+
 describe('a new version of a file that is open', () => {
   it('keeps what was changed here besides its bytes', async () => {
     const drive = await start({ quiet_ms: 400 });
