@@ -196,23 +196,33 @@ export class Cache extends DriveSide implements CacheControl {
     const mine = this.#conflictAt(path);
     const original = mine.conflict?.original as Name | undefined;
     const from = mine.conflict?.parent ?? mine.parent;
-    const parent = from === null ? null : store.get(from);
-    if (original === undefined || parent === null) return;
-    const theirs = store.child(parent.ino, original);
-    const mayReplace = theirs === null ? parent.rights.createFile : theirs.isDir || theirs.rights.write;
+    const folder = from === null ? null : store.get(from);
+    const parent = folder === null || (folder.parent === null && folder.ino !== ROOT_INO) ? null : folder;
+    if (original === undefined) return;
+    if (parent === null && keep === 'mine') {
+      throw new CloudError('not_found', `resolving "${path}": the folder of "${original}" is gone; keep both`);
+    }
+    const theirs = parent === null ? null : store.child(parent.ino, original);
+    if (theirs === null && keep === 'theirs') {
+      throw new CloudError(
+        'not_found',
+        `resolving "${path}": "${original}" is gone, this is the only version; keep mine or both, or remove it`,
+      );
+    }
+    const mayReplace = theirs === null ? parent?.rights.createFile !== false : theirs.isDir || theirs.rights.write;
     if (keep === 'mine' && !mayReplace) {
       throw new CloudError(
         'no_access',
         `resolving "${path}": the server does not let you write "${original}"; keep both`,
       );
     }
-    const at = mine.parent ?? parent.ino;
+    const at = mine.parent ?? ROOT_INO;
     const shown = mine.name;
     store.transaction(() => {
       const note = mine.conflict;
       mine.conflict = null;
       if (keep === 'theirs') tree.unlink(mine);
-      else if (keep === 'both') store.save(mine);
+      else if (keep === 'both' || parent === null) store.save(mine);
       else if (theirs === null || (!theirs.isDir && !mine.isDir)) tree.rename(mine, parent, original, 'replace');
       else {
         mine.conflict = note;
@@ -223,7 +233,7 @@ export class Cache extends DriveSide implements CacheControl {
       }
     });
     this.#emit(at, shown);
-    this.#emit(parent.ino, original);
+    if (parent !== null) this.#emit(parent.ino, original);
   }
 
   async discard(path: string): Promise<number> {

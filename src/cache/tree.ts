@@ -190,6 +190,7 @@ export class Tree {
     if (target?.pin === true && node.kind !== 'symlink') node.pin = true; // it is the name that was pinned
     if (target !== null) this.#unlinkRow(target, now);
     this.#vacate(node);
+    settleConflict(node, toParent, toName);
     node.parent = toParent.ino;
     node.name = toName;
     node.ctime = now;
@@ -210,6 +211,8 @@ export class Tree {
     }
     const now = this.#clock.timestamp();
     const [aName, bName] = [a.name, b.name];
+    settleConflict(a, bParent, bName);
+    settleConflict(b, aParent, aName);
     a.parent = null; // frees the unique (parent, name) slot
     this.#store.save(a);
     b.parent = aParent.ino;
@@ -302,6 +305,12 @@ export class Tree {
     dir.ctime = now;
     this.#store.save(dir);
   }
+}
+
+/** A copy that gets the name it competed for, by a move or by hand, is one no longer. */
+function settleConflict(node: NodeRecord, toParent: NodeRecord, toName: Name): void {
+  const { conflict } = node;
+  if (conflict?.original === toName && (conflict.parent ?? node.parent) === toParent.ino) node.conflict = null;
 }
 
 /** Whether a node that the server does not have is to stay on this machine depends on what it is called now. */
