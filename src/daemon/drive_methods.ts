@@ -62,6 +62,8 @@ export interface DriveControl {
 }
 
 const PROGRESS_INTERVAL_MS = 500;
+/** So many times as long as it took to find out is waited before it is found out again. */
+const REPORT_PAUSES = 20;
 const QUOTA_WAIT_MS = 500;
 
 export function driveMethods(drive: DriveControl): Handlers {
@@ -163,10 +165,22 @@ function pinProgress(cache: CacheControl, path: string): PinProgress | null {
   return pin === undefined ? null : { cached_bytes: pin.cached_bytes, size_bytes: pin.size_bytes, files: pin.files };
 }
 
-/** Reports while `work` runs; also the sign of life that keeps the client waiting. */
+/** Reports while `work` runs; also the sign of life that keeps the client waiting. What takes long to find out (a pinned
+ * folder is walked for it, and nobody else is served meanwhile) is told anew only now and then. */
 async function withProgress<T>(context: CallContext, report: () => unknown, work: Promise<T>): Promise<T> {
-  context.progress(report()); // so that who waits knows that somebody is there
-  const timer = setInterval(() => context.progress(report()), PROGRESS_INTERVAL_MS);
+  let told: unknown;
+  let again_ms = 0;
+  const tell = () => {
+    const began_ms = performance.now();
+    if (began_ms >= again_ms) {
+      told = report();
+      const took_ms = performance.now() - began_ms;
+      again_ms = began_ms + took_ms * REPORT_PAUSES;
+    }
+    context.progress(told);
+  };
+  tell(); // so that who waits knows that somebody is there
+  const timer = setInterval(tell, PROGRESS_INTERVAL_MS);
   try {
     return await work;
   } finally {
