@@ -39,6 +39,8 @@ export class ContentFile {
   #running: Promise<void> | null = null;
   #next: Promise<void> | null = null;
   #syncFailure: CloudError | null = null;
+  /** How often it was emptied: a sync that began before tells nothing of what was written after. */
+  #emptied = 0;
 
   constructor(ino: Ino, gen: number, fd: number, created: boolean, hooks: ContentFileHooks) {
     this.ino = ino;
@@ -121,6 +123,10 @@ export class ContentFile {
 
   truncate(size_bytes: number): void {
     this.#try('truncating', () => fs.ftruncateSync(this.fd, size_bytes));
+    // Nothing that was lost is part of it any more: what is written now is synced for itself.
+    if (size_bytes > 0) return;
+    this.#syncFailure = null;
+    this.#emptied += 1;
   }
 
   /** fallocate(2) with the kernel's mode bits. */
@@ -167,8 +173,8 @@ export class ContentFile {
   }
 
   /** All that was written before the call is on the disk, and the file's name is. Callers that come while a sync runs
-   * share the next one. After a failure every later sync of this open file fails too: the kernel reports lost pages
-   * only once, and a second answer of "fine" would be a lie. */
+   * share the next one. After a failure every later sync of this open file fails too, until it is emptied: the kernel
+   * reports lost pages only once, and a second answer of "fine" would be a lie. */
   sync(): Promise<void> {
     if (this.#users === 0) return Promise.resolve(); // dropped meanwhile: nothing left to keep
     if (this.#syncFailure !== null) return Promise.reject(this.#syncFailure);
@@ -192,6 +198,7 @@ export class ContentFile {
 
   async #sync(call: typeof fs.fsync): Promise<void> {
     this.retain();
+    const emptied = this.#emptied;
     try {
       await new Promise<void>((resolve, reject) => {
         call(this.fd, (error) => (error === null ? resolve() : reject(error)));
@@ -201,8 +208,9 @@ export class ContentFile {
         this.#entryDurable = true;
       }
     } catch (error) {
-      this.#syncFailure = toCloudError(error, `making ${this.#name} durable`);
-      throw this.#syncFailure;
+      const failure = toCloudError(error, `making ${this.#name} durable`);
+      if (emptied === this.#emptied) this.#syncFailure = failure;
+      throw failure;
     } finally {
       this.close();
     }

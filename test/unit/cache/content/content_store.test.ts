@@ -1,4 +1,5 @@
-import * as fs from 'node:fs';
+import nodeFs, * as fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { dir as tmpDir } from 'tmp-promise';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -265,6 +266,34 @@ describe('ContentFile', () => {
     await expect(first).rejects.toMatchObject({ code: 'io' });
     await expect(second).rejects.toMatchObject({ code: 'io' });
     await expect(file.sync()).rejects.toMatchObject({ code: 'io' });
+    file.close();
+  });
+
+  it('syncs what is written after it was emptied, whatever failed before', async () => {
+    const { fdatasync } = nodeFs;
+    const full = Object.assign(new Error('test: no space'), { code: 'ENOSPC' });
+    const file = store.open(ino(1), 1, { create: true, size_bytes: 8 });
+    let fail = (): void => undefined;
+    nodeFs.fdatasync = ((_fd: number, done: (error: Error | null) => void) => {
+      fail = () => done(full);
+    }) as typeof fdatasync;
+    syncBuiltinESMExports();
+    try {
+      const failing = file.sync();
+      fail();
+      await expect(failing).rejects.toMatchObject({ code: 'no_space' });
+      await expect(file.sync()).rejects.toMatchObject({ code: 'no_space' });
+      file.truncate(0);
+      const late = file.sync();
+      file.truncate(0);
+      fail();
+      await expect(late).rejects.toMatchObject({ code: 'no_space' });
+    } finally {
+      nodeFs.fdatasync = fdatasync;
+      syncBuiltinESMExports();
+    }
+    file.write(0, blob(8));
+    await file.sync();
     file.close();
   });
 
