@@ -23,15 +23,28 @@ export interface XmlElement extends XmlName {
 }
 
 export interface XmlLimits {
-  /** Bytes of one document, or of one handed-out element when streaming (counted by chunks). */
+  /** Bytes of one document, or of one handed-out element when streaming (counted by chunks). A namespace counts again with
+   * each name in it: it is declared once, and what is made of the names has it as often. */
   readonly maxBytes: number;
   readonly maxDepth: number;
   /** Elements of one document, or of one handed-out element when streaming. */
   readonly maxElements: number;
+  /** The same of attributes, declarations of namespaces included. */
+  readonly maxAttributes: number;
 }
 
-export const REQUEST_LIMITS: XmlLimits = { maxBytes: 1 << 20, maxDepth: 64, maxElements: 20_000 };
-export const RESPONSE_LIMITS: XmlLimits = { maxBytes: 16 << 20, maxDepth: 64, maxElements: 100_000 };
+export const REQUEST_LIMITS: XmlLimits = {
+  maxBytes: 1 << 20,
+  maxDepth: 64,
+  maxElements: 20_000,
+  maxAttributes: 2000,
+};
+export const RESPONSE_LIMITS: XmlLimits = {
+  maxBytes: 16 << 20,
+  maxDepth: 64,
+  maxElements: 100_000,
+  maxAttributes: 100_000,
+};
 
 interface OpenElement {
   ns: string;
@@ -75,6 +88,7 @@ export class StreamingXml {
   #started = false;
   #depth = 0;
   #elements = 0;
+  #attributes = 0;
   #bytes = 0;
 
   constructor(options: StreamingXmlOptions) {
@@ -93,8 +107,7 @@ export class StreamingXml {
   }
 
   write(chunk: Uint8Array | string): void {
-    this.#bytes += chunk.length;
-    if (this.#bytes > this.#limits.maxBytes) throw over('bytes', this.#limits.maxBytes);
+    this.#count(chunk.length);
     if (typeof chunk === 'string') {
       this.#feed(chunk);
       return;
@@ -151,6 +164,13 @@ export class StreamingXml {
     this.#elements += 1;
     if (this.#depth > this.#limits.maxDepth) throw over('levels of nesting', this.#limits.maxDepth);
     if (this.#elements > this.#limits.maxElements) throw over('elements', this.#limits.maxElements);
+    this.#count(tag.uri.length);
+    for (const key in tag.attributes) {
+      const uri = tag.attributes[key]?.uri ?? '';
+      this.#attributes += 1;
+      if (uri !== XMLNS_NS) this.#count(uri.length);
+    }
+    if (this.#attributes > this.#limits.maxAttributes) throw over('attributes', this.#limits.maxAttributes);
     const name = { ns: tag.uri, local: tag.local };
     if (this.#depth === 1) this.#options.onRoot?.(name);
     const build =
@@ -188,8 +208,14 @@ export class StreamingXml {
     this.#options.onElement(element);
   }
 
+  #count(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes > this.#limits.maxBytes) throw over('bytes', this.#limits.maxBytes);
+  }
+
   #reset(): void {
     this.#elements = 0;
+    this.#attributes = 0;
     this.#bytes = 0;
   }
 
@@ -313,10 +339,19 @@ export function escapeAttribute(text: string): string {
 
 export const XML_DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n';
 
-type Scope = ReadonlyMap<string, string>; // prefix -> namespace
+/** What is declared: each namespace under one prefix, and no prefix twice. */
+interface Scope {
+  /** Prefix -> namespace. */
+  readonly namespaces: ReadonlyMap<string, string>;
+  /** Namespace -> prefix. */
+  readonly prefixes: ReadonlyMap<string, string>;
+}
 
-const EMPTY_SCOPE: Scope = new Map();
-const ROOT_SCOPE: Scope = new Map([...ROOT_PREFIXES].map(([ns, prefix]) => [prefix, ns]));
+const EMPTY_SCOPE: Scope = { namespaces: new Map(), prefixes: new Map() };
+const ROOT_SCOPE: Scope = {
+  namespaces: new Map([...ROOT_PREFIXES].map(([ns, prefix]) => [prefix, ns])),
+  prefixes: ROOT_PREFIXES,
+};
 
 /** The element as text that needs nothing from around it: every prefix is declared inside. May be stored and pasted into
  * any document that has no default namespace (ours never have). */
@@ -338,15 +373,19 @@ export function writeDocument(root: XmlElement): string {
 
 function write(node: XmlElement, outer: Scope): string {
   let scope = outer;
+  // Of this element, once it declares something.
+  let own: { readonly namespaces: Map<string, string>; readonly prefixes: Map<string, string> } | null = null;
   let declarations = '';
   const prefixFor = (name: XmlName & { readonly prefix?: string }): string => {
     if (name.ns === XML_NS) return 'xml:';
+    const known = scope.prefixes.get(name.ns);
+    if (known !== undefined) return `${known}:`;
     const wish = name.prefix;
-    if (wish !== undefined && scope.get(wish) === name.ns) return `${wish}:`;
-    for (const [prefix, ns] of scope) if (ns === name.ns) return `${prefix}:`;
-    let prefix = wish !== undefined && wish !== '' && !scope.has(wish) ? wish : '';
-    for (let i = 1; prefix === ''; i++) if (!scope.has(`x${i}`)) prefix = `x${i}`;
-    scope = new Map(scope).set(prefix, name.ns);
+    let prefix = wish !== undefined && wish !== '' && !scope.namespaces.has(wish) ? wish : '';
+    for (let i = 1; prefix === ''; i++) if (!scope.namespaces.has(`x${i}`)) prefix = `x${i}`;
+    scope = own ??= { namespaces: new Map(scope.namespaces), prefixes: new Map(scope.prefixes) };
+    own.namespaces.set(prefix, name.ns);
+    own.prefixes.set(name.ns, prefix);
     declarations += ` xmlns:${prefix}="${escapeAttribute(name.ns)}"`;
     return `${prefix}:`;
   };

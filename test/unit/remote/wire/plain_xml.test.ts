@@ -13,7 +13,7 @@ import { PlainXml, Surprise } from '../../../../src/remote/wire/plain_xml.js';
 import { StreamingXml, type XmlElement } from '../../../../src/remote/wire/xml.js';
 import { Random } from '../../../support/random.js';
 
-const LIMITS = { maxBytes: 1 << 20, maxDepth: 64, maxElements: 1000 };
+const LIMITS = { maxBytes: 1 << 20, maxDepth: 64, maxElements: 1000, maxAttributes: 1000 };
 
 function general(document: string): XmlElement[] | 'refused' {
   const found: XmlElement[] = [];

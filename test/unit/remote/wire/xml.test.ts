@@ -16,7 +16,7 @@ import {
   type XmlElement,
 } from '../../../../src/remote/wire/xml.js';
 
-const LIMITS = { maxBytes: 10_000, maxDepth: 10, maxElements: 100 };
+const LIMITS = { maxBytes: 10_000, maxDepth: 10, maxElements: 100, maxAttributes: 100 };
 
 function codeOf(run: () => unknown): string {
   try {
@@ -126,6 +126,22 @@ describe('StreamingXml', () => {
     xml.end();
     const other = new StreamingXml({ depth: 2, onElement: () => undefined, limits: { ...LIMITS, maxElements: 4 } });
     expect(codeOf(() => other.write('<m><r><a/><a/><a/><a/><a/></r></m>'))).toBe('too_large');
+  });
+
+  it('a namespace counts with each name in it, so that what is made of the names has a bound too', () => {
+    const xml = (names: number) => `<x:m xmlns:x="${'n'.repeat(1000)}">${'<x:a/>'.repeat(names)}</x:m>`;
+    expect(codeOf(() => parseXml(xml(7), LIMITS))).toBe('no error');
+    expect(codeOf(() => parseXml(xml(9), LIMITS))).toBe('too_large');
+    const attributes = (names: number) => `<m xmlns:x="${'n'.repeat(1000)}">${'<a x:b=""/>'.repeat(names)}</m>`;
+    expect(codeOf(() => parseXml(attributes(8), LIMITS))).toBe('no error');
+    expect(codeOf(() => parseXml(attributes(9), LIMITS))).toBe('too_large');
+  });
+
+  it('limits attributes and declarations', () => {
+    const xml = (attributes: number) =>
+      `<m${Array.from({ length: attributes / 2 }, (_, i) => ` xmlns:a${i}="${i}" a${i}:x=""`).join('')}/>`;
+    expect(codeOf(() => parseXml(xml(100), LIMITS))).toBe('no error');
+    expect(codeOf(() => parseXml(xml(102), LIMITS))).toBe('too_large');
   });
 });
 

@@ -135,6 +135,12 @@ describe('taking a lock', () => {
     expect((await server.ask('LOCK', `${dir}/f`, { body })).status).toBe(400);
   });
 
+  test('an owner of thousands of namespaces is refused, it would take a minute to write', async () => {
+    const names = Array.from({ length: 10_000 }, (_, i) => ` xmlns:a${i}="b${i}" a${i}:x=""`).join('');
+    const body = lockBody('exclusive').replace('<d:href>', `<d:href${names}>`);
+    expect((await server.ask('LOCK', `${dir}/f`, { body })).status).toBe(413);
+  });
+
   test('Depth 1 is 400; preconditions count', async () => {
     expect((await lock(`${dir}/f`, { depth: '1' })).status).toBe(400);
     expect((await lock(`${dir}/f`, { headers: { 'If-Match': '"other"' } })).status).toBe(412);
