@@ -55,7 +55,8 @@ export function parseEtagList(value: string): '*' | readonly string[] {
   const text = value.trim();
   if (text === '*') return '*';
   const out: string[] = [];
-  const item = /\s*(?:((?:W\/)?"[\x20\x21\x23-\x7e\x80-\uffff]*")|([^\s",]+))?\s*(,|$)/y;
+  // White space in one place only at a time: in two, a long run of it would be tried in every split.
+  const item = /\s*(?:(?:((?:W\/)?"[\x20\x21\x23-\x7e\x80-\uffff]*")|([^\s",]+))\s*)?(,|$)/y;
   while (item.lastIndex < text.length) {
     const match = item.exec(text);
     if (match === null) {

@@ -7,9 +7,13 @@ import { encodeSegment } from '../../names.js';
 import type { MetadataRead, NodeRecord } from '../storage/metadata/metadata_store.js';
 import type { DavRequest } from './context.js';
 import type { PropertyPage, PropertyPlan } from './properties.js';
-import type { TextStream } from './reply.js';
+import { FLUSH_CHARS, type TextStream } from './reply.js';
 
 export const PAGE_NODES = 1000;
+
+/** Text of an answer that is gathered at most before it goes out, or the answer is made another way: clients may ask for
+ * much of each entry, or have stored it there. */
+export const PAGE_CHARS = 8 << 20;
 
 export interface Listing {
   readonly tx: MetadataRead;
@@ -23,17 +27,34 @@ export async function writeNode(listing: Listing, href: string, node: NodeRecord
   listing.out.write(listing.plan.response(href, node, listing.page));
 }
 
-/** One page already read. `base` is the collection's address, slash at its end. */
-export async function writePage(listing: Listing, base: string, nodes: readonly NodeRecord[]): Promise<boolean> {
+/** One page already read. `base` is the collection's address, slash at its end. `isFull` is called whenever `PAGE_CHARS`
+ * are gathered; when it resolves to true the page is left as it is. */
+export async function writePage(
+  listing: Listing,
+  base: string,
+  nodes: readonly NodeRecord[],
+  isFull: () => Promise<boolean>,
+): Promise<void> {
   const { page, plan, out } = listing;
-  await page.load(nodes);
-  let full = false;
-  for (const node of nodes) {
-    if (!page.mayRead(node)) continue;
-    const segment = encodeSegment(node.name);
-    full = out.write(plan.response(node.kind === 'dir' ? `${base}${segment}/` : base + segment, node, page));
+  for (const part of page.inParts(nodes)) {
+    await page.load(part);
+    for (const node of part) {
+      if (!page.mayRead(node)) continue;
+      const segment = encodeSegment(node.name);
+      out.write(plan.response(node.kind === 'dir' ? `${base}${segment}/` : base + segment, node, page));
+      if (out.gathered_chars >= PAGE_CHARS && (await isFull())) return;
+    }
   }
-  return full;
+}
+
+/** The same, to a client that reads. */
+async function sendPage(listing: Listing, base: string, nodes: readonly NodeRecord[]): Promise<void> {
+  const { out } = listing;
+  await writePage(listing, base, nodes, async () => {
+    await out.flush();
+    return false;
+  });
+  if (out.gathered_chars >= FLUSH_CHARS) await out.flush();
 }
 
 /** All members, and with `deep` all that is below, each collection before its members. Awaits the client. */
@@ -44,16 +65,13 @@ export async function streamMembers(
   base: string,
   deep: boolean,
 ): Promise<void> {
-  const { tx, out } = listing;
+  const { tx } = listing;
   let after: Name | null = null;
   for (;;) {
     request.ctx.signal?.throwIfAborted();
     const nodes: readonly NodeRecord[] = await tx.children(collection, after, PAGE_NODES, listing.plan.detail);
-    if (deep) {
-      await streamDeep(request, listing, nodes, base);
-    } else if (await writePage(listing, base, nodes)) {
-      await out.flush();
-    }
+    if (deep) await streamDeep(request, listing, nodes, base);
+    else await sendPage(listing, base, nodes);
     if (nodes.length < PAGE_NODES) return;
     after = nodes.at(-1)?.name ?? null;
   }
@@ -65,7 +83,7 @@ async function streamDeep(
   nodes: readonly NodeRecord[],
   base: string,
 ): Promise<void> {
-  if (await writePage(listing, base, nodes)) await listing.out.flush();
+  await sendPage(listing, base, nodes);
   for (const node of nodes) {
     if (node.kind !== 'dir' || !listing.page.mayRead(node)) continue;
     await streamMembers(request, listing, node, `${base}${encodeSegment(node.name)}/`, true);

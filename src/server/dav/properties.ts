@@ -286,6 +286,9 @@ function writeValue(step: Step, node: NodeRecord, page: PropertyPage, dead: read
 
 const NO_DEAD: readonly DeadProperty[] = [];
 
+/** Nodes with dead properties whose properties are loaded at a time. */
+const PART_HOLDING = 50;
+
 /** What the plan needs for the nodes of one page. */
 export class PropertyPage {
   readonly locks: LockView;
@@ -322,6 +325,22 @@ export class PropertyPage {
     this.#own = { rootId: ctx.rootId, name: ownName };
     this.#displayName = displayName;
     this.principal = `<d:href>${escapeText(href ?? `/dav/principals/users/${encodeSegment(userId)}/`)}</d:href>`;
+  }
+
+  /** The nodes in parts that are loaded one after the other, so that no more than those of one have their dead properties
+   * in memory. */
+  inParts(nodes: readonly NodeRecord[]): readonly (readonly NodeRecord[])[] {
+    if (!this.#plan.needs.has('dead')) return [nodes];
+    const parts: NodeRecord[][] = [[]];
+    let holding = 0;
+    for (const node of nodes) {
+      if (node.hasProperties && ++holding > PART_HOLDING) {
+        parts.push([]);
+        holding = 1;
+      }
+      parts.at(-1)?.push(node);
+    }
+    return parts;
   }
 
   async load(nodes: readonly NodeRecord[]): Promise<void> {

@@ -21,7 +21,7 @@ export function sendBody(res: ServerResponse, status: number, type: string, body
 /** Smaller answers are not worth compressing. */
 const GZIP_BYTES = 2048;
 /** Text gathered before it is handed on. */
-const FLUSH_CHARS = 128 * 1024;
+export const FLUSH_CHARS = 128 * 1024;
 
 /** A long answer. Nothing is sent before the first `FLUSH_CHARS`, so short ones still go out whole with their length and
  * a failure before that is still answered properly. */
@@ -42,10 +42,13 @@ export class TextStream {
     this.#gzips = takesGzip(request.req.headers['accept-encoding']);
   }
 
-  /** Appends; returns true when `flush` should be awaited before going on. */
-  write(text: string): boolean {
+  /** Text that is gathered and not handed on yet. */
+  get gathered_chars(): number {
+    return this.#gathered.length;
+  }
+
+  write(text: string): void {
     this.#gathered += text;
-    return this.#gathered.length >= FLUSH_CHARS;
   }
 
   async flush(): Promise<void> {
@@ -98,7 +101,7 @@ export class TextStream {
 }
 
 function takesGzip(accept: string | string[] | undefined): boolean {
-  return typeof accept === 'string' && /(^|,)\s*(gzip|\*)\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[^,]*)?\s*(,|$)/i.test(accept);
+  return typeof accept === 'string' && /(^|,)\s*(gzip|\*)\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[^,]*)?(,|$)/i.test(accept);
 }
 
 /** Waits until more can be written. Rejects when the client is gone, or has read nothing for `stall_ms`. */

@@ -96,8 +96,12 @@ class Answer {
     const members = await tx.children(node, null, PAGE_NODES, this.#plan.detail);
     const isDeep = this.#depth === 'infinity';
     if (members.length < PAGE_NODES && !(isDeep && members.some((member) => member.kind === 'dir'))) {
-      await writePage(listing, href, members);
-      return true;
+      let isShort = true;
+      await writePage(listing, href, members, async () => {
+        isShort = false;
+        return true;
+      });
+      return isShort;
     }
     const limit = request.services.limits.infinityEntries;
     if (isDeep && (await tx.countBelow(node.id, limit + 1)) > limit) {

@@ -11,9 +11,11 @@ import {
 } from '../../../remote/wire/multistatus.js';
 import { DAV } from '../../../remote/wire/ns.js';
 import { childOf, elementsOf, textOf, type XmlElement } from '../../../remote/wire/xml.js';
+import type { Change } from '../../storage/metadata/metadata_store.js';
 import { readXml } from '../body.js';
 import { checkIf, ifScopeOf } from '../conditional.js';
 import type { DavRequest } from '../context.js';
+import { PAGE_CHARS } from '../listing.js';
 import { PropertyPage, PropertyPlan } from '../properties.js';
 import { TextStream } from '../reply.js';
 import { hrefOf } from '../resource_path.js';
@@ -21,6 +23,9 @@ import { DavFailure } from '../status.js';
 import { formatSyncToken, parseSyncToken } from '../sync_token.js';
 import { existing } from '../write_access.js';
 import { preferenceApplied, wantsMinimal } from './propfind.js';
+
+/** A page that would be too long is made again with so many times fewer changes. */
+const SHORTER = 8;
 
 interface SyncQuery {
   readonly token: string;
@@ -44,35 +49,69 @@ export async function report(request: DavRequest): Promise<void> {
     const { epoch } = await tx.head();
     const cursor = query.token === '' ? null : parseSyncToken(query.token, epoch, collection.id);
     const isInvalid = query.token !== '' && cursor === null;
-    const feed = isInvalid ? null : await tx.changes(collection.id, cursor, query.limit);
-    if (feed === null) {
-      throw new DavFailure(403, 'invalid', 'synchronising: the token is not valid any more, start with an empty one', {
-        condition: '<d:valid-sync-token/>',
-      });
-    }
     const page = new PropertyPage(tx, query.plan, ctx, request.now_ms, free_bytes, services.displayName);
-    await page.load(feed.changes.flatMap((change) => (change.kind === 'present' ? [change.node] : [])));
     // The feed tells places in the tree the collection is stored in; the client may see it elsewhere.
     const depth = at.above.length;
-    for (const change of feed.changes) {
-      const below = change.path.slice(depth);
-      if (query.onlyMembers && below.length !== 1) continue;
-      const names = [...path.names, ...below];
-      if (change.kind === 'gone') out.write(statusResponse(hrefOf(ctx.basePath, names, false), 404));
-      else if (page.mayRead(change.node)) {
-        out.write(query.plan.response(hrefOf(ctx.basePath, names, change.node.kind === 'dir'), change.node, page));
+    for (let { limit } = query; ; limit = Math.ceil(limit / SHORTER)) {
+      const feed = isInvalid ? null : await tx.changes(collection.id, cursor, limit);
+      if (feed === null) {
+        throw new DavFailure(
+          403,
+          'invalid',
+          'synchronising: the token is not valid any more, start with an empty one',
+          {
+            condition: '<d:valid-sync-token/>',
+          },
+        );
       }
+      const text = await changesText(request, query, page, feed.changes, depth, limit === 1);
+      if (text === null) continue;
+      out.write(text);
+      if (feed.more) {
+        const self = hrefOf(ctx.basePath, path.names, true);
+        out.write(statusResponse(self, 507, { error: '<d:number-of-matches-within-limits/>' }));
+      }
+      return formatSyncToken(epoch, collection.id, feed.next);
     }
-    if (feed.more) {
-      const self = hrefOf(ctx.basePath, path.names, true);
-      out.write(statusResponse(self, 507, { error: '<d:number-of-matches-within-limits/>' }));
-    }
-    return formatSyncToken(epoch, collection.id, feed.next);
   });
   // The token must not name what a power cut could still undo.
   await services.metadata.durable();
   out.write(multistatusEnd(token));
   out.end();
+}
+
+/** Null when it is more than `PAGE_CHARS` (unless `anyLength`): fewer changes must do. */
+async function changesText(
+  request: DavRequest,
+  { plan, onlyMembers }: SyncQuery,
+  page: PropertyPage,
+  changes: readonly Change[],
+  depth: number,
+  anyLength: boolean,
+): Promise<string | null> {
+  const { ctx, path } = request;
+  let text = '';
+  const parts = page.inParts(changes.flatMap((change) => (change.kind === 'present' ? [change.node] : [])));
+  let [loaded, left] = [0, 0];
+  for (const change of changes) {
+    if (change.kind === 'present') {
+      if (left === 0) {
+        const part = parts[loaded++] ?? [];
+        left = part.length;
+        await page.load(part);
+      }
+      left -= 1;
+    }
+    const below = change.path.slice(depth);
+    if (onlyMembers && below.length !== 1) continue;
+    const names = [...path.names, ...below];
+    if (change.kind === 'gone') text += statusResponse(hrefOf(ctx.basePath, names, false), 404);
+    else if (page.mayRead(change.node)) {
+      text += plan.response(hrefOf(ctx.basePath, names, change.node.kind === 'dir'), change.node, page);
+    }
+    if (text.length > PAGE_CHARS && !anyLength) return null;
+  }
+  return text;
 }
 
 function read(request: DavRequest, body: XmlElement | null): SyncQuery {

@@ -309,6 +309,45 @@ describe('PROPPATCH', () => {
     expect(propertyText(await one(dir, '<x:p3 xmlns:x="u"/>'), 'u', 'p3')).toBeNull();
   });
 
+  test('a long namespace in many names is refused, not written out with each of them', async () => {
+    const names = Array.from({ length: 1000 }, (_, i) => `<x:p${i}/>`).join('');
+    const xmlns = `xmlns:d="DAV:" xmlns:x="${'n'.repeat(20_000)}"`;
+    for (const [method, body] of [
+      ['PROPFIND', `<d:propfind ${xmlns}><d:prop>${names}</d:prop></d:propfind>`],
+      ['PROPPATCH', `<d:propertyupdate ${xmlns}><d:set><d:prop>${names}</d:prop></d:set></d:propertyupdate>`],
+    ] as const) {
+      expect((await server.ask(method, dir, { body, headers: { Depth: '0' } })).status, method).toBe(413);
+    }
+  });
+
+  test('a folder of files that hold much is told in pieces, whole', async () => {
+    const much = 'x'.repeat(1_000_000);
+    for (let i = 0; i < 10; i++) {
+      await server.ask('PUT', `${dir}/f${i}`, { body: 'f' });
+      await patch(`${dir}/f${i}`, `<d:set><d:prop><x:p xmlns:x="u">${much}${i}</x:p></d:prop></d:set>`);
+    }
+    const told = await find(dir, '1', prop('<x:p xmlns:x="u"/>'));
+    // Gathered for its length, it would need all of the memory at once.
+    expect(told.headers['content-length']).toBeUndefined();
+    expect(responses(told.bytes).map((entry) => propertyText(entry, 'u', 'p')?.length ?? 0)).toEqual([
+      0,
+      ...Array.from({ length: 10 }, () => much.length + 1),
+    ]);
+    const sync = async (token: string) =>
+      server.ask('REPORT', dir, {
+        body: `<d:sync-collection xmlns:d="DAV:"><d:sync-token>${token}</d:sync-token><d:sync-level>1</d:sync-level><d:prop><x:p xmlns:x="u"/></d:prop></d:sync-collection>`,
+      });
+    const files = new Set<string>();
+    for (let token = '', more = true; more; ) {
+      const { text, bytes } = await sync(token);
+      expect(text.length).toBeLessThan(9_000_000);
+      for (const href of hrefs(bytes)) if (href !== undefined && href !== `${dir}/`) files.add(href);
+      token = /<d:sync-token>([^<]*)</.exec(text)?.[1] ?? '';
+      more = text.includes('507');
+    }
+    expect([...files].sort()).toEqual(Array.from({ length: 10 }, (_, i) => `${dir}/f${i}`));
+  });
+
   test('nothing to do, or no body, is 400; nothing there is 404', async () => {
     expect((await patch(dir, '')).status).toBe(400);
     expect((await server.ask('PROPPATCH', dir)).status).toBe(400);
