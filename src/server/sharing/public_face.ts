@@ -12,6 +12,7 @@ import type { DavHandler } from '../dav/handler.js';
 import { aboutRequest, type RequestContext } from '../http_context.js';
 import { sendHtml, sendMethodNotAllowed, sendXml } from '../respond.js';
 import type { MetadataStore, NodeRecord } from '../storage/metadata/metadata_store.js';
+import { linkVisitor } from '../storage/metadata/share_records.js';
 import type { LinkAnswer, OpenLink, PublicLinks } from './public_links.js';
 import { CREATE, has, READ } from './rights.js';
 import { uploadForm } from './upload_form.js';
@@ -90,7 +91,7 @@ export class PublicFace {
   ): Promise<void> {
     const { request, response, signal } = context;
     await this.#dav.handle(request, response, {
-      principal: { userId: `link:${share.id}`, displayName: share.label === '' ? 'A public link' : share.label },
+      principal: { userId: linkVisitor(share.id), displayName: share.label === '' ? 'A public link' : share.label },
       basePath: base,
       rootId: node.id,
       link: access,

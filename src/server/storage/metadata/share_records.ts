@@ -19,6 +19,17 @@ export function shareKindNumber(kind: ShareKind): number {
   return kind === 'user' ? 0 : kind === 'group' ? 1 : 3;
 }
 
+/** Who comes with a public link, where others are named by their user ids. */
+export function linkVisitor(id: ShareId): string {
+  return `link:${id}`;
+}
+
+/** The link that the visitor of this name comes with; null for users, whose names have no colon. */
+export function linkOfVisitor(userId: string): ShareId | null {
+  const id = /^link:(\d{1,15})$/.exec(userId)?.[1];
+  return id === undefined ? null : (Number(id) as ShareId);
+}
+
 /** `Plan.ods` -> `Plan (2).ods`. */
 export function numbered(name: Name, n: number, isDir: boolean): Name {
   const dot = isDir ? -1 : name.lastIndexOf('.');

@@ -115,6 +115,22 @@ test('a lock ends with its time, and with the right to write', async () => {
   expect(await world.prop('carl', `${f}/doc`, 'nc:lock')).toBe('0');
 });
 
+test('the lock of a link’s visitor lasts while the link lets write, whatever else is shared', async () => {
+  const { f, shareId } = await shared();
+  const { id, token } = await world.share('anna', f, { shareType: '3', permissions: '15' });
+  const status = async () => (await world.dav('anna', 'PUT', `${f}/doc`, { body: 'x' })).status;
+  const lock = () => world.raw(null, 'LOCK', `/public.php/dav/files/${token}/doc`, { body: LOCK });
+  expect((await lock()).status).toBe(200);
+  await world.ocs('anna', 'PUT', `shares/${shareId}`, { permissions: '1' });
+  expect(await status()).toBe(423);
+  await world.ocs('anna', 'PUT', `shares/${id}`, { permissions: '1' });
+  expect(await status()).toBe(204);
+  await world.ocs('anna', 'PUT', `shares/${id}`, { permissions: '15' });
+  expect((await lock()).status).toBe(200);
+  await world.ocs('anna', 'DELETE', `shares/${id}`);
+  expect(await status()).toBe(204);
+});
+
 test('who hands a share on cannot end the lock of somebody else by withdrawing it', async () => {
   const { f } = await shared();
   await world.share('anna', f, { shareType: '0', shareWith: 'dora', permissions: '31' });

@@ -12,6 +12,7 @@ import { nameFromSql, nameToSql } from '../../../../names.js';
 import { CREATE, DELETE, SHARE, UPDATE } from '../../../sharing/rights.js';
 import type { LockRecord, NodeId, NodeRecord } from '../metadata_store.js';
 import {
+  linkOfVisitor,
   type Mount,
   type NewShare,
   numbered,
@@ -503,9 +504,17 @@ export class ShareWriter {
     const owner = this.#sql.userOfRoot.get(rootId);
     for (const lock of this.#tree.locksIn(rootId)) {
       if (lock.userId === owner) continue;
-      const rights = this.#shares.grants(lock.userId, [lock.nodeId], now_ms).get(lock.nodeId) ?? 0;
+      const rights = this.#rightsOfHolder(lock, now_ms);
       if ((rights & (UPDATE | CREATE | DELETE)) === 0) this.#tree.removeLock(lock.token);
     }
+  }
+
+  #rightsOfHolder({ userId, nodeId }: LockRecord, now_ms: number): number {
+    const linkId = linkOfVisitor(userId);
+    if (linkId === null) return this.#shares.grants(userId, [nodeId], now_ms).get(nodeId) ?? 0;
+    const link = this.#shares.one(linkId);
+    const isIn = link !== null && this.#tree.lineage(nodeId).some(({ id }) => id === link.nodeId);
+    return isIn ? link.granted : 0;
   }
 
   /** The rows go (with their people); what they granted is told again, for the rights that are left. */
