@@ -52,6 +52,8 @@ export function checkRename(node: NodeView, target: NodeView, replaced: NodeView
     // A file renamed over a file is new content of that file: the atomic save of editors.
     if (replaced.kind === 'dir') checkRemove(replaced);
     else checkWrite(replaced);
+    // The old name is gone: more than another name, unless it may have been made for this.
+    if (stays && !node.rights.remove && !target.rights.createFile) throw refuse('renaming', node, 'remove it');
   } else if (!stays) {
     if (node.kind === 'dir') checkCreateDir(target);
     else checkCreateFile(target);

@@ -113,5 +113,10 @@ describe('what a process that ignores modes meets', () => {
     checkRename(node('file'), here, target('file', { remove: false }));
     expect(() => checkRename(node('file'), here, target('file', { write: false }))).toThrow(refused);
     expect(() => checkRename(node('dir'), here, target('dir', { remove: false }))).toThrow(refused);
+    // Of the old name it is the removal, too, unless it may have been made for this.
+    checkRename(node('file', { remove: false }), here, target('file', {}));
+    const closed = Object.assign(node('dir', { createFile: false }), { ino: 1 });
+    expect(() => checkRename(node('file', { remove: false }), closed, target('file', {}))).toThrow(refused);
+    checkRename(node('file', { remove: false }), closed, null);
   });
 });

@@ -44,7 +44,7 @@ export async function move(request: DavRequest): Promise<void> {
     throw new CloudError('invalid', 'moving: Depth must be infinity or absent');
   }
   await transfer(request, 'moved', async (tx, { source, target, destination, at, access }) => {
-    await access.demand(at.parent?.id === target.parent?.id ? 'rename' : 'remove', at);
+    await access.demand(await leaving(access, at, target), at);
     await mayRemove(tx, holderOf(request), at);
     const { node } = target;
     if (source.mount !== undefined) {
@@ -69,6 +69,13 @@ export async function move(request: DavRequest): Promise<void> {
     for (const lock of kept) await tx.addLock({ ...lock, nodeId: moved.id });
     return kept.length === 0 ? moved : ((await tx.node(moved.id)) ?? moved);
   });
+}
+
+/** What taking the source's entry away is. Over another entry of its collection it is gone, as after a DELETE; only who may
+ * add there may do that with a new name's right: programs save by moving a new file over the old one. */
+async function leaving(access: Access, at: Resolved, target: Resolved): Promise<'rename' | 'remove'> {
+  if (at.parent?.id !== target.parent?.id) return 'remove';
+  return target.node === null || (await access.allows('add', target)) ? 'rename' : 'remove';
 }
 
 async function mustKeep(tx: MetadataWrite, target: NodeRecord, source: NodeRecord): Promise<boolean> {
