@@ -8,7 +8,7 @@ import { Access } from '../sharing/access.js';
 import type { Activity, ActivityRecord } from '../sharing/activity.js';
 import { has, READ } from '../sharing/rights.js';
 import type { MetadataRead, MetadataStore, NodeId } from '../storage/metadata/metadata_store.js';
-import type { ShareId } from '../storage/metadata/share_records.js';
+import { linkOfVisitor } from '../storage/metadata/share_records.js';
 import type { OcsAnswer } from './ocs.js';
 
 export const ACTIVITY_PATH = /^apps\/activity\/api\/v2\/activity(?:\/(?:all|filter|self|by))?$/;
@@ -37,7 +37,14 @@ export async function activityApi({ query }: RequestContext, user: User, api: Ac
       if (found === null) return { status: 404, message: 'There is no such file, or it is not yours to see', data: [] };
       fileId = found;
     }
-    const records = api.activity.list({ userId: user.id, before, limit, ...(fileId === undefined ? {} : { fileId }) });
+    const since_ms = user.created_ms;
+    const records = api.activity.list({
+      userId: user.id,
+      since_ms,
+      before,
+      limit,
+      ...(fileId === undefined ? {} : { fileId }),
+    });
     const data: object[] = [];
     for (const record of records) data.push(await describe(tx, record, user, root.id, api));
     const last = records.at(-1);
@@ -91,9 +98,9 @@ async function describe(
   // How others call the folders a file is in is theirs to know; whom else it is shared with, the owner's and the giver's.
   const known = record.actor === user.id ? record.path : (record.path.split('/').at(-1) ?? '');
   const path = here === null ? known : here.join('/');
-  const link = record.actor.startsWith('link:') ? Number(record.actor.slice('link:'.length)) : null;
+  const link = linkOfVisitor(record.actor);
   const isTheirs = record.actor === user.id || record.owner === user.id;
-  const knowsTarget = isTheirs || (link !== null && (await tx.share(link as ShareId))?.sharerId === user.id);
+  const knowsTarget = isTheirs || (link !== null && (await tx.share(link))?.sharerId === user.id);
   const target = knowsTarget || record.affected === user.id ? targetOf(record, api.displayName) : '';
   const who =
     link === null ? api.displayName(record.actor) : target === '' || target === LINK ? `A ${LINK}` : `The ${target}`;

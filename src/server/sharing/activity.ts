@@ -71,6 +71,8 @@ export interface ActivityQuery {
   readonly fileId?: NodeId;
   /** Of what concerns this user: theirs, on their files, given to them. */
   readonly userId: string;
+  /** When the account was made: what concerned an earlier user of that name is not theirs. */
+  readonly since_ms: number;
   /** Older than this entry; null = from the newest on. */
   readonly before: number | null;
   readonly limit: number;
@@ -97,12 +99,14 @@ const CLIENT_CHARS = 200;
 
 /** The newest few of each kind suffice: with one condition for all three SQLite would sort everything a user ever did. */
 const newestIds = (column: string) =>
-  `SELECT id FROM (SELECT id FROM activity WHERE ${column} = $userId AND id < $before ORDER BY id DESC LIMIT $limit)`;
+  `SELECT id FROM (SELECT id FROM activity WHERE ${column} = $userId AND id < $before AND at_ms >= $since_ms
+   ORDER BY id DESC LIMIT $limit)`;
 const OF_USER = `SELECT * FROM activity WHERE id IN (
   ${['actor', 'owner', 'affected'].map(newestIds).join(' UNION ')}) ORDER BY id DESC LIMIT $limit`;
 
 interface OfUser {
   readonly userId: string;
+  readonly since_ms: number;
   readonly before: number;
   readonly limit: number;
 }
@@ -151,7 +155,9 @@ export class Activity {
               'SELECT * FROM activity WHERE file_id = ? AND id < ? ORDER BY id DESC LIMIT ?',
             )
             .all(query.fileId, before, query.limit)
-        : reader.prepare<[OfUser], Row>(OF_USER).all({ userId: query.userId, before, limit: query.limit });
+        : reader
+            .prepare<[OfUser], Row>(OF_USER)
+            .all({ userId: query.userId, since_ms: query.since_ms, before, limit: query.limit });
     return rows.map((row) => ({
       id: row.id,
       at_ms: row.at_ms,

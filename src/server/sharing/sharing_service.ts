@@ -143,8 +143,11 @@ export class SharingService {
       const rootId = await this.#rootOf(tx, user);
       const shares = await this.#listed(tx, user, rootId, listing);
       const out: SeenShare[] = [];
+      // Asked once, if at all: for each share anew a long list would hold everybody up.
+      let received: Promise<ReadonlySet<ShareId>> | null = null;
+      const receivedOnce = () => (received ??= this.#received(tx, user));
       for (const share of shares.slice(0, MAX_LISTED)) {
-        const seen = await this.#see(tx, user, share);
+        const seen = await this.#see(tx, user, share, receivedOnce);
         if (seen !== null) out.push(seen);
       }
       return out;
@@ -256,19 +259,29 @@ export class SharingService {
     return share === null ? null : this.#see(tx, user, share);
   }
 
-  async #see(tx: MetadataRead, user: User, share: ShareRecord): Promise<SeenShare | null> {
+  /** Null for what is none of the user's business; that is also what they have handed on of something that they do not
+   * have any more: how it is called by now, and how large it is, is told to nobody who may not read it. */
+  async #see(
+    tx: MetadataRead,
+    user: User,
+    share: ShareRecord,
+    received: () => Promise<ReadonlySet<ShareId>> = () => this.#received(tx, user),
+  ): Promise<SeenShare | null> {
     const mine = share.sharerId === user.id || share.ownerId === user.id;
-    if (!mine) {
-      const received = [
-        ...(await tx.shares({ kind: 'received', userId: user.id })),
-        ...(await tx.shares({ kind: 'pending', userId: user.id })),
-      ];
-      const isReceived = received.some(({ id, granted }) => id === share.id && granted !== 0);
-      if (!isReceived) return null;
-    }
+    if (!mine && !(await received()).has(share.id)) return null;
     const node = await tx.node(share.nodeId);
     if (node === null) return null;
+    if (mine && share.ownerId !== user.id && !has(await this.#rightsOn(tx, user, node), READ)) return null;
     return { share, node, path: await tx.pathIn(await this.#rootOf(tx, user), node.id), mine };
+  }
+
+  /** What the user was given, or is offered. */
+  async #received(tx: MetadataRead, user: User): Promise<ReadonlySet<ShareId>> {
+    const shares = [
+      ...(await tx.shares({ kind: 'received', userId: user.id })),
+      ...(await tx.shares({ kind: 'pending', userId: user.id })),
+    ];
+    return new Set(shares.filter(({ granted }) => granted !== 0).map(({ id }) => id));
   }
 
   async #mustOwn(tx: MetadataRead, user: User, id: ShareId): Promise<SeenShare> {

@@ -43,10 +43,10 @@ test('the newest entries of who did it, whose it is and whom it is given to, eac
   await note(4, 'carl');
   await note(1, 'anna', 'anna');
   const list = (before: number | null, limit: number) =>
-    activity.list({ userId: 'anna', before, limit }).map(({ actor, path }) => `${actor} ${path}`);
+    activity.list({ userId: 'anna', since_ms: 0, before, limit }).map(({ actor, path }) => `${actor} ${path}`);
   expect(list(null, 10)).toEqual(['anna f0', 'bert f1', 'bert f0', 'anna f2', 'anna f1', 'anna f0']);
   expect(list(null, 2)).toEqual(['anna f0', 'bert f1']);
-  const [, second] = activity.list({ userId: 'anna', before: null, limit: 2 });
+  const [, second] = activity.list({ userId: 'anna', since_ms: 0, before: null, limit: 2 });
   expect(list(second?.id ?? 0, 2)).toEqual(['bert f0', 'anna f2']);
 });
 
@@ -55,7 +55,7 @@ test('what is too much goes, the oldest first', async () => {
   await note(600);
   expect(rows()).toBeLessThanOrEqual(3600);
   expect(rows()).toBeGreaterThanOrEqual(3000);
-  const [newest] = activity.list({ userId: 'anna', before: null, limit: 1 });
+  const [newest] = activity.list({ userId: 'anna', since_ms: 0, before: null, limit: 1 });
   expect(newest?.path).toBe('f599');
 });
 

@@ -1,6 +1,7 @@
 // What people try who have (or had) a little access and want more.
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { ShareReader } from '../../../../src/server/storage/metadata/sqlite/share_reading.js';
 import { type ShareWorld, shareWorld } from './share_world.js';
 
 interface ActivityItem {
@@ -175,4 +176,67 @@ test('changes are not made by a page that a browser visits, and both versions of
   });
   expect(JSON.parse(json.text)).toMatchObject({ ocs: { data: { share_with: 'carl', permissions: 3, note: 'look' } } });
   expect((await world.raw('anna', 'GET', path)).text.match(/<element>/g)?.length).toBe(2);
+});
+
+test('who lost a share learns nothing more through what they handed on of it', async () => {
+  await world.dav('anna', 'MKCOL', 'Plan');
+  const { id } = await world.share('anna', 'Plan', { shareType: '0', shareWith: 'bert', permissions: '31' });
+  const link = await world.share('bert', 'Plan', { shareType: '3' });
+  const seen = async () => [
+    (await world.ocs('bert', 'GET', `shares/${link.id}`)).status,
+    ...(await world.ocs<{ path: string }[]>('bert', 'GET', 'shares')).data.map(({ path }) => path),
+  ];
+  expect(await seen()).toEqual([200, '/Plan']);
+  await world.ocs('anna', 'PUT', `shares/${id}`, { suspended: 'true' });
+  await world.dav('anna', 'MOVE', 'Plan', { headers: { destination: world.urlOf('anna', 'Secret merger') } });
+  expect(await seen()).toEqual([404]);
+  expect((await world.ocs('bert', 'PUT', `shares/${link.id}`, { label: 'x' })).status).toBe(404);
+  expect(
+    (await world.ocs<unknown[]>('anna', 'GET', 'shares', { path: '/Secret merger', reshares: 'true' })).data,
+  ).toHaveLength(2);
+  await world.ocs('anna', 'PUT', `shares/${id}`, { suspended: 'false' });
+  expect(await seen()).toEqual([200, '/Plan']);
+  await world.ocs('anna', 'DELETE', `shares/${id}`);
+});
+
+test('who may not remove makes no entry vanish by moving another over it, or it over another', async () => {
+  for (const [permissions, status] of [
+    ['3', 403], // changes what is there
+    ['7', 204], // adds too: that is how programs save
+    ['15', 204],
+  ] as const) {
+    const folder = `Over${permissions}`;
+    await world.dav('anna', 'MKCOL', folder);
+    for (const name of ['a', 'b']) await world.dav('anna', 'PUT', `${folder}/${name}`, { body: name });
+    await world.share('anna', folder, { shareType: '0', shareWith: 'bert', permissions });
+    const moved = await world.dav('bert', 'MOVE', `${folder}/a`, {
+      headers: { destination: world.urlOf('bert', `${folder}/b`) },
+    });
+    expect(moved.status, permissions).toBe(status);
+    expect(await world.list('anna', folder), permissions).toEqual(status === 403 ? ['a', 'b'] : ['b']);
+  }
+});
+
+test('a new user of a name does not see what an earlier one of that name did', async () => {
+  const { accounts } = world.server;
+  await accounts.create({ name: 'eve', password: 'the first of them' });
+  await world.raw('eve:the first of them', 'PUT', '/dav/files/eve/diagnosis.txt', { body: 'x' });
+  expect((await activityOf('eve:the first of them')).items).toHaveLength(1);
+  await accounts.remove('eve', 'delete');
+  await accounts.create({ name: 'eve', password: 'the second one' });
+  expect((await activityOf('eve:the second one')).items).toEqual([]);
+  await accounts.remove('eve', 'delete');
+});
+
+test('a long list of what one was given is looked up once, not for each share of it', async () => {
+  for (let i = 0; i < 10; i++) {
+    await world.dav('anna', 'MKCOL', `Many${i}`);
+    await world.share('anna', `Many${i}`, { shareType: '0', shareWith: 'dora', permissions: '1' });
+  }
+  const lists = vi.spyOn(ShareReader.prototype, 'list');
+  const { data } = await world.ocs<unknown[]>('dora', 'GET', 'shares', { shared_with_me: 'true' });
+  const asked = lists.mock.calls.length;
+  lists.mockRestore();
+  expect(data).toHaveLength(10);
+  expect(asked).toBeLessThan(5);
 });
