@@ -38,12 +38,10 @@ export class Throttle {
   async charge(user: string, address: string): Promise<ThrottleAnswer> {
     const network = networkOf(address);
     const key = pairKey(user, network);
-    const waits = [await wait(this.#perUser, key)];
-    if (!this.#known.has(key)) waits.push(await wait(this.#perAddress, network));
-    const longest_ms = Math.max(...waits);
-    return longest_ms === 0
-      ? { kind: 'go' }
-      : { kind: 'wait', retryAfter_s: Math.max(1, Math.ceil(longest_ms / 1000)) };
+    // The address first: once it has to wait, no further name is remembered, however many are tried.
+    const wait_ms =
+      (this.#known.has(key) ? 0 : await wait(this.#perAddress, network)) || (await wait(this.#perUser, key));
+    return wait_ms === 0 ? { kind: 'go' } : { kind: 'wait', retryAfter_s: Math.max(1, Math.ceil(wait_ms / 1000)) };
   }
 
   /** The guess was never looked at: takes the charge back. */

@@ -1,5 +1,5 @@
-import { describe, expect, test } from 'vitest';
-import { networkOf } from '../../../../src/server/auth/throttle.js';
+import { describe, expect, test, vi } from 'vitest';
+import { networkOf, Throttle } from '../../../../src/server/auth/throttle.js';
 
 describe('the network of an address', () => {
   test.each([
@@ -13,4 +13,17 @@ describe('the network of an address', () => {
   ])('%s is %s', (address, network) => {
     expect(networkOf(address)).toBe(network);
   });
+});
+
+test('names that are tried while the address has to wait are not remembered', async () => {
+  vi.useFakeTimers(); // each remembered name has one
+  try {
+    const throttle = new Throttle({ perUser: 3, perAddress: 5, window_s: 300 });
+    for (let i = 0; i < 100; i++) await throttle.charge(`user${i}`, '192.0.2.7');
+    expect(vi.getTimerCount()).toBeLessThan(10);
+    expect((await throttle.charge('user100', '192.0.2.7')).kind).toBe('wait');
+    expect((await throttle.charge('user0', '192.0.2.8')).kind).toBe('go');
+  } finally {
+    vi.useRealTimers();
+  }
 });
