@@ -19,6 +19,12 @@ import { newName } from '../resource_path.js';
 /** PATH_MAX of Linux less the NUL. */
 const MAX_TARGET_BYTES = 4095;
 
+/** How long a body may be, and what a longer one is. */
+interface Bound {
+  readonly bytes: number;
+  readonly code: 'invalid' | 'quota';
+}
+
 interface Received {
   readonly body: UploadBody;
   readonly release: () => void;
@@ -42,17 +48,23 @@ export async function put(request: DavRequest): Promise<void> {
   const declared_bytes = declaredLength(request, 'content-length', 'x-expected-entity-length');
   // A small body that is on its way already is judged once, when it is committed.
   const isUnderWay = declared_bytes !== null && declared_bytes <= services.limits.inline_bytes;
+  // A body that does not end is not taken for longer than it could be kept.
+  let bound: Bound = { bytes: declared_bytes ?? Number.POSITIVE_INFINITY, code: 'invalid' };
   if (!isUnderWay || req.headers.expect !== undefined) {
     await services.metadata.read(async (tx) => {
       const at = await tx.resolve(ctx.rootId, path.names);
       await mayUpload(upload, tx, at, now_ms);
       const rootId = at.node?.rootId ?? at.parent?.rootId ?? ctx.rootId;
-      if (declared_bytes !== null) await mayHold(tx, rootId, declared_bytes - (at.node?.size_bytes ?? 0));
+      const there_bytes = at.node?.size_bytes ?? 0;
+      if (declared_bytes !== null) await mayHold(tx, rootId, declared_bytes - there_bytes);
+      else bound = { bytes: (await roomIn(tx, rootId)) + there_bytes, code: 'quota' };
     });
   }
 
   const isSymlink = /^inode\/symlink\s*(;|$)/i.test(req.headers['content-type'] ?? '');
-  const received = isSymlink ? await receiveTarget(request) : await receiveContent(request, verifier, declared_bytes);
+  const received = isSymlink
+    ? await receiveTarget(request)
+    : await receiveContent(request, verifier, declared_bytes, bound);
   try {
     const { node, created } = await commitUpload(services, { ...upload, body: received.body });
     const headers: Record<string, string> = { ETag: node.etag, 'OC-ETag': node.etag, 'OC-FileId': ocId(node.id) };
@@ -71,6 +83,12 @@ async function mayHold(tx: MetadataRead, rootId: NodeId, more_bytes: number): Pr
     'quota',
     `storing ${more_bytes} more bytes: the quota is ${quota_bytes} bytes and ${used_bytes} are used`,
   );
+}
+
+/** What is left of the quota. */
+async function roomIn(tx: MetadataRead, rootId: NodeId): Promise<number> {
+  const { used_bytes, quota_bytes } = await tx.usage(rootId);
+  return quota_bytes === null ? Number.POSITIVE_INFINITY : Math.max(0, quota_bytes - used_bytes);
 }
 
 /** What the client says the whole will have; null = it does not say. */
@@ -95,6 +113,7 @@ async function receiveContent(
   request: DavRequest,
   verifier: ChecksumVerifier,
   declared_bytes: number | null,
+  bound: Bound,
 ): Promise<Received> {
   const { req, services, ctx } = request;
   const { inline_bytes } = services.limits;
@@ -117,14 +136,14 @@ async function receiveContent(
         head.push(value);
         head_bytes += value.length;
         if (head_bytes > inline_bytes) {
-          const blob = await services.blobs.put(joined(head, source), blobOptions(verifier, ctx.signal));
+          const blob = await services.blobs.put(joined(head, source), blobOptions(verifier, ctx.signal, bound));
           release = blob.release;
           content = { kind: 'blob', sha256: blob.sha256, size_bytes: blob.size_bytes };
           break;
         }
       }
     } else {
-      const blob = await services.blobs.put(bodyOf(req), blobOptions(verifier, ctx.signal));
+      const blob = await services.blobs.put(bodyOf(req), blobOptions(verifier, ctx.signal, bound));
       release = blob.release;
       content = { kind: 'blob', sha256: blob.sha256, size_bytes: blob.size_bytes };
     }
@@ -137,8 +156,14 @@ async function receiveContent(
   }
 }
 
-function blobOptions(verifier: ChecksumVerifier, signal: AbortSignal | undefined) {
-  return { signal, ...(verifier.isNeeded ? { tap: (chunk: Buffer) => verifier.update(chunk) } : {}) };
+function blobOptions(verifier: ChecksumVerifier, signal: AbortSignal | undefined, { bytes, code }: Bound) {
+  let left_bytes = bytes;
+  const tap = (chunk: Buffer) => {
+    left_bytes -= chunk.length;
+    if (left_bytes < 0) throw new CloudError(code, `storing content: at most ${bytes} bytes can be taken, more came`);
+    verifier.update(chunk);
+  };
+  return { signal, tap };
 }
 
 function inlineContent(data: Buffer, verifier: ChecksumVerifier): NewContent {

@@ -149,6 +149,25 @@ describe('PUT', () => {
     }
   });
 
+  test('a body without end is taken no further than it could be kept', async () => {
+    const root = await server.rootOf('anna');
+    const { used_bytes } = await server.metadata.read((tx) => tx.usage(root));
+    await put('f', 'old');
+    await server.metadata.write((tx) => tx.setQuota(root, used_bytes + 1_000_000));
+    let ended = false;
+    async function* pieces(): AsyncGenerator<Buffer> {
+      while (!ended) yield Buffer.alloc(65_536);
+    }
+    try {
+      expect((await put('f', Readable.from(pieces()))).status).toBe(507);
+      expect((await put('f', Readable.from(pieces()), { 'X-Expected-Entity-Length': '10' })).status).toBe(400);
+      expect((await get('f')).text).toBe('old');
+    } finally {
+      ended = true;
+      await server.metadata.write((tx) => tx.setQuota(root, null));
+    }
+  });
+
   test('a full disk is 507 and nothing changes', async () => {
     await put('f', 'old');
     const { writer } = server.database;
