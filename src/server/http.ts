@@ -97,12 +97,16 @@ export class HttpFront {
       else answerBroken(error, socket);
     });
     server.on('upgrade', (request, socket, head) => {
-      // From here on it is nobody's but ours: an error without a listener would end the process.
-      socket.on('error', () => socket.destroy());
       if (this.#answersOn(socket).length > 0) {
         socket.destroy(); // asked before the answer to something else
         return;
       }
+      if (!/^\s*websocket\s*$/i.test(request.headers.upgrade ?? '')) {
+        this.#stay(request, socket, head);
+        return;
+      }
+      // From here on it is nobody's but ours: an error without a listener would end the process.
+      socket.on('error', () => socket.destroy());
       const { trustProxy } = options;
       options.onUpgrade(request, socket, head, clientAddress(request, trustProxy));
     });
@@ -155,6 +159,20 @@ export class HttpFront {
     if (this.#active.size > 0) await this.#drained(ABORT_GRACE_MS);
     this.#server.closeAllConnections();
     await closed;
+  }
+
+  /** Who would rather speak something else that we do not (HTTP/2: `curl --http2`, Java's client) is answered as asked
+   * (RFC 9110 section 7.8). Node has let go of the connection by then: it is given back with the request without the wish. */
+  #stay(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    let again = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n`;
+    for (let i = 0; i + 1 < request.rawHeaders.length; i += 2) {
+      const name = request.rawHeaders[i] ?? '';
+      if (/^(upgrade|connection|http2-settings)$/i.test(name)) continue;
+      again += `${name}: ${request.rawHeaders[i + 1]}\r\n`;
+    }
+    if (/\bclose\b/i.test(request.headers.connection ?? '')) again += 'Connection: close\r\n';
+    socket.unshift(Buffer.concat([Buffer.from(`${again}\r\n`, 'latin1'), head]));
+    this.#server.emit(this.#server instanceof https.Server ? 'secureConnection' : 'connection', socket);
   }
 
   #drained(limit_ms: number): Promise<void> {

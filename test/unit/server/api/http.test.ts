@@ -129,6 +129,21 @@ describe('bodies', () => {
     expect([...received.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status)).toEqual(['200', '404', '200']);
   });
 
+  test('who would rather speak HTTP/2 is answered as asked, again and again', async () => {
+    server = await TestServer.start();
+    const wish = 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n';
+    const raw = server.raw();
+    raw.send(`PUT /webdav/f HTTP/1.1\r\n${HEAD}${wish}Content-Length: 10\r\n\r\n01234`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    raw.send('56789');
+    await raw.until(/^HTTP\/1\.1 201 /);
+    raw.send(`GET /webdav/f HTTP/1.1\r\n${HEAD}${wish}\r\n`);
+    expect(await raw.until(/0123456789$/)).toMatch(/HTTP\/1\.1 200 /);
+    raw.send(`PROPFIND /webdav/f HTTP/1.1\r\n${HEAD}Connection: Upgrade, close\r\nUpgrade: h2c\r\nDepth: 0\r\n\r\n`);
+    expect(await raw.untilClosed()).toMatch(/HTTP\/1\.1 207 /);
+    expect(server.requests().map(({ fields }) => fields['status'])).toEqual([201, 200, 207]);
+  });
+
   test('HEAD has the headers of GET and no body', async () => {
     server = await TestServer.start();
     await server.call('PUT', '/webdav/f', { body: 'hello' });
