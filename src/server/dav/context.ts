@@ -19,6 +19,8 @@ export interface DavLimits {
   readonly inline_bytes: number;
   /** Most entries a PROPFIND with depth infinity lists; beyond that it is refused. */
   readonly infinityEntries: number;
+  /** Most entries one COPY makes: it is one transaction, and nobody else is served meanwhile (some seconds). */
+  readonly copyEntries: number;
   /** Most entries of one page of sync-collection. */
   readonly syncPage: number;
   /** Longest life of a lock without a refresh, and the shortest we give. */
@@ -33,6 +35,7 @@ export interface DavLimits {
 export const DEFAULT_DAV_LIMITS: DavLimits = {
   inline_bytes: 64 * 1024,
   infinityEntries: 500_000,
+  copyEntries: 100_000,
   syncPage: 5000,
   maxLock_s: 7 * 86_400,
   minLock_s: 180,

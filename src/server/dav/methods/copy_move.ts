@@ -33,6 +33,7 @@ export async function copy(request: DavRequest): Promise<void> {
   await transfer(request, 'copied', async (tx, { source, target, destination }) => {
     const { node } = target;
     if (node !== null && node.kind !== 'dir' && source.kind !== 'dir') return overwrite(tx, source, node);
+    if (depth === 'infinity') await mayCopy(tx, source, request.services.limits.copyEntries);
     if (node !== null) await tx.remove(node);
     const parent = await freshParent(tx, request, destination);
     return tx.copy(source, parent, newName(destination), depth === 'infinity');
@@ -69,6 +70,12 @@ export async function move(request: DavRequest): Promise<void> {
     for (const lock of kept) await tx.addLock({ ...lock, nodeId: moved.id });
     return kept.length === 0 ? moved : ((await tx.node(moved.id)) ?? moved);
   });
+}
+
+/** Copies of copies double with each request; they cost no quota where the files are empty. */
+async function mayCopy(tx: MetadataWrite, source: NodeRecord, limit: number): Promise<void> {
+  if (source.kind !== 'dir' || (await tx.countBelow(source.id, limit + 1)) <= limit) return;
+  throw new DavFailure(403, 'too_large', `copying: at most ${limit} entries are copied at once, there are more`);
 }
 
 /** What taking the source's entry away is. Over another entry of its collection it is gone, as after a DELETE; only who may

@@ -5,7 +5,7 @@ let server: DavServer;
 let n = 0;
 let d: string;
 beforeAll(async () => {
-  server = await startDavServer();
+  server = await startDavServer({ limits: { copyEntries: 50 } });
 });
 afterAll(() => server.close());
 beforeEach(async () => {
@@ -142,4 +142,55 @@ describe.each(['MOVE', 'COPY'])('%s', (method) => {
   test('the root stays where it is', async () => {
     expect((await server.ask(method, '', { headers: { Destination: `/dav/files/anna/${d}/x` } })).status).toBe(403);
   });
+});
+
+test('a COPY has an end: copies of copies would double with each', async () => {
+  await server.ask('MKCOL', `${d}/many`);
+  for (let i = 0; i < 50; i++) await server.ask('PUT', `${d}/many/${i}`, { body: '' });
+  expect((await transfer('COPY', 'many', 'copy')).status).toBe(201);
+  expect((await transfer('MOVE', 'copy', 'many/copy')).status).toBe(201);
+  const refused = await transfer('COPY', 'many', 'sub');
+  expect([refused.status, await text('sub/g')]).toEqual([403, 'g']);
+  expect(refused.text).toContain('at most 50');
+  expect((await transfer('COPY', 'many', 'flat', { Depth: '0' })).status).toBe(201);
+});
+
+/** Collections `a` in one another below `d`, made at once; the lowest one is so many levels below the root. */
+async function chain(depth: number): Promise<void> {
+  const { writer } = server.database;
+  const insert = writer.prepare(
+    `INSERT INTO nodes (id, parent_id, root_id, name, kind, size, tree_seq, changed_seq, path_seq, mtime_s, mtime_ns, mtime_set,
+       created_ms) VALUES (?, ?, ?, 'a', 1, 0, ?, ?, ?, 0, 0, 0, 0)`,
+  );
+  const rootId = await server.rootOf('anna');
+  let parent = writer.prepare<[string], number>('SELECT id FROM nodes WHERE name = ?').pluck().get(d) ?? 0;
+  let seq = writer.prepare<[], number>('SELECT seq FROM store').pluck().get() ?? 0;
+  writer.transaction(() => {
+    for (let level = 2; level <= depth; level++) {
+      seq += 1;
+      insert.run(seq, parent, rootId, seq, seq, seq);
+      parent = seq;
+    }
+    writer.prepare('UPDATE store SET seq = ?').run(seq);
+  })();
+}
+
+test('folders are in one another no deeper than every part of the server can follow', async () => {
+  await chain(2046);
+  const lowest = `a${'/a'.repeat(2044)}`;
+  expect((await server.ask('MKCOL', `${d}/${lowest}/last`)).status).toBe(201);
+  expect((await server.ask('PUT', `${d}/${lowest}/last/f`, { body: 'x' })).status).toBe(201);
+  expect((await server.ask('MKCOL', `${d}/${lowest}/last/dir`)).status).toBe(201);
+  expect((await server.ask('PUT', `${d}/${lowest}/last/dir/f`, { body: 'x' })).status).toBe(400);
+  expect((await server.ask('MKCOL', `${d}/${lowest}/last/dir/more`)).status).toBe(400);
+  for (const method of ['MOVE', 'COPY']) {
+    expect((await transfer(method, 'sub', `${lowest}/last/sub`)).status, method).toBe(400);
+    expect(await text('sub/g')).toBe('g');
+    expect((await transfer(method, 'sub', `${lowest}/${method}`)).status, method).toBe(201);
+    if (method === 'MOVE') expect((await transfer(method, `${lowest}/MOVE`, 'sub')).status).toBe(201);
+  }
+  const body =
+    '<d:sync-collection xmlns:d="DAV:"><d:sync-token/><d:sync-level>infinite</d:sync-level><d:prop/></d:sync-collection>';
+  expect((await server.ask('REPORT', '', { body })).status).toBe(207);
+  expect((await server.ask('DELETE', `${d}/a`)).status).toBe(204);
 });

@@ -40,6 +40,8 @@ export function writeStatements(db: Connection) {
       'UPDATE nodes SET parent_id = ?, root_id = ?, name = ?, tree_seq = ?, changed_seq = ?, path_seq = ? WHERE id = ?',
     ),
     countBelow: db.prepare<[number], number>(`${BELOW} SELECT count(*) FROM below`).pluck(),
+    /** The node counted too, and how many levels there are below it. */
+    extent: db.prepare<[number], [number, number]>(`${BELOW} SELECT count(*), max(depth) FROM below`).raw(),
     /** New numbers for everything below a moved collection, parents first. */
     renumberBelow: db.prepare<[number, number, number]>(
       `${BELOW} UPDATE nodes SET root_id = ?, changed_seq = ? + numbered.n

@@ -44,6 +44,18 @@ interface Representation {
 
 const HANDED_AT_ONCE = 500;
 
+/** Half of PATH_MAX: what is deeper no path could name. Each change is carried up through all that is above it, and told
+ * with it. */
+const MAX_DEPTH = 2048;
+
+function checkDepth(depth: number): void {
+  if (depth <= MAX_DEPTH) return;
+  throw new CloudError(
+    'name_too_long',
+    `storing: folders may be in one another ${MAX_DEPTH} deep, this would be ${depth}`,
+  );
+}
+
 /** One per database; `start` and `finish` bracket each transaction. */
 export class SqliteWrite extends SqliteRead implements MetadataWrite {
   readonly #sql: WriteStatements;
@@ -180,7 +192,7 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
       ...[contentId, sha256, mtime.s, mtime.ns, spec.mtime === undefined ? 0 : 1, created_ms, mode, uid, gid],
       ...[target, 0],
     );
-    this.#entryChanged(parent.id, seq, size);
+    checkDepth(this.#entryChanged(parent.id, seq, size));
     this.#touch(parent.rootId, seq as NodeId, parent.id);
     return this.toNode([
       ...([seq, parent.id, parent.rootId, name, kindNumber(spec.kind), size, etag, seq, seq] as const),
@@ -244,17 +256,18 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#mustBeFree(parent, name);
     this.#shares.checkMove(node, parent);
     if (node.rootId !== parent.rootId) this.#checkQuota(parent.rootId, node.size_bytes);
-    this.#moveEntry(node, parent, name);
+    checkDepth(this.#moveEntry(node, parent, name));
     this.#shares.afterMove(this.#mustNode(node.id));
     return this.#mustNode(node.id);
   }
 
-  /** What is shared of it has to follow. */
-  #moveEntry(node: NodeRecord, parent: NodeRecord, name: Name): void {
+  /** What is shared of it has to follow. Returns how deep the lowest of it is now. */
+  #moveEntry(node: NodeRecord, parent: NodeRecord, name: Name): number {
     if (node.parentId === null) throw new CloudError('no_access', 'moving: the root of a tree cannot be moved');
     const oldPath = this.#pathSync(node);
     this.#deleteLocks(node);
-    const below = node.kind === 'dir' ? (this.#sql.countBelow.get(node.id) ?? 1) - 1 : 0;
+    const [count, levels] = (node.kind === 'dir' ? this.#sql.extent.get(node.id) : undefined) ?? [1, 0];
+    const below = count - 1;
     const seq = this.#next();
     this.#sql.moveNode.run(parent.id, parent.rootId, nameToSql(name), seq, seq, seq, node.id);
     if (below > 0) this.#sql.renumberBelow.run(node.id, parent.rootId, seq);
@@ -263,13 +276,14 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     const last = this.#next();
     this.#sql.tombstone.run(last, node.rootId, pathToSql(oldPath), this.#clock.now_ms(), node.parentId);
     this.#entryChanged(node.parentId, last, -node.size_bytes);
-    this.#entryChanged(parent.id, last, node.size_bytes);
+    const depth = this.#entryChanged(parent.id, last, node.size_bytes);
     this.#touch(node.rootId, node.id, node.parentId);
     this.#touch(parent.rootId, node.id, parent.id);
     // Who sees only something below is told as well: its locks are gone, and what is granted from above is other now.
     for (const id of this.#sql.sharedIn.all(parent.rootId)) {
       if (this.sql.isBelow.get(id, node.id) !== undefined) this.#changedAt.add(id as NodeId);
     }
+    return depth + levels;
   }
 
   async copy(from: NodeRecord, to: NodeRecord, name: Name, deep: boolean): Promise<NodeRecord> {
@@ -278,7 +292,7 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#mustBeFree(parent, name);
     const size = node.kind === 'dir' && !deep ? 0 : node.size_bytes;
     this.#checkQuota(parent.rootId, size);
-    const id = await this.#copyTree(node, parent, name, deep);
+    const id = await this.#copyTree(node, parent, name, deep, this.lineageSync(parent.id).length);
     this.#entryChanged(parent.id, this.#seq, size);
     this.#touch(parent.rootId, id, parent.id);
     return this.#mustNode(id);
@@ -449,21 +463,24 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     return this.#mustNode(node.id);
   }
 
-  /** The collection and those above it: number and size of what changed below. */
-  #carryUp(from: NodeId, seq: number, size_bytes: number): void {
+  /** The collection and those above it: number and size of what changed below. Returns how many they are. */
+  #carryUp(from: NodeId, seq: number, size_bytes: number): number {
+    let count = 0;
     let id: number | null = from;
     while (id !== null) {
       this.#sql.carry.run(seq, size_bytes, id);
       id = this.#sql.parentOf.get(id) ?? null;
+      count += 1;
     }
+    return count;
   }
 
-  /** The list of members of the collection is another one. */
-  #entryChanged(dir: NodeId, seq: number, size_bytes: number): void {
+  /** The list of members of the collection is another one. Returns how deep they are: 1 = in the root. */
+  #entryChanged(dir: NodeId, seq: number, size_bytes: number): number {
     const now = this.#clock.timestamp();
     this.#sql.carryEntry.run(seq, size_bytes, now.s, now.ns, dir);
     const above = this.#sql.parentOf.get(dir) ?? null;
-    if (above !== null) this.#carryUp(above as NodeId, seq, size_bytes);
+    return 1 + (above === null ? 0 : this.#carryUp(above as NodeId, seq, size_bytes));
   }
 
   #checkQuota(rootId: NodeId, more_bytes: number): void {
@@ -528,7 +545,9 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     }
   }
 
-  async #copyTree(node: NodeRecord, parent: NodeRecord, name: Name, deep: boolean): Promise<NodeId> {
+  /** `depth`: that of the copy. */
+  async #copyTree(node: NodeRecord, parent: NodeRecord, name: Name, deep: boolean, depth: number): Promise<NodeId> {
+    checkDepth(depth);
     const seq = this.#next();
     const size = node.kind === 'dir' && !deep ? 0 : node.size_bytes;
     if (node.contentId !== null) this.#sql.retain.run(node.contentId);
@@ -545,7 +564,7 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
       // All members are read before the first is written: a copy into itself (refused by the caller) could not run away.
       for (const member of await this.children(node, null, -1)) {
         // What others share stands in this tree but is no part of it.
-        if (member.mount === undefined) await this.#copyTree(member, copy, member.name, true);
+        if (member.mount === undefined) await this.#copyTree(member, copy, member.name, true, depth + 1);
       }
       this.#carryOwn(copy.id);
     }
