@@ -96,13 +96,19 @@ export class FeedReader {
     const page = new PageBuilder(this.#tree, root.id, lineage);
     const goneSince = Math.max(at.seq, at.listedFrom ?? 0);
     const sources = [this.#ownNodes(page, root.id, at.seq, limit), this.#ownGone(page, root.id, goneSince, limit)];
+    const owners = new Map<NodeId, Shared>();
     for (const mounted of this.#tree.mountsInRootSync(root.id)) {
       const region = page.mount(mounted);
       if (region.place === null) continue;
       const isOld = (this.#sql.pathSeq.get(mounted.mount?.id ?? 0) ?? 0) <= known;
       if (isOld && known < (this.#sql.floor.get(mounted.rootId) ?? 0)) return null;
-      sources.push(this.#sharedNodes(page, region, at.seq, limit));
-      sources.push(this.#sharedGone(page, region, goneSince, limit));
+      const shared = owners.get(mounted.rootId);
+      if (shared === undefined) owners.set(mounted.rootId, new Shared(this.#tree, mounted.rootId, region));
+      else shared.add(region);
+    }
+    for (const shared of owners.values()) {
+      sources.push(...this.#sharedNodes(page, shared, at.seq, limit));
+      sources.push(...this.#sharedGone(page, shared, goneSince, limit));
     }
     let seq = at.seq;
     for (let told = 0; ; told++) {
@@ -135,32 +141,80 @@ export class FeedReader {
     return { events, isCut: rows.length > limit, at: 0 };
   }
 
-  #sharedNodes(page: PageBuilder, region: Region, since: number, limit: number): Source {
-    const { top } = region;
+  #sharedNodes(page: PageBuilder, shared: Shared, since: number, limit: number): readonly Source[] {
     const scan = SCAN_PAGES * (limit + 1);
-    let rows = this.#sql.nodes.all(top.rootId, since, scan);
+    const rows = this.#sql.nodes.all(shared.rootId, since, scan);
     const isAll = rows.length < scan;
-    rows = rows.filter(
-      (row) => row[0] === top.id || (row[1] !== null && page.place(region, row[1] as NodeId) !== null),
-    );
-    if (!isAll && rows.length <= limit) rows = this.#sql.nodesBelow.all(top.id, since, limit + 1);
-    const events = rows
-      .slice(0, limit + 1)
-      .map((row) => ({ seq: row[8], tell: () => page.presentShared(region, row) }));
-    return { events, isCut: rows.length > limit, at: 0 };
+    const found = new Map<Region, NodeRow[]>();
+    for (const row of rows) {
+      for (const region of shared.holding(row[0] as NodeId, row[1] as NodeId | null)) {
+        const list = found.get(region);
+        if (list === undefined) found.set(region, [row]);
+        else list.push(row);
+      }
+    }
+    return shared.regions.map((region) => {
+      let inside = found.get(region) ?? [];
+      if (!isAll && inside.length <= limit) inside = this.#sql.nodesBelow.all(region.top.id, since, limit + 1);
+      const events = inside
+        .slice(0, limit + 1)
+        .map((row) => ({ seq: row[8], tell: () => page.presentShared(region, row) }));
+      return { events, isCut: inside.length > limit, at: 0 };
+    });
   }
 
-  #sharedGone(page: PageBuilder, region: Region, since: number, limit: number): Source {
-    const events: Event[] = [];
-    for (const [seq, path, parentId] of this.#sql.tombstones.iterate(region.top.rootId, since, -1)) {
+  #sharedGone(page: PageBuilder, shared: Shared, since: number, limit: number): readonly Source[] {
+    const found = new Map<Region, Event[]>(shared.regions.map((region) => [region, []]));
+    let open = found.size;
+    for (const [seq, path, parentId] of this.#sql.tombstones.iterate(shared.rootId, since, -1)) {
       if (parentId === null) continue;
-      const parent = page.place(region, parentId as NodeId);
-      const name = pathFromSql(path).at(-1);
-      if (parent === null || name === undefined) continue;
-      events.push({ seq, tell: () => page.goneIn(parent, name) });
-      if (events.length > limit) break;
+      for (const region of shared.holding(parentId as NodeId)) {
+        const events = found.get(region) ?? [];
+        const parent = page.place(region, parentId as NodeId);
+        const name = pathFromSql(path).at(-1);
+        if (parent === null || name === undefined || events.length > limit) continue;
+        events.push({ seq, tell: () => page.goneIn(parent, name) });
+        if (events.length > limit) open -= 1;
+      }
+      if (open === 0) break;
     }
-    return { events, isCut: events.length > limit, at: 0 };
+    return [...found.values()].map((events) => ({ events, isCut: events.length > limit, at: 0 }));
+  }
+}
+
+const NOWHERE: readonly Region[] = [];
+
+/** All that the answer has of one owner's tree: what changed in that is looked through once, however many shares of it
+ * there are. */
+class Shared {
+  readonly rootId: NodeId;
+  readonly regions: Region[] = [];
+  readonly #tree: SqliteRead;
+  readonly #tops = new Map<NodeId, Region>();
+  /** Node -> the regions it is in. */
+  readonly #holding = new Map<NodeId, readonly Region[]>();
+
+  constructor(tree: SqliteRead, rootId: NodeId, first: Region) {
+    this.#tree = tree;
+    this.rootId = rootId;
+    this.add(first);
+  }
+
+  add(region: Region): void {
+    this.regions.push(region);
+    this.#tops.set(region.top.id, region);
+  }
+
+  /** Those that the node is in, their tops included. `parentId`: of a node that is known. */
+  holding(id: NodeId, parentId?: NodeId | null): readonly Region[] {
+    const known = this.#holding.get(id);
+    if (known !== undefined) return known;
+    const above = parentId === undefined ? (this.#tree.nodeSync(id)?.parentId ?? null) : parentId;
+    const outside = above === null ? NOWHERE : this.holding(above);
+    const own = this.#tops.get(id);
+    const all = own === undefined ? outside : [...outside, own];
+    this.#holding.set(id, all);
+    return all;
   }
 }
 
