@@ -647,6 +647,17 @@ export function metadataStoreSuite(title: string, open: Opener): void {
         expect(results).toEqual(Array.from({ length: 40 }, (_, i) => i));
         expect(running).toBe(0);
       });
+
+      test('whoever holds on to theirs keeps nobody else waiting', async () => {
+        let letGo = () => {};
+        const held = new Promise<void>((resolve) => {
+          letGo = resolve;
+        });
+        const slow = Array.from({ length: 40 }, (_, i) => store.snapshot(() => held.then(() => i), 'bert'));
+        await store.snapshot((tx) => tx.head(), 'anna');
+        letGo();
+        expect(await Promise.all(slow)).toEqual(Array.from({ length: 40 }, (_, i) => i));
+      });
     });
 
     test('removing a root takes everything of that user and nothing else', async () => {

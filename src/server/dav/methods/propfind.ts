@@ -26,7 +26,7 @@ export async function propfind(request: DavRequest): Promise<void> {
   const free_bytes = plan.needs.has('usage') ? await services.blobs.free() : null;
   const answer = new Answer(request, plan, depth, free_bytes);
   const isWhole = await services.metadata.read((tx) => answer.short(tx));
-  if (!isWhole) await services.metadata.snapshot((tx) => answer.long(tx));
+  if (!isWhole) await services.metadata.snapshot((tx) => answer.long(tx), request.ctx.principal.userId);
   // A sync token must not name what a power cut could still undo.
   if (plan.needs.has('head')) await services.metadata.durable();
   answer.end();

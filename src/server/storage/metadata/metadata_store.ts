@@ -249,8 +249,9 @@ export interface UnusedContent {
 export interface MetadataStore {
   /** A consistent view; `fn` awaits only `tx` methods. */
   read<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T>;
-  /** A consistent view that may be held over I/O (streaming a long listing). Bounded in number; waits for a free one. */
-  snapshot<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T>;
+  /** A consistent view that may be held over I/O (streaming a long listing). Bounded in number, also of each holder; waits
+   * for a free one. */
+  snapshot<T>(fn: (tx: MetadataRead) => Promise<T>, holder?: string): Promise<T>;
   /** All or nothing, one after the other; resolves when durable. `fn` awaits only `tx` methods, and may run again. With
    * `mayLapse` (of the result) it resolves as soon as everybody sees it and a crash does not undo it: for what a power cut
    * in the next milliseconds may undo without harm to any file. */

@@ -29,6 +29,8 @@ export interface SqliteMetadataOptions {
 const DAY_MS = 86_400_000;
 /** Tombstones removed in one transaction. */
 const PRUNED_AT_ONCE = 2000;
+/** Of all snapshots one holder may have this part: who reads slowly, or not at all, must not keep all others waiting. */
+const SHARE_OF_ONE = 1 / 4;
 /** Connections kept for the next long listing. */
 const IDLE_SNAPSHOTS = 4;
 
@@ -73,7 +75,9 @@ export class SqliteMetadataStore implements MetadataStore {
   readonly #known: Database.Statement<[string], string>;
   readonly #listeners = new Set<(changes: readonly CommittedChange[]) => void>();
   readonly #idleSnapshots: { readonly db: Database.Database; readonly tx: SqliteRead }[] = [];
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: { readonly holder: string | undefined; readonly go: () => void }[] = [];
+  /** Holder -> how many snapshots. */
+  readonly #held = new Map<string, number>();
   #openSnapshots = 0;
   #closed = false;
 
@@ -95,39 +99,63 @@ export class SqliteMetadataStore implements MetadataStore {
     return this.#database.read(() => fn(this.#read));
   }
 
-  async snapshot<T>(fn: (tx: MetadataRead) => Promise<T>): Promise<T> {
-    const connection = await this.#takeSnapshot();
+  async snapshot<T>(fn: (tx: MetadataRead) => Promise<T>, holder?: string): Promise<T> {
+    await this.#turn(holder);
     try {
-      connection.tx.begin();
+      const connection = this.#openSnapshot();
       try {
-        return await fn(connection.tx);
+        connection.tx.begin();
+        try {
+          return await fn(connection.tx);
+        } finally {
+          connection.tx.commit();
+        }
       } finally {
-        connection.tx.commit();
+        if (this.#closed || this.#idleSnapshots.length >= IDLE_SNAPSHOTS) connection.db.close();
+        else this.#idleSnapshots.push(connection);
       }
     } finally {
-      this.#openSnapshots -= 1;
-      if (this.#closed || this.#idleSnapshots.length >= IDLE_SNAPSHOTS) connection.db.close();
-      else this.#idleSnapshots.push(connection);
-      this.#waiting.shift()?.();
+      this.#passOn(holder);
     }
   }
 
-  async #takeSnapshot(): Promise<{ readonly db: Database.Database; readonly tx: SqliteRead }> {
+  async #turn(holder: string | undefined): Promise<void> {
+    if (this.#mayOpen(holder)) this.#count(holder, 1);
+    else await new Promise<void>((go) => this.#waiting.push({ holder, go }));
+  }
+
+  /** To the first who may have one now. */
+  #passOn(from: string | undefined): void {
+    this.#count(from, -1);
+    const next = this.#waiting.findIndex(({ holder }) => this.#mayOpen(holder));
+    const [waiting] = next < 0 ? [] : this.#waiting.splice(next, 1);
+    if (waiting === undefined) return;
+    this.#count(waiting.holder, 1);
+    waiting.go();
+  }
+
+  #mayOpen(holder: string | undefined): boolean {
     const max = this.#options.maxSnapshots ?? 16;
-    while (this.#openSnapshots >= max) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const held = holder === undefined ? 0 : (this.#held.get(holder) ?? 0);
+    return this.#openSnapshots < max && held < Math.max(1, max * SHARE_OF_ONE);
+  }
+
+  #count(holder: string | undefined, by: 1 | -1): void {
+    this.#openSnapshots += by;
+    if (holder === undefined) return;
+    const held = (this.#held.get(holder) ?? 0) + by;
+    if (held === 0) this.#held.delete(holder);
+    else this.#held.set(holder, held);
+  }
+
+  #openSnapshot(): { readonly db: Database.Database; readonly tx: SqliteRead } {
     if (this.#closed) throw new CloudError('io', 'reading the database: it is closed');
-    this.#openSnapshots += 1;
     const idle = this.#idleSnapshots.pop();
     if (idle !== undefined) return idle;
-    try {
-      const db = new Database(this.#database.path, { fileMustExist: true, timeout: 5000 });
-      db.pragma('query_only = ON');
-      db.pragma('cache_size = -4096');
-      return { db, tx: new SqliteRead(db) };
-    } catch (error) {
-      this.#openSnapshots -= 1;
-      throw error;
-    }
+    const db = new Database(this.#database.path, { fileMustExist: true, timeout: 5000 });
+    db.pragma('query_only = ON');
+    db.pragma('cache_size = -4096');
+    return { db, tx: new SqliteRead(db) };
   }
 
   write<T>(fn: (tx: MetadataWrite) => Promise<T>, mayLapse?: (result: T) => boolean): Promise<T> {
