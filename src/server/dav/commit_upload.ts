@@ -59,11 +59,19 @@ export function isBlind({ link }: Pick<DavContext, 'link'>): boolean {
   return link !== undefined && !has(link.rights, READ);
 }
 
+/** Numbers are given out in order, so few have to be looked at however many there are: one that is free behind one that is
+ * taken. */
 async function freeName(tx: MetadataRead, parent: NodeRecord, taken: NodeRecord): Promise<Name> {
-  for (let n = 2; ; n++) {
-    const name = numbered(taken.name, n, false);
-    if ((await tx.resolve(parent.id, [name])).node === null) return name;
+  const nameOf = (n: number) => numbered(taken.name, n, false);
+  const isFree = async (n: number) => (await tx.resolve(parent.id, [nameOf(n)])).node === null;
+  let [last, free] = [1, 2];
+  while (!(await isFree(free))) [last, free] = [free, free * 2];
+  while (free - last > 1) {
+    const between = Math.floor((last + free) / 2);
+    if (await isFree(between)) free = between;
+    else last = between;
   }
+  return nameOf(free);
 }
 
 export function aboutNode(node: NodeRecord) {

@@ -1,6 +1,7 @@
 // Public links: what they let in, what they keep in, and what they keep out.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { SqliteRead } from '../../../../src/server/storage/metadata/sqlite/reading.js';
 import { type SharedItem, type ShareWorld, shareWorld } from './share_world.js';
 
 let world: ShareWorld;
@@ -175,6 +176,19 @@ test('a drop-only link takes files in and shows nothing, not even which names ar
   expect((await world.raw(null, 'GET', `/s/${token}/a.txt`)).status).toBe(404);
   expect((await world.dav('anna', 'GET', `${f}/a.txt`)).text).toBe('public');
   expect((await world.dav('anna', 'GET', `${f}/a (2).txt`)).text).toBe('new');
+});
+
+test('the thousandth file of a name that is dropped is taken like the second', async () => {
+  const { base, f } = await link({ permissions: '4' });
+  const drop = () => world.raw(null, 'PUT', `${base}a.txt`, { body: 'x' });
+  for (let i = 0; i < 40; i++) expect((await drop()).status).toBe(201);
+  const looks = vi.spyOn(SqliteRead.prototype, 'resolve');
+  await drop();
+  const count = looks.mock.calls.length;
+  looks.mockRestore();
+  expect(count).toBeLessThan(20);
+  const names = ['a.txt', ...Array.from({ length: 41 }, (_, i) => `a (${i + 2}).txt`), 'sub/'];
+  expect(await world.list('anna', f)).toEqual(names.sort());
 });
 
 test('nothing a visitor of a drop-only link can ask tells which names are taken, or stands in the owner’s way', async () => {
