@@ -27,6 +27,10 @@ export interface DavLimits {
   readonly maxLock_s: number;
   readonly minLock_s: number;
   readonly defaultLock_s: number;
+  /** Most locks one person holds in one tree, and most shared ones on one resource: whoever changes something has to be
+   * judged by them. */
+  readonly locksOfOne: number;
+  readonly locksOnOne: number;
   /** How long a client may leave a streamed listing unread. */
   readonly stall_ms: number;
   readonly xml: XmlLimits;
@@ -40,6 +44,8 @@ export const DEFAULT_DAV_LIMITS: DavLimits = {
   maxLock_s: 7 * 86_400,
   minLock_s: 180,
   defaultLock_s: 1800,
+  locksOfOne: 10_000,
+  locksOnOne: 100,
   stall_ms: 60_000,
   xml: REQUEST_LIMITS,
 };

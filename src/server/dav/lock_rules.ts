@@ -4,6 +4,7 @@
 
 import { escapeText } from '../../remote/wire/xml.js';
 import type { LockRecord, MetadataRead, NodeId, NodeRecord, Resolved } from '../storage/metadata/metadata_store.js';
+import type { DavLimits } from './context.js';
 import { hrefOf } from './resource_path.js';
 import { DavFailure } from './status.js';
 
@@ -124,4 +125,26 @@ export async function conflictingLocks(
   const covering = await locksCovering(tx, at.node, at.above, now_ms);
   const below = deep && at.node?.kind === 'dir' ? await tx.locksBelow(at.node.id, now_ms) : [];
   return [...covering, ...below].filter((lock) => scope === 'exclusive' || lock.scope === 'exclusive');
+}
+
+/** May there be one more lock? Throws 507. */
+export async function mayHoldOneMore(
+  tx: MetadataRead,
+  at: Resolved,
+  userId: string,
+  { locksOfOne, locksOnOne }: Pick<DavLimits, 'locksOfOne' | 'locksOnOne'>,
+  now_ms: number,
+): Promise<void> {
+  const rootId = at.node?.rootId ?? at.parent?.rootId;
+  if (rootId === undefined || !(await tx.anyLock(rootId, now_ms))) return;
+  if ((await tx.countLocks(rootId, userId, now_ms)) >= locksOfOne) {
+    throw new DavFailure(
+      507,
+      'quota',
+      `locking: at most ${locksOfOne} locks are held by one person, unlock some first`,
+    );
+  }
+  if (at.node !== null && (await tx.locksOn([at.node.id], now_ms)).length >= locksOnOne) {
+    throw new DavFailure(507, 'quota', `locking: at most ${locksOnOne} locks are on one resource`);
+  }
 }

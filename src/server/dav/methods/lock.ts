@@ -13,7 +13,14 @@ import type { LockRecord, MetadataRead, NodeRecord } from '../../storage/metadat
 import { readBody, xmlOf } from '../body.js';
 import { aboutNode, noParent } from '../commit_upload.js';
 import type { DavRequest } from '../context.js';
-import { conflictingLocks, lockedFailure, lockRootHref, locksCovering, mayChangeMembers } from '../lock_rules.js';
+import {
+  conflictingLocks,
+  lockedFailure,
+  lockRootHref,
+  locksCovering,
+  mayChangeMembers,
+  mayHoldOneMore,
+} from '../lock_rules.js';
 import { activeLock } from '../lock_view.js';
 import { sendBody } from '../reply.js';
 import { newName } from '../resource_path.js';
@@ -64,6 +71,7 @@ async function acquire(request: DavRequest, { scope, ownerXml }: LockWish, timeo
     if (node === null && at.parent === null) throw noParent();
     const conflicts = await conflictingLocks(tx, at, scope, depth === 'infinity', now_ms);
     if (conflicts.length > 0) throw await lockedFailure(tx, ctx, conflicts, 'no-conflicting-lock');
+    await mayHoldOneMore(tx, at, ctx.principal.userId, services.limits, now_ms);
     const created = node === null;
     if (node === null) {
       if (at.parent === null) throw noParent();

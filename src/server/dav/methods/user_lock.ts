@@ -9,7 +9,7 @@ import { parseTimeout } from '../../../remote/wire/timeout.js';
 import { XML_DECLARATION } from '../../../remote/wire/xml.js';
 import { aboutNode } from '../commit_upload.js';
 import type { DavRequest } from '../context.js';
-import { conflictingLocks, lockedFailure, locksCovering } from '../lock_rules.js';
+import { conflictingLocks, lockedFailure, locksCovering, mayHoldOneMore } from '../lock_rules.js';
 import { PropertyPage, PropertyPlan } from '../properties.js';
 import { sendBody } from '../reply.js';
 import { DavFailure } from '../status.js';
@@ -46,6 +46,7 @@ export async function userLock(request: DavRequest): Promise<void> {
       return node;
     }
     if (conflicts.length > 0) throw await lockedFailure(tx, ctx, conflicts, 'no-conflicting-lock');
+    await mayHoldOneMore(tx, at, userId, services.limits, now_ms);
     await tx.addLock({
       token: `urn:uuid:${randomUUID()}`,
       nodeId: node.id,

@@ -179,6 +179,8 @@ export interface MetadataRead extends ShareRead {
   /** Living locks rooted strictly below the node. */
   locksBelow(id: NodeId, now_ms: number): Promise<readonly LockRecord[]>;
   lock(token: string, now_ms: number): Promise<LockRecord | null>;
+  /** How many of the locks in this tree this user holds. */
+  countLocks(rootId: NodeId, userId: string, now_ms: number): Promise<number>;
   /** Does anything in this root carry a living lock? The cheap question in front of the others. */
   anyLock(rootId: NodeId, now_ms: number): Promise<boolean>;
   /** When the first lock runs out (it may have done so); null = there is none. */

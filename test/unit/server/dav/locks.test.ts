@@ -141,6 +141,24 @@ describe('taking a lock', () => {
     expect((await server.ask('LOCK', `${dir}/f`, { body })).status).toBe(413);
   });
 
+  test('of one person, and on one resource, there are no more than all others can be judged by', async () => {
+    const few = await startDavServer({ clock, limits: { locksOfOne: 3, locksOnOne: 2 } });
+    const take = async (user: string, path: string, scope = 'exclusive', headers: Record<string, string> = {}) =>
+      (await few.ask('LOCK', path, { user, headers: { Depth: '0', ...headers }, body: lockBody(scope) })).status;
+    try {
+      await few.ask('PUT', 'f', { body: 'f' });
+      for (const status of [200, 200, 507]) expect(await take('bert', 'f', 'shared')).toBe(status);
+      expect([await take('bert', 'g'), await take('bert', 'h')]).toEqual([201, 507]);
+      expect((await few.ask('GET', 'h')).status).toBe(404);
+      expect(await take('bert', 'f', 'exclusive', { 'X-User-Lock': '1' })).toBe(423);
+      expect(await take('carl', 'h')).toBe(201);
+      ms += 2_000_000; // until they have ended
+      expect(await take('bert', 'h')).toBe(200);
+    } finally {
+      await few.close();
+    }
+  });
+
   test('Depth 1 is 400; preconditions count', async () => {
     expect((await lock(`${dir}/f`, { depth: '1' })).status).toBe(400);
     expect((await lock(`${dir}/f`, { headers: { 'If-Match': '"other"' } })).status).toBe(412);

@@ -118,6 +118,11 @@ function readStatements(db: Connection) {
     anyLock: db
       .prepare<[number, number], number>('SELECT 1 FROM locks WHERE root_id = ? AND expires_ms > ? LIMIT 1')
       .pluck(),
+    countLocks: db
+      .prepare<[number, string, number], number>(
+        'SELECT count(*) FROM locks WHERE root_id = ? AND user_id = ? AND expires_ms > ?',
+      )
+      .pluck(),
     locksOn: db
       .prepare<[string, number], LockRow>(
         `SELECT ${LOCK_COLUMNS} FROM locks l
@@ -422,6 +427,10 @@ export class SqliteRead implements MetadataRead {
 
   async anyLock(rootId: NodeId, now_ms: number): Promise<boolean> {
     return this.sql.anyLock.get(rootId, now_ms) !== undefined;
+  }
+
+  async countLocks(rootId: NodeId, userId: string, now_ms: number): Promise<number> {
+    return this.sql.countLocks.get(rootId, userId, now_ms) ?? 0;
   }
 
   async head(): Promise<{ readonly seq: number; readonly epoch: string }> {
