@@ -39,6 +39,10 @@ export class ChunkedUploads {
   readonly #log: Log;
   readonly #active: LRUCache<string, ActiveUpload>;
   readonly #finishing = new Map<string, Promise<Committed>>();
+  /** User -> bytes in their open uploads, where that was asked for and nothing has been taken away since. */
+  readonly #held = new Map<string, number>();
+  /** User -> bytes of chunks that are under way. */
+  readonly #incoming = new Map<string, number>();
 
   /** `root`: DIR/uploads, which exists. */
   constructor(root: string, blobs: BlobStore, log: Log) {
@@ -82,13 +86,14 @@ export class ChunkedUploads {
     return sum;
   }
 
-  /** `total_bytes`: of the whole upload, null = not announced. */
+  /** `total_bytes`: of the whole upload, null = not announced. `all_bytes`: what all open uploads of the user may have, null =
+   * any amount; rejects with `quota` beyond it. */
   async receive(
     key: UploadKey,
     name: string,
     source: AsyncIterable<Buffer>,
     total_bytes: number | null,
-    limits: Omit<ReceiveOptions, 'sum'>,
+    limits: Omit<ReceiveOptions, 'sum'> & { readonly all_bytes: number | null },
   ): Promise<ReceivedChunk> {
     const folder = this.#folder(key);
     if (!(await folder.isOpen())) throw noSuchUpload();
@@ -96,16 +101,62 @@ export class ChunkedUploads {
       throw new CloudError('busy', 'chunked upload: it is being put together, no chunk can be added');
     }
     const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
-    const { chunk, replaced } = await folder.receive(name, source, { ...limits, sum: active.chunks.size === 0 });
+    const counted = limits.all_bytes === null ? source : this.#counted(key, name, source, limits.all_bytes);
+    const { chunk, replaced } = await folder.receive(name, counted, { ...limits, sum: active.chunks.size === 0 });
+    const held = this.#held.get(key.userId);
+    const before = active.chunks.get(name)?.size_bytes ?? 0;
+    if (held !== undefined) this.#held.set(key.userId, held + chunk.size_bytes - before);
     active.chunks.set(name, chunk);
     // All of the file in one chunk becomes the file by itself.
     if (chunk.size_bytes !== total_bytes) this.#workAhead(key, active);
     return { replaced, etag: `"${chunk.version}"` };
   }
 
+  /** Unfinished uploads are no files yet, and so in no quota: they have a bound of their own. */
+  async *#counted(
+    { userId, upload }: UploadKey,
+    name: string,
+    source: AsyncIterable<Buffer>,
+    all_bytes: number,
+  ): AsyncGenerator<Buffer> {
+    const replaced = this.#active.get(keyText({ userId, upload }))?.chunks.get(name)?.size_bytes ?? 0;
+    let came = 0;
+    const count = (bytes: number) => this.#incoming.set(userId, (this.#incoming.get(userId) ?? 0) + bytes);
+    try {
+      for await (const chunk of source) {
+        came += chunk.length;
+        count(chunk.length);
+        const held = this.#held.get(userId) ?? (await this.#heldBytes(userId));
+        if (held - replaced + (this.#incoming.get(userId) ?? 0) > all_bytes) {
+          throw new CloudError(
+            'quota',
+            `receiving a chunk: unfinished uploads may have ${all_bytes} bytes together, more came; finish or delete some`,
+          );
+        }
+        yield chunk;
+      }
+    } finally {
+      count(-came);
+      if (this.#incoming.get(userId) === 0) this.#incoming.delete(userId);
+    }
+  }
+
+  async #heldBytes(userId: string): Promise<number> {
+    let sum = 0;
+    for (const upload of await this.list(userId)) {
+      // It may be gone by now.
+      const chunks = await this.chunks({ userId, upload }).catch(() => []);
+      for (const { size_bytes } of chunks) sum += size_bytes;
+    }
+    this.#held.set(userId, sum);
+    return sum;
+  }
+
   async removeChunk(key: UploadKey, name: string): Promise<boolean> {
     this.#active.get(keyText(key))?.chunks.delete(name);
-    return this.#folder(key).removeChunk(name);
+    const existed = await this.#folder(key).removeChunk(name);
+    this.#held.delete(key.userId);
+    return existed;
   }
 
   /** False if there was none. */
@@ -115,6 +166,7 @@ export class ChunkedUploads {
     const existed = await folder.isOpen();
     this.#active.delete(keyText(key));
     await folder.remove();
+    this.#held.delete(key.userId);
     return existed;
   }
 
@@ -172,6 +224,7 @@ export class ChunkedUploads {
       }
     } finally {
       this.#active.delete(keyText(key));
+      this.#held.delete(key.userId);
     }
   }
 
@@ -186,6 +239,7 @@ export class ChunkedUploads {
         if (this.#finishing.has(keyText(key)) || modified_ms === null || modified_ms >= before_ms) continue;
         this.#active.delete(keyText(key));
         await folder.remove();
+        this.#held.delete(userId);
         removed += 1;
       }
     }

@@ -118,7 +118,10 @@ export class UploadHandler {
     const max_bytes = quota_bytes === null ? Number.MAX_SAFE_INTEGER : Math.max(0, quota_bytes - here_bytes);
     if (expected_bytes !== null && expected_bytes > max_bytes)
       throw overQuota(here_bytes + expected_bytes, quota_bytes);
-    const limits = { expected_bytes, max_bytes, signal };
+    // One that was given up and the one after it have room beside each other. Who may store without end somewhere may here.
+    const own = (await this.#usage(tree, null)).quota_bytes;
+    const all_bytes = quota_bytes === null || own === null ? null : 2 * Math.max(own, quota_bytes);
+    const limits = { expected_bytes, max_bytes, all_bytes, signal };
     const total_bytes = announcedTotal(context);
     const { replaced, etag } = await this.#uploads.receive(key, chunk, bodyOf(request), total_bytes, limits);
     sendEmpty(context, replaced ? 204 : 201, { ETag: etag, 'OC-ETag': etag });

@@ -422,7 +422,7 @@ describe('one chunk that is all of the file', () => {
     await mkdir(root);
     const uploads = new ChunkedUploads(root, blobs, silentLog);
     const key = { userId: 'alice', upload: '1' };
-    const limits = { expected_bytes: null, max_bytes: 1e9, signal: new AbortController().signal };
+    const limits = { expected_bytes: null, max_bytes: 1e9, all_bytes: null, signal: new AbortController().signal };
     const good = randomBytes(32 << 20);
     const sha256 = createHash('sha256').update(good).digest('hex');
     (await blobs.put(pieces(good))).release(); // somebody's file
@@ -474,6 +474,20 @@ describe('one chunk that is all of the file', () => {
     await start('1');
     await send('1', '1', Buffer.alloc(8000));
     await send('1', '1', Buffer.alloc(4000));
+  });
+
+  test('fills with all that were never finished no more than twice the quota', async () => {
+    await server.running.accounts.update('alice', { quota_bytes: 100_000 });
+    const put = async (id: string, chunk = '1') =>
+      (await server.call('PUT', `${UPLOADS}/${id}/${chunk}`, { body: Buffer.alloc(80_000) })).status;
+    for (const id of ['1', '2', '3']) await start(id);
+    expect(await Promise.all([put('1'), put('2')])).toEqual([201, 201]);
+    expect(await put('3')).toBe(507);
+    expect(await put('2')).toBe(204);
+    expect((await server.call('DELETE', `${UPLOADS}/1`)).status).toBe(204);
+    expect(await put('3')).toBe(201);
+    await start('4');
+    expect(await put('4')).toBe(507);
   });
 
   test('of unknown length and over the quota is refused with an answer', async () => {
