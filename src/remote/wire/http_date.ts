@@ -5,8 +5,12 @@ const IMF = /^[A-Za-z]{3}, (\d{1,2}) ([A-Za-z]{3}) (\d{4}) (\d\d):(\d\d):(\d\d) 
 const RFC850 = /^[A-Za-z]{6,9}, (\d\d)-([A-Za-z]{3})-(\d\d) (\d\d):(\d\d):(\d\d) GMT$/;
 const ASCTIME = /^[A-Za-z]{3} ([A-Za-z]{3}) ([ \d]\d) (\d\d):(\d\d):(\d\d) (\d{4})$/;
 
+/** The years of four digits: files may have other times. */
+const FIRST_s = -62_167_219_200;
+const LAST_s = 253_402_300_799;
+
 export function formatHttpDate(epoch_s: number): string {
-  return new Date(Math.floor(epoch_s) * 1000).toUTCString();
+  return new Date(Math.floor(Math.min(Math.max(epoch_s, FIRST_s), LAST_s)) * 1000).toUTCString();
 }
 
 /** Null when it is no HTTP date. */

@@ -93,10 +93,13 @@ export class PublicLinks {
       return share === null || node === null ? null : { share, node };
     });
     if (found === null || found.share.granted === 0) return null;
-    const { expires_ms, ownerId } = found.share;
+    const { expires_ms, ownerId, sharerId } = found.share;
     if (expires_ms !== null && expires_ms <= this.#clock.now_ms()) return null;
-    const owner = await this.#accounts.get(ownerId);
-    return owner?.isDisabled === true ? null : found;
+    // Neither whose it is nor who has handed it on.
+    for (const name of new Set([ownerId, sharerId])) {
+      if ((await this.#accounts.get(name))?.isDisabled === true) return null;
+    }
+    return found;
   }
 
   async #check(

@@ -306,6 +306,8 @@ describe('small headers', () => {
       expect(parseHttpDate(text)).toBe(784111777);
     }
     expect(formatHttpDate(784111777.9)).toBe('Sun, 06 Nov 1994 08:49:37 GMT');
+    expect(formatHttpDate(999_999_999_999_999)).toBe('Fri, 31 Dec 9999 23:59:59 GMT');
+    expect(formatHttpDate(-999_999_999_999_999)).toBe('Sat, 01 Jan 0000 00:00:00 GMT');
     expect(formatCreationDate(784111777)).toBe('1994-11-06T08:49:37Z');
     for (const wrong of [
       '',
