@@ -53,3 +53,24 @@ test('an heir without room: nothing is done, and who should have left can log in
   await expect(accounts.remove('dora', { handOverTo: 'dora' })).rejects.toMatchObject({ code: 'invalid' });
   await expect(accounts.remove('dora', { handOverTo: 'nobody' })).rejects.toMatchObject({ code: 'not_found' });
 });
+
+test('a link is closed while its owner, or who handed it on, is disabled', async () => {
+  const own = await shareWorld();
+  try {
+    const f = 'Handed on';
+    await own.dav('anna', 'MKCOL', f);
+    await own.dav('anna', 'PUT', `${f}/a.txt`, { body: 'public' });
+    await own.share('anna', f, { shareType: '0', shareWith: 'bert', permissions: '31' });
+    const { token } = await own.share('bert', f, { shareType: '3', permissions: '1' });
+    const status = async () => (await own.raw(null, 'GET', `/public.php/dav/files/${token}/a.txt`)).status;
+    expect(await status()).toBe(200);
+    for (const name of ['bert', 'anna']) {
+      await own.server.accounts.update(name, { isDisabled: true });
+      expect(await status(), name).toBe(404);
+      await own.server.accounts.update(name, { isDisabled: false });
+      expect(await status(), name).toBe(200);
+    }
+  } finally {
+    await own.close();
+  }
+});

@@ -44,20 +44,6 @@ test('a link lets see and load what is in its folder, without an account', async
   expect(loaded.headers['content-disposition']).toContain('attachment');
 });
 
-test('a link is closed while its owner, or who handed it on, is disabled', async () => {
-  const { f } = await link();
-  await world.share('anna', f, { shareType: '0', shareWith: 'bert', permissions: '31' });
-  const { token } = await world.share('bert', f, { shareType: '3', permissions: '1' });
-  const status = async () => (await world.raw(null, 'GET', `/public.php/dav/files/${token}/a.txt`)).status;
-  expect(await status()).toBe(200);
-  for (const name of ['bert', 'anna']) {
-    await world.server.accounts.update(name, { isDisabled: true });
-    expect(await status(), name).toBe(404);
-    await world.server.accounts.update(name, { isDisabled: false });
-    expect(await status(), name).toBe(200);
-  }
-});
-
 test('the page of a link for adding takes files in, overwrites none, and allows nothing but its own script', async () => {
   const { token, f } = await link({ permissions: '5' });
   const page = await world.raw(null, 'GET', `/s/${token}/sub`);
