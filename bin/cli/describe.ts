@@ -35,7 +35,8 @@ export function describeDrive(status: DriveStatus, now_ms: number): string {
   if (cache.connection === 'unauthorized') lines.push(`  login       ${loginAgain(status)}`);
   if (cache.quota !== null) {
     const free = cache.quota.available_bytes === null ? '' : `, ${formatSize(cache.quota.available_bytes)} free`;
-    lines.push(`  server      ${formatSize(cache.quota.used_bytes)} used${free}`);
+    const when = cache.connection === 'online' ? '' : ' (when it last answered)';
+    lines.push(`  server      ${formatSize(cache.quota.used_bytes)} used${free}${when}`);
   }
   if (cache.conflicts > 0) lines.push(`  conflicts   ${cache.conflicts}: cloudmount conflicts`);
   lines.push(`  log         ${printable(status.logFile)}`);
