@@ -19,7 +19,7 @@ import { DirectClient } from '../support/soak/direct_client.js';
 import { Ledger } from '../support/soak/ledger.js';
 import { MountReader } from '../support/soak/mount_reader.js';
 import { MountWriter } from '../support/soak/mount_writer.js';
-import { ALL_SERVERS, useStage } from '../support/world.js';
+import { ALL_SERVERS, useStage, wanted } from '../support/world.js';
 
 const long = process.env['CLOUDMOUNT_SOAK'] === '1';
 const DURATION_S = Number(process.env['CLOUDMOUNT_SOAK_S'] ?? (long ? 1800 : 20));
@@ -29,7 +29,7 @@ const MEMORY_LIMIT_MB = 300;
 const FROZEN_PUSH_MS = 45_000;
 const LOCKS_LAST_MS = 240_000;
 /** In `npm test` our own server, alone with its mounts; the soak takes the others, too. */
-const SERVERS = long ? ALL_SERVERS : (['cloudmount'] as const);
+const SERVERS = wanted(long ? ALL_SERVERS : ['cloudmount']);
 const stage = useStage();
 
 interface Mount {
@@ -68,7 +68,7 @@ it.each(SERVERS)(
     const [first] = mounts;
     if (first === undefined) throw new Error('no mounts');
     // Where nothing is mounted there is no such folder, so that nothing is written below a mount point by accident.
-    await server.dav.mkcol('soak');
+    await server.dav.mkcol('soak/'); // nginx insists on the slash
     for (const { drive } of mounts) {
       await eventually('the folder to be seen', () => fs().exists(drive.path('soak')));
     }

@@ -24,7 +24,7 @@ export interface WorldOptions extends DriveOptions {
 }
 
 /** The servers to test on; `CLOUDMOUNT_TEST_SERVERS=cloudmount,apache` narrows them down. */
-function wanted(kinds: readonly ServerKind[]): readonly ServerKind[] {
+export function wanted(kinds: readonly ServerKind[]): readonly ServerKind[] {
   const only = process.env['CLOUDMOUNT_TEST_SERVERS'];
   return only === undefined ? kinds : (only.split(',') as ServerKind[]);
 }

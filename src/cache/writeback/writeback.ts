@@ -80,6 +80,8 @@ export interface WritebackOptions extends UploadServices {
 }
 
 export class Writeback {
+  /** How often in a row something else than we thought was found on the server. */
+  readonly #reconciled = new WeakMap<NodeRecord, number>();
   readonly #o: WritebackOptions;
   readonly #underWay: UnderWay;
   readonly #queue: WorkQueue;
@@ -352,6 +354,7 @@ export class Writeback {
       .run(node, step, aside, running, running.abort.signal) // `close` aborts those that run
       .then(() => {
         node.attempts = 0;
+        this.#reconciled.delete(node);
       })
       .catch((error: unknown) => this.#failed(node, step, toCloudError(error, `sending "${node.name}"`)))
       .catch((error: unknown) => {
@@ -460,13 +463,17 @@ export class Writeback {
   }
 
   async #reconcile(node: NodeRecord, step: Step, error: CloudError): Promise<void> {
-    node.attempts += 1;
     this.#o.onSurprise();
-    if (node.attempts > RECONCILE_ATTEMPTS) {
+    const tries = (this.#reconciled.get(node) ?? 0) + 1;
+    if (tries > RECONCILE_ATTEMPTS) {
+      // It goes round in circles: told, and begun anew when it is tried the next time.
+      this.#reconciled.delete(node);
       this.#keep(node, error);
       return;
     }
-    node.notBefore_ms = this.#o.clock.monotonic_ms() + Math.min(BACKOFF_MAX_MS, 50 * 2 ** node.attempts);
+    this.#reconciled.set(node, tries);
+    node.attempts += 1;
+    node.notBefore_ms = this.#o.clock.monotonic_ms() + Math.min(BACKOFF_MAX_MS, 50 * 2 ** tries);
     await this.#reconciler.reconcile(node, step, this.#underWay.targets.get(node.ino), this.#stop.signal);
   }
 }
