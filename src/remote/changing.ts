@@ -108,14 +108,20 @@ export async function moveNode(
     const all = tokensOf(held);
     if (overwrite === null) {
       if (dav.info.conditional === 'none') await requirePlace(dav, to, doing, options);
-      const conditions = sourceCondition(dav, from, rule, held);
+      const conditions = sourceCondition(dav, from, source, rule, held);
       return await send(
         held.alsoTokens === undefined ? conditions : { ...conditions, if: submitting(dav, from, all, '') },
       );
     }
     const precondition: Precondition = { kind: 'if_match', etag: overwrite.etag };
     const tagged = { if: submitting(dav, to, all, ` [${overwrite.etag}]`) };
-    if (dav.info.dialect !== 'generic') return await send({ ...sourceCondition(dav, from, rule, {}), ...tagged });
+    if (dav.info.conditional === 'put_if_match') {
+      const target = await requireNow(dav, to, precondition, options);
+      if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
+      return await send({});
+    }
+    if (dav.info.dialect !== 'generic')
+      return await send({ ...sourceCondition(dav, from, source, rule, {}), ...tagged });
     // Also because locking a free name makes a file of it.
     const target = await requireNow(dav, to, precondition, options);
     if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
@@ -171,9 +177,10 @@ async function requirePlace(dav: Dav, to: RemotePath, doing: string, options: Ca
   }
 }
 
-/** Generic servers: is it a collection (then addresses end in a slash), and is it the version? Ours check by themselves. */
+/** Is it a collection (then addresses of generic servers end in a slash), and is it the version? Ours checks by itself. */
 async function sourceOf(dav: Dav, from: RemotePath, rule: MoveRule, options: CallOptions): Promise<RemoteEntry | null> {
-  if (dav.info.dialect !== 'generic') return null;
+  const { dialect } = dav.info;
+  if (dialect === 'cloudmount' || (dialect !== 'generic' && rule.sourceEtag === null)) return null;
   const source = await dav.stat(from, options);
   if (rule.sourceEtag !== null && source.etag !== rule.sourceEtag) {
     throw mismatch(from, { kind: 'if_match', etag: rule.sourceEtag }, source.etag);
@@ -181,8 +188,15 @@ async function sourceOf(dav: Dav, from: RemotePath, rule: MoveRule, options: Cal
   return source;
 }
 
-function sourceCondition(dav: Dav, from: RemotePath, rule: MoveRule, options: CallOptions): Record<string, string> {
-  const checked = rule.sourceEtag !== null && dav.info.conditional === 'if_match' && dav.info.dialect !== 'generic';
+/** `source`: as far as it was looked at. sabre's collections match no tag. */
+function sourceCondition(
+  dav: Dav,
+  from: RemotePath,
+  source: RemoteEntry | null,
+  rule: MoveRule,
+  options: CallOptions,
+): Record<string, string> {
+  const checked = dav.info.conditional === 'if_match' && dav.info.dialect !== 'generic' && source?.kind !== 'dir';
   return {
     ...(checked && rule.sourceEtag !== null ? { 'if-match': rule.sourceEtag } : {}),
     ...dav.conditionHeaders(from, { kind: 'none' }, options.lockToken),
@@ -249,6 +263,10 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
       const entry = await lookAt(dav, path, options);
       if (entry === null) throw new CloudError('not_found', `${doing}: nothing is there`, { status: 412, path });
       if (etag === null || entry.etag !== etag) throw error;
+      if (entry.kind === 'dir' && dav.info.dialect !== 'cloudmount') {
+        // sabre (Nextcloud, ownCloud) holds If-Match against files only, of a collection it never holds: the look must do.
+        return await send(true, dav.conditionHeaders(path, { kind: 'none' }, held.lockToken));
+      }
       held = withoutToken(options);
       throw lockLost(path, error);
     }

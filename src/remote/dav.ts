@@ -298,8 +298,9 @@ export class Dav {
     const headers: Record<string, string> = {};
     if (precondition.kind === 'if_absent') headers['if-none-match'] = '*';
     if (precondition.kind === 'if_match') {
-      if (this.info.conditional === 'if_header') conditions.push(`[${precondition.etag}]`);
-      if (this.info.conditional === 'if_match') headers['if-match'] = precondition.etag;
+      const { conditional } = this.info;
+      if (conditional === 'if_header') conditions.push(`[${precondition.etag}]`);
+      if (conditional === 'if_match' || conditional === 'put_if_match') headers['if-match'] = precondition.etag;
     }
     if (conditions.length > 0) headers['if'] = this.listFor(path, conditions.join(' '));
     return headers;
@@ -329,9 +330,11 @@ export class Dav {
     return etag === null ? null : this.dialect.version(etag);
   }
 
-  /** `oc:fileid` from the header, where it stands padded with zeros and followed by the name of the instance. */
+  /** `oc:fileid` from the header, where it stands padded with zeros and followed by the name of the instance; Infinite Scale's
+   * (STORAGE$SPACE!NODE) is the same at both places. */
   fileidOf(response: HttpResponse): string | null {
-    return /^0*(\d+)/.exec(response.headers['oc-fileid'] ?? '')?.[1] ?? null;
+    const said = response.headers['oc-fileid'] ?? '';
+    return said.includes('!') ? said : (/^0*(\d+)/.exec(said)?.[1] ?? null);
   }
 
   retrying(options: CallOptions): { signal?: AbortSignal | undefined; deadline_ms: number } {

@@ -91,6 +91,8 @@ export async function detect(
 interface Status {
   readonly version: string;
   readonly productname: string;
+  /** What the product is, whatever it is called here; `''` where that is not told. */
+  readonly product: string;
   readonly maintenance: boolean;
 }
 
@@ -122,6 +124,7 @@ async function serverStatus(http: HttpClient, address: Address, options: CallOpt
     return {
       version: String(value['version'] ?? ''),
       productname: String(value['productname'] ?? ''),
+      product: String(value['product'] ?? ''),
       maintenance: value['maintenance'] === true,
     };
   }
@@ -188,6 +191,7 @@ async function ocsServer(
     );
   }
   const dialect = at(capabilities, 'cloudmount') !== undefined ? 'cloudmount' : family(status);
+  const isScale = dialect === 'owncloud' && isInfiniteScale(status);
   const files = dialect === 'cloudmount' ? '/dav/files/' : '/remote.php/dav/files/';
   const below = address.below === '' ? '' : `${address.below}/`;
   const push = pushOf(http, address, capabilities);
@@ -200,25 +204,31 @@ async function ocsServer(
     user,
     uploads: chunked ? `${address.prefix}/remote.php/dav/uploads/${encodeSegment(user)}/` : null,
     push,
-    conditional: 'if_match',
+    conditional: isScale ? 'put_if_match' : 'if_match',
     product: `${status.productname} ${status.version}`.trim(),
     capabilities: ocsCapabilities(dialect, capabilities, {
       changeFeed: dialect === 'cloudmount' && below === '',
       push: push !== null,
       chunkedUpload: chunked,
+      conditionalPut: !isScale,
     }),
   };
 }
 
+/** ownCloud's later server, and OpenCloud: no sabre/dav. Of the conditions they know If-Match of a PUT only. */
+function isInfiniteScale({ productname, product }: Status): boolean {
+  return /infinite scale|ocis|opencloud/i.test(`${productname} ${product}`);
+}
+
 function family(status: Status): 'nextcloud' | 'owncloud' {
-  if (/owncloud|infinite scale|opencloud/i.test(status.productname)) return 'owncloud';
+  if (/owncloud/i.test(status.productname) || isInfiniteScale(status)) return 'owncloud';
   return /^10\./.test(status.version) && !/nextcloud/i.test(status.productname) ? 'owncloud' : 'nextcloud';
 }
 
 function ocsCapabilities(
   dialect: 'cloudmount' | 'nextcloud' | 'owncloud',
   said: unknown,
-  found: Pick<RemoteCapabilities, 'changeFeed' | 'push' | 'chunkedUpload'>,
+  found: Pick<RemoteCapabilities, 'changeFeed' | 'push' | 'chunkedUpload' | 'conditionalPut'>,
 ): RemoteCapabilities {
   const own = dialect === 'cloudmount';
   return {
@@ -232,7 +242,6 @@ function ocsCapabilities(
     setMtime: true,
     // Nextcloud's WebDAV has no locks of class 2; the app files_lock brings the user's.
     locks: own || (dialect === 'nextcloud' && at(said, 'files', 'locking') !== undefined),
-    conditionalPut: true,
   };
 }
 

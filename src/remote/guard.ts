@@ -92,7 +92,8 @@ export async function guarded<T>(
 ): Promise<T> {
   if (needsLock(dav, precondition, options)) return await underLock(dav, path, precondition, size_bytes, options, act);
   const blind = isBlind(dav, precondition);
-  if (blind && precondition.kind !== 'none') await requireNow(dav, path, precondition, options);
+  const looks = blind || dav.info.conditional === 'put_if_match';
+  if (looks && precondition.kind !== 'none') await requireNow(dav, path, precondition, options);
   const checked: Precondition = blind ? { kind: 'none' } : precondition;
   return await act(dav.conditionHeaders(path, checked, options.lockToken), () => undefined);
 }

@@ -8,6 +8,7 @@ import type { RemoteCapabilities } from './remote.js';
 export type ConditionalWrites =
   | 'if_match' // If-Match with strong tags (RFC 9110)
   | 'if_header' // the If header (RFC 4918), which mod_dav compares weakly: its young files have weak tags only
+  | 'put_if_match' // If-Match of a PUT and nothing else (Infinite Scale): sent, and looked at before every change
   | 'none'; // ignores both: look right before, under a lock where there are locks
 
 /** What an If header (RFC 4918 section 10.4) must look like where a list about the addressed resource does not name it. */
@@ -76,7 +77,8 @@ export function parseServerInfo(stored: unknown): ServerInfo {
   }
   if (!['cloudmount', 'nextcloud', 'owncloud', 'generic'].includes(String(info['dialect'])))
     throw bad('unknown dialect');
-  if (!['if_match', 'if_header', 'none'].includes(String(info['conditional']))) throw bad('unknown conditional');
+  if (!['if_match', 'if_header', 'put_if_match', 'none'].includes(String(info['conditional'])))
+    throw bad('unknown conditional');
   if (![undefined, 'absolute', 'nginx', 'lighttpd'].includes(info['ifHeader'] as string | undefined))
     throw bad('unknown ifHeader');
   if (!URL.canParse(String(info['origin']))) throw bad('origin must be a URL');

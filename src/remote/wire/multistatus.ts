@@ -156,10 +156,13 @@ const BRIEF_RESPONSE = [
   `</cm:brief></d:prop>${statusElement(200)}</d:propstat></d:response>`,
 ] as const;
 
+/** Infinite Scale says so of all properties of a file that it still looks through (for viruses, say): they are right. */
+const TOO_EARLY = 425;
+
 /** The property from whichever propstat says 2xx. */
 export function propertyOf(response: MultistatusResponse, ns: string, local: string): XmlElement | null {
   for (const propstat of response.propstats) {
-    if (propstat.status < 200 || propstat.status > 299) continue;
+    if ((propstat.status < 200 || propstat.status > 299) && propstat.status !== TOO_EARLY) continue;
     for (const prop of propstat.props) if (prop.local === local && prop.ns === ns) return prop;
   }
   return null;

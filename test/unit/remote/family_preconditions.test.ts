@@ -1,0 +1,101 @@
+// What is sent to the ownCloud family must hold on what those servers really check: see `family_server.ts` for the sources.
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
+import { codeOf, listAll, path, put } from '../../contract/remote_contract.js';
+import { type FamilyServer, startFamilyServer } from '../../support/family_server.js';
+
+describe.each(['sabre', 'ocis'] as const)('preconditions on %s', (kind) => {
+  let server: FamilyServer;
+  let remote: WebdavRemote;
+
+  beforeEach(async () => {
+    server = await startFamilyServer(kind);
+    remote = createRemote({ url: server.url, auth: { user: 'anna', password: 'secret' }, timeout_ms: 2000 });
+    await remote.connect();
+  });
+  afterEach(async () => {
+    await remote.close();
+    await server.close();
+  });
+
+  it('removes a folder as its members have left it', async () => {
+    server.write('dir', null);
+    server.write('dir/a', 'a');
+    const { etag } = await remote.stat(path('dir'));
+    await remote.remove(path('dir'), etag);
+    expect(server.nodes.has('dir')).toBe(false);
+  });
+
+  it('keeps a folder that somebody put something into', async () => {
+    server.write('dir', null);
+    const { etag } = await remote.stat(path('dir'));
+    server.write('dir/new', 'theirs');
+    expect(await codeOf(remote.remove(path('dir'), etag))).toBe('precondition');
+    expect(server.text('dir/new')).toBe('theirs');
+  });
+
+  it('makes no file of a name that somebody has taken', async () => {
+    server.write('a', 'theirs');
+    expect(await codeOf(put(remote, 'a', 'ours', { kind: 'if_absent' }))).toBe('precondition');
+    expect(server.text('a')).toBe('theirs');
+  });
+
+  it('replaces the version that is known, no other', async () => {
+    server.write('a', 'first');
+    const { etag } = await remote.stat(path('a'));
+    await put(remote, 'a', 'second', { kind: 'if_match', etag: etag ?? '' });
+    expect(server.text('a')).toBe('second');
+    expect(await codeOf(put(remote, 'a', 'third', { kind: 'if_match', etag: etag ?? '' }))).toBe('precondition');
+    expect(server.text('a')).toBe('second');
+  });
+
+  it('removes the version that is known, no other', async () => {
+    server.write('a', 'first');
+    const { etag } = await remote.stat(path('a'));
+    server.write('a', 'theirs');
+    expect(await codeOf(remote.remove(path('a'), etag))).toBe('precondition');
+    expect(server.text('a')).toBe('theirs');
+    await remote.remove(path('a'), (await remote.stat(path('a'))).etag);
+    expect(server.text('a')).toBe(null);
+  });
+
+  it('moves over the version that is known, no other', async () => {
+    server.write('a', 'ours');
+    server.write('b', 'first');
+    const etag = (await remote.stat(path('b'))).etag ?? '';
+    server.write('b', 'theirs');
+    const over = (tag: string) => remote.move(path('a'), path('b'), { overwrite: { etag: tag }, sourceEtag: null });
+    expect(await codeOf(over(etag))).toBe('precondition');
+    expect(server.text('b')).toBe('theirs');
+    await over((await remote.stat(path('b'))).etag ?? '');
+    expect([server.text('a'), server.text('b')]).toEqual([null, 'ours']);
+  });
+
+  it('moves the version that is known, no other, and a folder as it was', async () => {
+    server.write('a', 'first');
+    server.write('dir', null);
+    const { etag } = await remote.stat(path('a'));
+    server.write('a', 'theirs');
+    const moved = (from: string, to: string, sourceEtag: string | null) =>
+      remote.move(path(from), path(to), { overwrite: null, sourceEtag });
+    expect(await codeOf(moved('a', 'b', etag))).toBe('precondition');
+    expect(server.text('a')).toBe('theirs');
+    await moved('dir', 'other', (await remote.stat(path('dir'))).etag);
+    expect(server.nodes.has('other')).toBe(true);
+  });
+
+  it('tells a file by the same id after it was sent as in a listing', async () => {
+    const sent = await put(remote, 'a', 'content');
+    const [, listed] = await listAll(remote, '');
+    expect(sent.fileid).toBe(listed?.fileid);
+  });
+
+  it('knows what a file is that the server still looks through', async () => {
+    server.write('a', 'content');
+    const kept = server.nodes.get('a');
+    if (kept !== undefined) kept.processing = true;
+    const [, listed] = await listAll(remote, '');
+    expect(listed).toMatchObject({ kind: 'file', size_bytes: 7, rights: { read: true, write: true } });
+  });
+});
