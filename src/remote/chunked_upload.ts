@@ -94,7 +94,18 @@ export async function uploadInChunks(
   let chunks: Chunks = dav.info.dialect === 'cloudmount' ? 'slices' : 'of one size';
   for (let round = 1; ; round += 1) {
     const upload = new ChunkedUpload(dav, path, source, session, options, { state, version, chunks });
-    await upload.sendAll();
+    try {
+      await upload.sendAll();
+    } catch (error) {
+      // Nextcloud forgets after a day what the parts are for, and refuses those that follow with 412. It says nothing of
+      // the version of the file.
+      if (!isCloudError(error, 'precondition') && !(state !== null && isCloudError(error, 'not_found'))) throw error;
+      await upload.abandon();
+      if (round >= ROUNDS) throw new CloudError('busy_server', error.message, { ...error.details, cause: error });
+      dav.log.warn({ error: String(error) }, 'the server takes no more parts of an upload; it is begun anew');
+      state = null;
+      continue;
+    }
     const headers = { ...dav.dialect.metaHeaders(meta), ...dav.dialect.checksumHeaders(await source.sha256?.()) };
     try {
       const result = await commit((lockToken) =>

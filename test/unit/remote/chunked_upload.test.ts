@@ -192,6 +192,19 @@ describe.each([
     return session;
   }
 
+  it.each([412, 404])('is begun anew where the server takes no more of its parts (%s)', async (status) => {
+    // Nextcloud with an object store: what the parts are for is in a cache for a day (ChunkingV2Plugin.php, afterMkcol),
+    // and without it each is refused with 412 "Missing metadata for chunked upload" (checkPrerequisites).
+    const file = `forgotten ${status}`;
+    const session = await brokenOff(file, '00002', 1);
+    const { id } = JSON.parse(session.state ?? '') as { id: string };
+    all.proxy.add({ method: 'PUT', path: new RegExp(id), fault: { kind: 'answer', status } });
+    const client = remote();
+    await client.put(path(file), source, ABSENT, { mtime: { s: 1, ns: 0 } }, session);
+    await client.close();
+    expect(await sha256Of(all.honest, file)).toBe(source.hex);
+  });
+
   it('goes on with the bytes of the file as it is now, not with those of another version of the same size', async () => {
     const session = await brokenOff('changed', '00002', 1);
     const other = bigSource(9);
