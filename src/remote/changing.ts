@@ -104,9 +104,10 @@ export async function moveNode(
   };
   const { overwrite } = rule;
   let held = options;
+  let removed = false; // what is to be replaced
   const attempt = async () => {
     const all = tokensOf(held);
-    if (overwrite === null) {
+    if (overwrite === null || removed) {
       if (dav.info.conditional === 'none') await requirePlace(dav, to, doing, options);
       const conditions = sourceCondition(dav, from, source, rule, held);
       return await send(
@@ -125,16 +126,23 @@ export async function moveNode(
     // Also because locking a free name makes a file of it.
     const target = await requireNow(dav, to, precondition, options);
     if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
+    const onTarget = all.find((token) => token === held.overToken);
+    const others = all.filter((token) => token !== onTarget);
+    const signal = withoutToken(held);
+    const atTarget = onTarget === undefined ? signal : { ...signal, lockToken: onTarget };
     if (!replaces) {
-      await removeNode(dav, to, overwrite.etag, held);
-      return await send({});
+      await removeNode(dav, to, overwrite.etag, atTarget);
+      removed = true;
+      return await send(others.length === 0 ? {} : { if: submitting(dav, from, others, '') });
     }
-    return await guarded(dav, to, precondition, 0, held, (headers) => {
+    return await guarded(dav, to, precondition, 0, atTarget, (headers) => {
       // If-Match would be held against the source: the tag moves into the list that has the guard's lock.
       const { 'if-match': strong, if: list, ...rest } = headers;
-      const lists = list === undefined ? undefined : dav.aboutOther(to, list);
+      const lists = list === undefined ? undefined : dav.aboutOther(to, list, others.length > 0);
       const condition = strong === undefined ? lists : (lists?.replace(/\)$/, ` [${strong}])`) ?? tagged.if);
-      return send(condition === undefined ? rest : { ...rest, if: condition });
+      const shown = others.length === 0 ? [] : [dav.aboutOther(from, submitting(dav, from, others, ''), true)];
+      const all = [...(condition === undefined ? [] : [condition]), ...shown].join(' ');
+      return send(all === '' ? rest : { ...rest, if: all });
     });
   };
   await retry(async (tried) => {

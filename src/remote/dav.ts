@@ -312,13 +312,14 @@ export class Dav {
     return this.info.ifHeader === undefined ? `<${this.href(path)}> (${conditions})` : `(${conditions})`;
   }
 
-  /** What `listFor` says of `path`, for a request that addresses another resource. */
-  aboutOther(path: RemotePath, list: string): string {
+  /** What `listFor` says of `path`, for a request that addresses another resource; `several`: one of such. */
+  aboutOther(path: RemotePath, list: string, several = false): string {
+    const href = this.href(path);
     switch (this.info.ifHeader) {
       case undefined:
         return list;
       case 'nginx':
-        return `</> ${list}`;
+        return several && !href.includes('%') ? `<${href}> ${list}` : `</> ${list}`;
       default:
         return `<${this.url(path)}> ${list}`;
     }

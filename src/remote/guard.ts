@@ -5,7 +5,7 @@
 import { CloudError, isCloudError } from '../errors.js';
 import { type RemotePath, splitPath } from '../ids.js';
 import { type Dav, isLockNull, show } from './dav.js';
-import { freeLock, type Taken, takeLock } from './locks.js';
+import { freeLock, refreshLock, type Taken, takeLock } from './locks.js';
 import type { CallOptions, LockInfo, Precondition, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
 import { isStamp } from './stamp.js';
@@ -14,6 +14,9 @@ import { isStamp } from './stamp.js';
 const LOCK_MIN_s = 120;
 const LOCK_MAX_s = 7200;
 const SLOW_bytesPerSecond = 200_000;
+/** How often a lock is made to last, at most and at least. */
+const REFRESH_MIN_ms = 250;
+const REFRESH_MAX_ms = 10 * 60_000;
 /** A lock that is said to be there and is not is gone within milliseconds. */
 const GHOST_TRIES = 8;
 /** Members of a collection. */
@@ -113,6 +116,7 @@ async function underLock<T>(
   const turnOver = alone ? await dav.turns.inFolder(splitPath(path).parent, options.signal) : () => undefined;
   try {
     const lock = await takeGuard(dav, path, timeout_s, options);
+    const letGo = keepAlive(dav, path, lock, timeout_s);
     let done = false;
     try {
       // Big ones do not make the others wait; at worst one of those finds its lock lost and tries again.
@@ -129,12 +133,30 @@ async function underLock<T>(
       done = true;
       return result;
     } finally {
+      letGo();
       const released = release(dav, path, lock, done);
       if (options.signal?.aborted !== true) await released;
     }
   } finally {
     turnOver();
   }
+}
+
+/** Servers check a lock when a request begins, and may give it for less than was asked (nginx: a minute): what takes longer
+ * to send would overwrite what others have changed since. Answers how to end it. */
+function keepAlive(dav: Dav, path: RemotePath, { token, info }: Guard, timeout_s: number): () => void {
+  if (info.expiresEpoch_s === null) return () => undefined;
+  const third_ms = (info.expiresEpoch_s * 1000 - Date.now()) / 3;
+  let over = false;
+  const refresh = () =>
+    refreshLock(dav, path, token, timeout_s, {}).catch((error: unknown) => {
+      if (!over) dav.log.warn({ path, error: String(error) }, 'a lock taken for one change could not be made to last');
+    });
+  const timer = setInterval(() => void refresh(), Math.min(Math.max(third_ms, REFRESH_MIN_ms), REFRESH_MAX_ms));
+  return () => {
+    over = true;
+    clearInterval(timer);
+  };
 }
 
 /** A 423 that shows no lock (mod_dav loses locks that are taken and given back at the same time, in both directions), or

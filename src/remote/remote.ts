@@ -101,6 +101,8 @@ export interface CallOptions {
   readonly lockToken?: string;
   /** MOVE: of other locks of ours in the way, on the collections it leads out of or into or on what is moved along. */
   readonly alsoTokens?: readonly string[];
+  /** MOVE: the one of those that is on what is replaced itself. */
+  readonly overToken?: string;
 }
 
 /** Body of an upload: reopened for each attempt, so that a retry sends the same bytes. */

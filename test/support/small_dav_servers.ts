@@ -13,6 +13,8 @@ export interface SmallServerOptions {
   readonly port?: number;
   /** Folder to serve; a temporary one without. */
   readonly root?: string;
+  /** nginx: how long locks last; its own time is a minute, whatever is asked for. */
+  readonly lock_s?: number;
 }
 
 export interface SmallServer {
@@ -29,6 +31,7 @@ interface Place {
   readonly dir: string;
   readonly root: string;
   readonly port: number;
+  readonly lock_s: number;
 }
 
 interface Kind {
@@ -45,7 +48,7 @@ const NGINX: Kind = {
   binary: '/usr/sbin/nginx',
   login: (user, password) => `${user}:{PLAIN}${password}\n`,
   args: (configuration) => ['-c', configuration],
-  configuration: ({ dir, root, port }) => `
+  configuration: ({ dir, root, port, lock_s }) => `
 daemon off;
 ${AS_ROOT ? 'user root;' : ''}
 worker_processes 1;
@@ -61,7 +64,7 @@ http {
   uwsgi_temp_path ${dir}/uwsgi;
   scgi_temp_path ${dir}/scgi;
   client_max_body_size 0;
-  dav_ext_lock_zone zone=locks:4m;
+  dav_ext_lock_zone zone=locks:4m timeout=${lock_s}s;
   server {
     listen 127.0.0.1:${port};
     root ${root};
@@ -108,7 +111,7 @@ async function start(kind: Kind, { user, password, ...options }: SmallServerOpti
   const port = options.port ?? (await freePort());
   const configuration = join(dir, 'server.conf');
   await writeFile(join(dir, 'users'), kind.login(user, password));
-  await writeFile(configuration, kind.configuration({ dir, root, port }));
+  await writeFile(configuration, kind.configuration({ dir, root, port, lock_s: options.lock_s ?? 60 }));
   const log = join(dir, 'log');
   const child = spawnTracked(kind.binary, kind.args(configuration), { log });
   const url = `http://127.0.0.1:${port}/`;

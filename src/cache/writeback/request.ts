@@ -25,7 +25,9 @@ export function asMover(
   const tokens = [from, to, over, ...below].map((one) => one?.lockToken ?? null);
   const also = new Set(tokens.filter((token) => token !== null));
   if (call.lockToken !== undefined) also.delete(call.lockToken);
-  return also.size === 0 ? call : { ...call, alsoTokens: [...also] };
+  if (also.size === 0) return call;
+  const overToken = over?.lockToken ?? null;
+  return { ...call, alsoTokens: [...also], ...(overToken === null ? {} : { overToken }) };
 }
 
 /** What the user has locked of `node` and what is below it, with this drive. */

@@ -63,6 +63,25 @@ describe.each(['apache', 'rclone'] as const)('a bad network before %s', (kind) =
     expect(others.every((count) => count === 0)).toBe(true);
   });
 
+  it.each([['what is moved'], ['what is replaced'], ['both']])(
+    'moves a file over another, locked by us: %s',
+    async (which) => {
+      const [from, to] = [fresh(), fresh()];
+      await put(remote, from, 'ours');
+      await put(remote, to, 'replaced');
+      const lockToken = which === 'what is replaced' ? null : (await remote.lock(path(from))).token;
+      const over = which === 'what is moved' ? null : (await remote.lock(path(to))).token;
+      const etag = (await remote.stat(path(to))).etag ?? '';
+      const held = {
+        ...(lockToken === null ? {} : { lockToken }),
+        ...(over === null ? {} : { alsoTokens: [over], overToken: over }),
+      };
+      await remote.move(path(from), path(to), { overwrite: { etag }, sourceEtag: null }, held);
+      expect((await readAll(honest, to)).toString()).toBe('ours');
+      expect(await codeOf(honest.stat(path(from)))).toBe('not_found');
+    },
+  );
+
   it('finds out that an upload was stored when the answer is lost', async () => {
     const file = fresh();
     proxy.add({ method: 'PUT', times: 1, fault: { kind: 'lost_answer' } });

@@ -1,0 +1,88 @@
+// nginx and lighttpd where something goes wrong, or takes long.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
+import { codeOf, path, put, readAll, session } from '../../contract/remote_contract.js';
+import { FaultProxy } from '../../support/fault_proxy.js';
+import { type SmallServer, startLighttpd, startNginx } from '../../support/small_dav_servers.js';
+
+const ACCOUNT = { user: 'alice', password: 'pass word' };
+
+describe.each(['nginx', 'lighttpd'] as const)('%s', (kind) => {
+  let server: SmallServer;
+  let proxy: FaultProxy;
+  let remote: WebdavRemote;
+  let other: WebdavRemote;
+  let counter = 0;
+  const fresh = () => `f${++counter}`;
+
+  beforeAll(async () => {
+    server = await (kind === 'nginx' ? startNginx : startLighttpd)({ ...ACCOUNT, lock_s: 2 });
+    proxy = await FaultProxy.open({ targetPort: server.port });
+    remote = createRemote({ url: proxy.url, auth: ACCOUNT, lockOwner: 'the first', timeout_ms: 4000 });
+    other = createRemote({ url: server.url, auth: ACCOUNT, lockOwner: 'the second' });
+    await remote.connect();
+    await other.connect();
+  });
+  afterAll(async () => {
+    await remote.close();
+    await other.close();
+    await proxy.close();
+    await server.stop();
+  });
+  afterEach(() => {
+    proxy.clear();
+    proxy.requests.length = 0;
+  });
+
+  it('moves over a file although the first try is not answered', async () => {
+    const [from, to] = [fresh(), fresh()];
+    await put(remote, from, 'ours');
+    await put(remote, to, 'replaced');
+    const etag = (await remote.stat(path(to))).etag ?? '';
+    proxy.add({ method: 'MOVE', times: 1, fault: { kind: 'answer', status: 503 } });
+    await remote.move(path(from), path(to), { overwrite: { etag }, sourceEtag: null });
+    expect((await readAll(other, to)).toString()).toBe('ours');
+  });
+
+  // As the cache says it: the token of what is moved, and also those of what else is in the way.
+  it.each([['what is moved'], ['what is replaced'], ['both']])(
+    'moves a file over another, locked by us: %s',
+    async (which) => {
+      const [from, to] = [fresh(), fresh()];
+      await put(remote, from, 'ours');
+      await put(remote, to, 'replaced');
+      const lockToken = which === 'what is replaced' ? null : (await remote.lock(path(from))).token;
+      const over = which === 'what is moved' ? null : (await remote.lock(path(to))).token;
+      const etag = (await remote.stat(path(to))).etag ?? '';
+      const held = {
+        ...(lockToken === null ? {} : { lockToken }),
+        ...(over === null ? {} : { alsoTokens: [over], overToken: over }),
+      };
+      await remote.move(path(from), path(to), { overwrite: { etag }, sourceEtag: null }, held);
+      expect((await readAll(other, to)).toString()).toBe('ours');
+      expect(await codeOf(other.stat(path(from)))).toBe('not_found');
+    },
+  );
+
+  it('keeps others out of a file for as long as it is sent', async () => {
+    const file = fresh();
+    const { etag } = await put(remote, file, 'base');
+    const size_bytes = 300_000;
+    const source = {
+      size_bytes,
+      async *open() {
+        yield Buffer.alloc(size_bytes - 1, 'o');
+        await sleep(4000);
+        yield Buffer.from('!');
+      },
+    };
+    const sending = remote.put(path(file), source, { kind: 'if_match', etag: etag ?? '' }, {}, session());
+    await sleep(3000);
+    const theirs = await codeOf(put(other, file, 'theirs', { kind: 'if_match', etag: etag ?? '' }));
+    await sending;
+    expect(theirs).toBe('locked');
+    expect((await other.stat(path(file))).size_bytes).toBe(size_bytes);
+  });
+});
