@@ -35,9 +35,20 @@ export function parseAccountUrl(text: string): TypedUrl {
   if (parsed.search !== '' || parsed.hash !== '') {
     throw new CloudError('invalid', `server address "${text}": it must have no "?" and no "#"`);
   }
-  const user = parsed.username === '' ? null : decodeURIComponent(parsed.username);
+  const user = parsed.username === '' ? null : decodedUser(parsed.username);
   parsed.username = '';
   return { url: parsed.href, user };
+}
+
+function decodedUser(encoded: string): string {
+  try {
+    return decodeURIComponent(encoded);
+  } catch {
+    throw new CloudError(
+      'invalid',
+      `server address: the user name in it has a "%" that begins no %XX of UTF-8 text, found ${JSON.stringify(encoded)} (a "%" itself is %25); or use --user`,
+    );
+  }
 }
 
 /** The same place, however each is spelled (a slash at the end, `%40` or `@`). */

@@ -4,6 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { parseServerInfo, type ServerInfo } from '../remote/server_info.js';
 import { readPrivateFile, writePrivateFile } from './private_file.js';
 
 export class SavedDescription {
@@ -15,13 +16,13 @@ export class SavedDescription {
     this.#for = createHash('sha256').update(`${user}\n${url}`).digest('hex');
   }
 
-  /** null = never saved, or for another server, or unreadable. */
-  async load(): Promise<unknown> {
+  /** null = never saved, or for another server, or nothing that this version of the program understands. */
+  async load(): Promise<ServerInfo | null> {
     try {
       const text = await readPrivateFile(this.#path);
       if (text === null) return null;
       const saved = JSON.parse(text) as { for?: unknown; description?: unknown };
-      return saved.for === this.#for ? (saved.description ?? null) : null;
+      return saved.for === this.#for ? parseServerInfo(saved.description) : null;
     } catch {
       return null;
     }

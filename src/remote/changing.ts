@@ -281,10 +281,14 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
   }, dav.retrying(options));
 }
 
-/** Without a version to insist on, DELETE takes everything below: nothing may be there. Is it a collection? */
+/** Without a version to insist on, DELETE takes everything below: nothing may be there. A file goes only where the server
+ * knows no version of it. Is it a collection? */
 async function requireEmpty(dav: Dav, path: RemotePath, doing: string, options: CallOptions): Promise<boolean> {
   const self = await dav.stat(path, options);
-  if (self.kind !== 'dir') return false;
+  if (self.kind !== 'dir') {
+    if (self.etag === null) return false;
+    throw new CloudError('precondition', `${doing}: of a file the version is required, found ${self.etag}`, { path });
+  }
   for await (const batch of dav.list(path, options)) {
     if (batch.some((entry) => entry.path !== path)) {
       throw new CloudError('not_empty', `${doing}: the directory must be empty`, { path });

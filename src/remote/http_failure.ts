@@ -43,12 +43,15 @@ export function codeOfStatus(status: number): ErrorCode {
   return status >= 400 ? 'not_permitted' : 'protocol';
 }
 
-/** Retry-After (RFC 9110 section 10.2.3) in seconds from now. */
+/** Who asks for more is asked again all the same: a wrong clock or a wrong number must not end the sending for good. */
+const MAX_RETRY_AFTER_s = 3600;
+
+/** Retry-After (RFC 9110 section 10.2.3) in seconds from now, an hour at most. */
 export function parseRetryAfter(header: string | undefined, now_ms: number): number | null {
   if (header === undefined) return null;
-  if (/^\s*\d+\s*$/.test(header)) return Number(header);
+  if (/^\s*\d+\s*$/.test(header)) return Math.min(Number(header), MAX_RETRY_AFTER_s);
   const date_s = parseHttpDate(header);
-  return date_s === null ? null : Math.max(0, date_s - now_ms / 1000);
+  return date_s === null ? null : Math.min(Math.max(0, date_s - now_ms / 1000), MAX_RETRY_AFTER_s);
 }
 
 /** A failed answer, read and understood. */

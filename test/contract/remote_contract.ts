@@ -531,6 +531,13 @@ export function remoteContract(harness: Harness): void {
     });
 
     describe('remove', () => {
+      it('removes no file whose version is not said', async () => {
+        // A folder was meant, or a file of which the server had said no version yet: by now somebody has put this here.
+        await open.write(`${dir}/theirs`, 'theirs');
+        expect(await codeOf(remote.remove(path(`${dir}/theirs`), null))).toBe('precondition');
+        expect(await open.content(`${dir}/theirs`)).toBe('theirs');
+      });
+
       it('takes exactly the version that was named', async () => {
         const { etag } = await put(remote, `${dir}/file`, 'one');
         await open.write(`${dir}/file`, 'two');

@@ -309,6 +309,7 @@ export class FakeServer {
   removeAs(path: string, etag: string | null, access: Access): void {
     const node = this.#get(path);
     if (etag !== null && etag !== node.etag) throw mismatch(path, etag, node.etag);
+    if (etag === null && node.kind !== 'dir') throw mismatch(path, 'some', node.etag);
     if (etag === null && node.children.size > 0) {
       throw new CloudError('not_empty', `removing ${path}: the directory must be empty`, { path });
     }

@@ -48,7 +48,7 @@ describe('durations', () => {
   ])('%s', (text, ms) => {
     expect(parseDuration(text, 'x')).toBe(ms);
   });
-  it.each(['', '-1', '1d', 'soon'])('refuses %j', (text) => {
+  it.each(['', '-1', '1d', 'soon', '600h', '99999999999'])('refuses %j', (text) => {
     expect(() => parseDuration(text, 'x')).toThrow(invalid);
   });
   it('ages', () => {
@@ -109,7 +109,15 @@ describe('address of a server', () => {
     expect(parseAccountUrl('cloud.example.org')).toEqual({ url: 'https://cloud.example.org/', user: null });
     expect(parseAccountUrl('http://an%20na@h:81/dav')).toEqual({ url: 'http://h:81/dav', user: 'an na' });
   });
-  it.each(['https://a:secret@h', 'ftp://h', 'https://', 'https://h/?x', 'https://h/#x'])('refuses %s', (text) => {
+  it.each([
+    'https://a:secret@h',
+    'https://50%@h',
+    'https://%ff@h',
+    'ftp://h',
+    'https://',
+    'https://h/?x',
+    'https://h/#x',
+  ])('refuses %s', (text) => {
     expect(() => parseAccountUrl(text)).toThrow(invalid);
   });
   it('never repeats a password', () => {

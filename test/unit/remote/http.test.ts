@@ -50,6 +50,8 @@ describe('the table of statuses', () => {
     expect(parseRetryAfter('120', 0)).toBe(120);
     expect(parseRetryAfter('Thu, 01 Jan 1970 00:01:00 GMT', 30_000)).toBe(30);
     expect(parseRetryAfter('Thu, 01 Jan 1970 00:01:00 GMT', 90_000)).toBe(0);
+    expect(parseRetryAfter('31536000', 0)).toBe(3600);
+    expect(parseRetryAfter('Thu, 31 Dec 2099 00:00:00 GMT', 0)).toBe(3600);
     expect(parseRetryAfter('soon', 0)).toBeNull();
     expect(parseRetryAfter(undefined, 0)).toBeNull();
   });
