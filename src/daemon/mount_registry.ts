@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { isAlive } from '../process_state.js';
+import { startTime } from '../process_state.js';
 import { writePrivateFile } from './private_file.js';
 import { privateDir, type UserDirs } from './user_dirs.js';
 
@@ -18,6 +18,12 @@ export interface RunningMount {
   readonly socket: string;
   readonly logFile: string;
   readonly startedAt: string;
+}
+
+/** As it is written down. */
+interface Note extends RunningMount {
+  /** Tells the process from a later one of the same number (see `startTime`). Absent: an earlier version's. */
+  readonly processStart?: string;
 }
 
 /** One daemon per cache folder, so the folder's name is the daemon's. */
@@ -48,8 +54,10 @@ export async function deadMounts(dirs: UserDirs): Promise<readonly RunningMount[
   await runningMounts(dirs);
   const found: RunningMount[] = [];
   for (const name of await notes(dirs, '.died')) {
-    const mount = parseNote(await readFile(join(dirs.runtime, name), 'utf8').catch(() => ''));
-    if (mount !== null) found.push(mount);
+    const note = parseNote(await readFile(join(dirs.runtime, name), 'utf8').catch(() => ''));
+    if (note === null) continue;
+    const { processStart: _, ...mount } = note;
+    found.push(mount);
   }
   return found;
 }
@@ -69,7 +77,9 @@ async function notes(dirs: UserDirs, ending: '.json' | '.died'): Promise<readonl
 
 export async function registerMount(dirs: UserDirs, mount: RunningMount): Promise<void> {
   await privateDir(dirs.runtime);
-  await writePrivateFile(notePath(dirs, mount.cacheDir), `${JSON.stringify(mount)}\n`);
+  const processStart = startTime(mount.pid);
+  const note: Note = { ...mount, ...(processStart === null ? {} : { processStart }) };
+  await writePrivateFile(notePath(dirs, mount.cacheDir), `${JSON.stringify(note)}\n`);
   await rm(deathPath(dirs, mount.cacheDir), { force: true });
 }
 
@@ -81,14 +91,17 @@ export async function unregisterMount(dirs: UserDirs, cacheDir: string): Promise
 export async function runningMounts(dirs: UserDirs): Promise<readonly RunningMount[]> {
   const found: RunningMount[] = [];
   for (const name of await notes(dirs, '.json')) {
-    const mount = parseNote(await readFile(join(dirs.runtime, name), 'utf8').catch(() => ''));
-    if (mount !== null && isAlive(mount.pid)) found.push(mount);
-    else if (mount !== null) await markDead(dirs, mount);
+    const note = parseNote(await readFile(join(dirs.runtime, name), 'utf8').catch(() => ''));
+    if (note === null) continue;
+    const { processStart, ...mount } = note;
+    const started = startTime(mount.pid);
+    if (started !== null && started === (processStart ?? started)) found.push(mount);
+    else await markDead(dirs, mount);
   }
   return found.sort((a, b) => (a.mountPoint < b.mountPoint ? -1 : 1));
 }
 
-function parseNote(text: string): RunningMount | null {
+function parseNote(text: string): Note | null {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -99,5 +112,5 @@ function parseNote(text: string): RunningMount | null {
   const note = value as Record<string, unknown>;
   const texts = ['account', 'url', 'mountPoint', 'cacheDir', 'socket', 'logFile', 'startedAt'] as const;
   if (typeof note['pid'] !== 'number' || texts.some((key) => typeof note[key] !== 'string')) return null;
-  return note as unknown as RunningMount;
+  return note as unknown as Note;
 }

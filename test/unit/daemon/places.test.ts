@@ -137,6 +137,15 @@ describe('running mounts', () => {
     expect((await runningMounts(dirs)).map((one) => one.cacheDir)).toEqual(['/b']);
   });
 
+  it('a process that has its number by now is not taken for it (the first of a container has the same each time)', async () => {
+    await registerMount(dirs, mount('/a', process.pid));
+    const note = join(dirs.runtime, `${mountId('/a')}.json`);
+    const said = JSON.parse(await readFile(note, 'utf8')) as object;
+    await writeFile(note, JSON.stringify({ ...said, processStart: '17' }));
+    expect(await runningMounts(dirs)).toEqual([]);
+    expect((await deadMounts(dirs)).map((one) => one.cacheDir)).toEqual(['/a']);
+  });
+
   it('one that ended without unmounting is remembered until it is mounted again, or forgotten', async () => {
     await registerMount(dirs, mount('/a', 0x3fffff));
     await registerMount(dirs, mount('/b', 0x3fffff));
