@@ -2,6 +2,8 @@
 // be had here:
 //   sabre   Nextcloud and ownCloud 10: sabre/dav lib/DAV/Server.php, checkPreconditions: only a file has a tag to match, so
 //           If-Match on a collection is 412 whatever it says; the If header likewise
+//           Nextcloud refuses times of the first day of 1970 and before with 500, when the content is already stored
+//           (apps/dav/lib/Connector/Sabre/MtimeSanitizer.php; File.php, put; FilesPlugin.php, handleUpdateProperties)
 //   ocis    Infinite Scale: reva internal/http/services/owncloud/ocdav: put.go passes If-Match on and reads no
 //           If-None-Match, delete.go and move.go read neither, move.go deletes what `Overwrite: T` replaces; ids are
 //           STORAGE$SPACE!NODE with UUIDs (storagespace.FormatResourceID); propfind.go puts all properties of a file that
@@ -127,8 +129,16 @@ export async function startFamilyServer(kind: FamilyServer['kind']): Promise<Fam
         if (node?.content === null || !nodes.has(parent)) return end(409);
         write(path, body);
         const kept = nodes.get(path);
-        if (kept === undefined) return end(500);
+        const time = request.headers['x-oc-mtime'];
+        if (kept === undefined || (kind === 'sabre' && time !== undefined && Number(time) <= 86_400)) return end(500);
         return end(node === undefined ? 201 : 204, { etag: etagOf(kept), 'oc-fileid': headerIdOf(kept) });
+      }
+      case 'PROPPATCH': {
+        const time = /lastmodified>(-?\d+)</.exec(body.toString())?.[1];
+        if (node === undefined || time === undefined || kind === 'ocis') return end(403);
+        if (Number(time) <= 86_400) return end(500);
+        const done = `<d:response><d:href>${address}</d:href><d:status>HTTP/1.1 200 OK</d:status></d:response>`;
+        return end(207, { 'content-type': 'application/xml' }, `<d:multistatus xmlns:d="DAV:">${done}</d:multistatus>`);
       }
       case 'MKCOL':
         if (node !== undefined) return end(405);

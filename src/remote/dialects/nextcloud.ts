@@ -1,6 +1,7 @@
 // Nextcloud: rights, file ids, checksums and locks as properties, collection ETags; of the attributes only the mtime.
 
-import { type MetaPatch, packRights, unpackRights } from '../remote.js';
+import { CloudError } from '../../errors.js';
+import { type MetaPatch, type PosixMeta, packRights, unpackRights } from '../remote.js';
 import { parsePermissions } from '../wire/cloudmount_props.js';
 import { textProperty } from '../wire/multistatus.js';
 import { DAV } from '../wire/ns.js';
@@ -34,13 +35,25 @@ export function rightsOf(letters: string | null, readLetter: boolean): Told {
   return told;
 }
 
+/** Times up to this one it answers with 500, after it has stored the content that comes with them. */
+const REFUSED_UNTIL_s = 86_400;
+
+function takesTime({ mtime }: PosixMeta): boolean {
+  return mtime === undefined || mtime.s > REFUSED_UNTIL_s;
+}
+
+function patchTime(patch: MetaPatch): PropertyPatch {
+  if (takesTime(patch)) return patchMtime(patch);
+  throw new CloudError('unsupported', 'setting attributes: this server takes no time before the second day of 1970');
+}
+
 export const nextcloud: Dialect = {
   name: 'nextcloud',
   properties: [...BASIC_PROPERTIES, ...OC_PROPERTIES],
   collectionEtags: true,
   version: (etag) => etag,
   rights: (letters) => rightsOf(letters, true),
-  metaHeaders: (meta) => mtimeHeader(meta, false),
+  metaHeaders: (meta) => (takesTime(meta) ? mtimeHeader(meta, false) : {}),
   checksumHeaders: (sha256) => (sha256 === undefined ? {} : { 'oc-checksum': `SHA256:${sha256}` }),
-  patch: patchMtime,
+  patch: patchTime,
 };

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
-import { codeOf, listAll, path, put } from '../../contract/remote_contract.js';
+import { bytesSource, codeOf, listAll, path, put, session } from '../../contract/remote_contract.js';
 import { type FamilyServer, startFamilyServer } from '../../support/family_server.js';
 
 describe.each(['sabre', 'ocis'] as const)('preconditions on %s', (kind) => {
@@ -89,6 +89,17 @@ describe.each(['sabre', 'ocis'] as const)('preconditions on %s', (kind) => {
     const sent = await put(remote, 'a', 'content');
     const [, listed] = await listAll(remote, '');
     expect(sent.fileid).toBe(listed?.fileid);
+  });
+
+  it('sends no time that is refused with the failure of a broken server', async () => {
+    if (kind !== 'sabre') return;
+    const epoch = { mtime: { s: 1, ns: 0 } };
+    server.requests.length = 0;
+    await remote.put(path('old'), bytesSource('content'), { kind: 'if_absent' }, epoch, session());
+    // Else it would be read back, to find out whether it is there.
+    expect(server.requests.map(({ method }) => method)).toEqual(['PUT']);
+    expect(await codeOf(remote.setMeta(path('old'), epoch))).toBe('unsupported');
+    expect(await codeOf(remote.setMeta(path('old'), { mtime: { s: 86_401, ns: 0 } }))).toBe('no error');
   });
 
   it('knows what a file is that the server still looks through', async () => {
