@@ -145,7 +145,10 @@ class RangeRead {
       return 'unmarked';
     } else {
       const kept: Buffer[] = [];
+      let room_bytes = this.#end - this.#at;
       await response.pour((chunk) => {
+        room_bytes -= chunk.length;
+        if (room_bytes < 0) throw this.#tooMuch();
         kept.push(Buffer.from(chunk));
       });
       const { etag } = await this.#dav.stat(this.#path, this.#options);
@@ -201,7 +204,7 @@ class RangeRead {
   }
 
   #take(chunk: Buffer): void | Promise<void> {
-    if (chunk.length > this.#end - this.#at) throw this.#protocol('more bytes came than were asked for');
+    if (chunk.length > this.#end - this.#at) throw this.#tooMuch();
     const offset = this.#at;
     this.#at += chunk.length;
     return this.#sink(chunk, offset);
@@ -219,6 +222,10 @@ class RangeRead {
 
   #protocol(problem: string): CloudError {
     return new CloudError('protocol', `${this.#doing}: ${problem}`, { path: this.#path });
+  }
+
+  #tooMuch(): CloudError {
+    return this.#protocol('more bytes came than were asked for');
   }
 
   #stale(found: string | null): CloudError {
