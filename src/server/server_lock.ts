@@ -30,7 +30,7 @@ export class ServerLock {
 
   /** Takes the lock or rejects with `busy`, naming the process that holds it. The folder must exist. */
   static async acquire(dir: DataDir, purpose = 'server'): Promise<ServerLock> {
-    const database = tryLock(dir);
+    const database = tryLock(dir.lockFile);
     if (database === null) throw heldByAnother(dir);
     const state = { pid: process.pid, purpose, url: null, startedAt: new Date().toISOString() };
     const lock = new ServerLock(database, dir, state);
@@ -59,7 +59,7 @@ export class ServerLock {
 /** Does a process hold the folder now? */
 export function isServed(dir: DataDir): boolean {
   if (!existsSync(dir.lockFile)) return false;
-  const database = tryLock(dir);
+  const database = tryLock(dir.lockFile);
   database?.close();
   return database === null;
 }
@@ -72,8 +72,9 @@ export function refuseIfServed(dir: DataDir): void {
 /** Another's look at the lock takes less than this. */
 const LOCK_TIMEOUT_MS = 200;
 
-function tryLock(dir: DataDir): Database.Database | null {
-  const database = new Database(dir.lockFile, { timeout: LOCK_TIMEOUT_MS });
+/** Holds the file, which is made if it is missing, until the connection is closed. Null: another process holds it. */
+export function tryLock(file: string): Database.Database | null {
+  const database = new Database(file, { timeout: LOCK_TIMEOUT_MS });
   try {
     database.pragma('locking_mode = EXCLUSIVE');
     database.exec('BEGIN EXCLUSIVE');
@@ -81,7 +82,7 @@ function tryLock(dir: DataDir): Database.Database | null {
   } catch (error) {
     database.close();
     if ((error as { code?: string }).code === 'SQLITE_BUSY') return null;
-    throw new CloudError('io', `locking the data folder ${dir.root}: ${String(error)}`, { cause: error });
+    throw new CloudError('io', `locking ${file}: ${String(error)}`, { cause: error });
   }
 }
 

@@ -3,11 +3,13 @@
 // order and time; the manifest last. A target that holds a backup already is brought up to date: what it has is not
 // copied again, and it stays the old backup until the new manifest replaces the old one.
 
+import { closeSync, openSync } from 'node:fs';
 import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { CloudError, toCloudError } from '../../errors.js';
 import { type DataDir, dataDirLayout } from '../data_dir.js';
+import { tryLock } from '../server_lock.js';
 import {
   type BlobRef,
   blobFile,
@@ -40,6 +42,8 @@ export interface BackupResult {
   readonly added_bytes: number;
 }
 
+/** In the folder of the backup, held locked by who writes it. */
+const LOCK_FILE = 'backup.lock';
 /** More pages than any database has: the snapshot is taken in one step, writers go on meanwhile. */
 const ALL_PAGES = 0x7fff_ffff;
 
@@ -52,11 +56,13 @@ export async function backup(dataDir: string, target: string, options: BackupOpt
   if (into === dir.root || into.startsWith(`${dir.root}/`)) {
     throw new CloudError('invalid', `backup to ${into}: it must be outside of the data folder ${dir.root}`);
   }
-  const before = await prepareTarget(into);
-  const giveBack = await takeBackupLease(dir);
+  await prepareTarget(into);
+  const unlock = lockTarget(into);
+  const created = new Date();
+  const file = `metadata-${created.toISOString().replace(/[:.]/g, '-')}.db`;
+  let giveBack: (() => void) | null = null;
   try {
-    const created = new Date();
-    const file = `metadata-${created.toISOString().replace(/[:.]/g, '-')}.db`;
+    giveBack = await takeBackupLease(dir);
     await copyDatabase(dir.database, join(into, file));
     const blobs = referencedBlobs(join(into, file));
     const { added, added_bytes } = await copyBlobs(dir.blobs, join(into, 'blobs'), blobs, options);
@@ -76,12 +82,22 @@ export async function backup(dataDir: string, target: string, options: BackupOpt
     await prune(into, manifest, new Set(blobs.map(({ sha256 }) => sha256)));
     return { target: into, manifest, added, added_bytes };
   } catch (error) {
-    // The old backup is still whole; what was added is used by the next try. Only the unused database goes.
-    await removeDatabases(into, before?.database.file ?? null);
+    // The old backup is still whole, or the new one is already; what was added is used by the next try.
+    await removeUnused(into, file).catch(() => undefined);
     throw toCloudError(error, `backup of ${dir.root}`);
   } finally {
-    giveBack();
+    giveBack?.();
+    unlock();
   }
+}
+
+/** One at a time writes into a backup: each takes what the other has not finished for left-overs. */
+function lockTarget(into: string): () => void {
+  const file = join(into, LOCK_FILE);
+  closeSync(openSync(file, 'a', 0o600));
+  const lock = tryLock(file);
+  if (lock !== null) return () => lock.close();
+  throw new CloudError('busy', `backup to ${into}: another backup into this folder runs; wait for its end`);
 }
 
 async function requireDatabase(dir: DataDir): Promise<void> {
@@ -98,13 +114,12 @@ async function requireDatabase(dir: DataDir): Promise<void> {
   }
 }
 
-async function prepareTarget(into: string): Promise<BackupManifest | null> {
+async function prepareTarget(into: string): Promise<void> {
   await mkdir(into, { recursive: true, mode: 0o700 });
-  const manifest = await readManifest(into);
-  if (manifest !== null) return manifest;
+  if ((await readManifest(into)) !== null) return;
   // A first backup that was interrupted leaves only these.
   const foreign = (await readdir(into)).filter(
-    (name) => name !== 'blobs' && !/^metadata-.*\.db(-journal)?$/.test(name),
+    (name) => name !== 'blobs' && name !== LOCK_FILE && !/^metadata-.*\.db(-journal)?$/.test(name),
   );
   if (foreign.length > 0) {
     throw new CloudError(
@@ -112,7 +127,6 @@ async function prepareTarget(into: string): Promise<BackupManifest | null> {
       `backup to ${into}: an empty folder or an earlier backup is required, found ${foreign.slice(0, 3).join(', ')}`,
     );
   }
-  return null;
 }
 
 async function copyDatabase(from: string, to: string): Promise<void> {
@@ -203,17 +217,25 @@ async function copyBlobs(
 
 /** What only the previous backup needed. */
 async function prune(into: string, manifest: BackupManifest, keep: ReadonlySet<string>): Promise<void> {
-  await removeDatabases(into, manifest.database.file);
+  await removeDatabases(into, (name) => name !== manifest.database.file);
   const objects = join(into, 'blobs', 'objects');
-  for (const shard of await readdir(objects).catch(() => [])) {
-    for (const name of await readdir(join(objects, shard))) {
-      if (!keep.has(shard + name)) await rm(join(objects, shard, name), { force: true });
+  for (const shard of await readdir(objects, { withFileTypes: true }).catch(() => [])) {
+    if (!shard.isDirectory()) continue;
+    for (const entry of await readdir(join(objects, shard.name), { withFileTypes: true })) {
+      if (!entry.isFile() || keep.has(shard.name + entry.name)) continue;
+      await rm(join(objects, shard.name, entry.name), { force: true });
     }
   }
 }
 
-async function removeDatabases(into: string, keep: string | null): Promise<void> {
+/** Of a backup that failed, its database, unless the manifest is of it already: then only what comes after has failed. */
+async function removeUnused(into: string, file: string): Promise<void> {
+  if ((await readManifest(into))?.database.file === file) return;
+  await removeDatabases(into, (name) => name.startsWith(file));
+}
+
+async function removeDatabases(into: string, isUnused: (name: string) => boolean): Promise<void> {
   for (const name of await readdir(into).catch(() => [])) {
-    if (name.startsWith('metadata-') && name !== keep) await rm(join(into, name), { force: true });
+    if (name.startsWith('metadata-') && isUnused(name)) await rm(join(into, name), { force: true });
   }
 }

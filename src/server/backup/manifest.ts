@@ -3,6 +3,7 @@
 //   TARGET/manifest.json       this; replaced by rename as the last step, so it always describes a whole backup
 //   TARGET/metadata-STAMP.db   the database as it was at one moment
 //   TARGET/blobs/objects/…     every content that database refers to, by SHA-256
+//   TARGET/backup.lock         held locked while a backup is written
 //
 // Unfinished chunked uploads are not part of it: their clients send them again.
 

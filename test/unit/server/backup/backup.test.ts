@@ -143,7 +143,12 @@ describe('a backup', () => {
     expect(second).toMatchObject({ added: 1, added_bytes: 100_000, manifest: { contents: { count: 2 } } });
     const hashes = ['k', 'm'].map((fill) => createHash('sha256').update(Buffer.alloc(100_000, fill)).digest('hex'));
     expect(await blobNames(target)).toEqual(hashes.sort());
-    expect((await readdir(target)).sort()).toEqual(['blobs', 'manifest.json', second.manifest.database.file]);
+    expect((await readdir(target)).sort()).toEqual([
+      'backup.lock',
+      'blobs',
+      'manifest.json',
+      second.manifest.database.file,
+    ]);
   });
 
   test('that fails leaves the one before whole', async () => {
@@ -159,6 +164,34 @@ describe('a backup', () => {
     await restore(target, join(scratch, 'restored'));
     await onRestored(join(scratch, 'restored'), async () => {
       expect((await server.call('GET', '/webdav/one')).body.length).toBe(100_000);
+    });
+  });
+
+  test('two at once into one folder: one is refused, and what is there is whole', async () => {
+    for (let i = 0; i < 20; i++) await put(`f${i}`, Buffer.alloc(100_000 + i, String(i)));
+    await backup(server.dataDir, target);
+    await put('more', Buffer.alloc(100_000, 'm'));
+    const both = await Promise.allSettled([backup(server.dataDir, target), backup(server.dataDir, target)]);
+    const [refused] = both.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []));
+    expect(refused).toMatchObject({ code: 'busy', message: expect.stringContaining(target) });
+    await restore(target, join(scratch, 'restored'));
+    await onRestored(join(scratch, 'restored'), async () => {
+      expect((await server.call('GET', '/webdav/more')).body.length).toBe(100_000);
+    });
+    expect(await backup(server.dataDir, target)).toMatchObject({ added: 0 });
+  });
+
+  test('is whole also where cleaning up after it does not go as it should', async () => {
+    await put('one', Buffer.alloc(100_000, '1'));
+    await backup(server.dataDir, target);
+    await put('two', Buffer.alloc(100_000, '2'));
+    // Of another program: what stands here is a folder otherwise.
+    await writeFile(join(target, 'blobs', 'objects', '.DS_Store'), 'x');
+    await mkdir(join(target, 'blobs', 'objects', '00', 'deep'), { recursive: true });
+    await backup(server.dataDir, target).catch(() => undefined);
+    await restore(target, join(scratch, 'restored'));
+    await onRestored(join(scratch, 'restored'), async () => {
+      expect((await server.call('GET', '/webdav/two')).body.length).toBe(100_000);
     });
   });
 
@@ -223,9 +256,20 @@ describe('a backup', () => {
     expect(during).toEqual([true]);
     expect(backupRuns(dir, Date.now())).toBe(false);
     const giveBack = await takeBackupLease(dir);
-    await utimes(join(dir.root, 'backup.lease'), 1000, 1000);
+    const [lease = ''] = (await readdir(dir.root)).filter((name) => name.endsWith('.lease'));
+    await utimes(join(dir.root, lease), 1000, 1000);
     expect(backupRuns(dir, Date.now())).toBe(false);
     giveBack();
+  });
+
+  test('keeps its lease when another one ends', async () => {
+    const dir = dataDirLayout(server.dataDir);
+    const giveBackFirst = await takeBackupLease(dir);
+    const giveBackSecond = await takeBackupLease(dir);
+    giveBackFirst();
+    expect(backupRuns(dir, Date.now())).toBe(true);
+    giveBackSecond();
+    expect(backupRuns(dir, Date.now())).toBe(false);
   });
 });
 
