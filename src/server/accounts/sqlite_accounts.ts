@@ -7,7 +7,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Statement } from 'better-sqlite3';
 import { type Clock, systemClock } from '../../clock.js';
 import { CloudError } from '../../errors.js';
-import type { SchemaModule, SqliteDatabase } from '../storage/metadata/sqlite/database.js';
+import type { Connection, SchemaModule, SqliteDatabase } from '../storage/metadata/sqlite/database.js';
 import type {
   AccountStore,
   AppToken,
@@ -22,12 +22,14 @@ import type {
 } from './account_store.js';
 import { checkTokenLabel, looksLikeToken, newTokenSecret, tokenHash } from './app_token.js';
 import { checkPassword, hashPassword } from './password.js';
-import { checkGroupName, checkUserName, userIdOf } from './user_name.js';
+import { checkGroupName, checkUserName, groupIdOf, userIdOf } from './user_name.js';
 
-/** The trees that belong to users, by `User.id`; the metadata store in the server, anything in tests. */
+/** The trees that belong to users, by `User.id`; the metadata store in the server, anything in tests. A `change` of the
+ * accounts is made in the same transaction, here and below: a process may be killed between two. */
 export interface UserFiles {
   /** Makes the user's root if there is none; sets its quota (null = unlimited). */
   ensure(userId: string, quota_bytes: number | null): Promise<void>;
+  setQuota(userId: string, quota_bytes: number | null, change: () => void): Promise<void>;
   /** Is there anything in the user's tree? */
   hasAny(userId: string): Promise<boolean>;
   /** Removes the tree with everything in it. */
@@ -38,11 +40,11 @@ export interface UserFiles {
 
 /** The shares that name users and groups; the metadata store in the server. */
 export interface SharedWith {
-  /** The members of a group are these now. */
-  groupChanged(groupId: string, memberIds: readonly string[]): Promise<void>;
-  groupRemoved(groupId: string): Promise<void>;
+  /** `change` returns who the members of the group are now. */
+  groupChanged(groupId: string, change: () => readonly string[]): Promise<void>;
+  groupRemoved(groupId: string, change: () => void): Promise<void>;
   /** What the user received is no longer theirs, what they handed on ends. */
-  userRemoved(userId: string): Promise<void>;
+  userRemoved(userId: string, change: () => void): Promise<void>;
 }
 
 export const accountSchema: SchemaModule = {
@@ -117,7 +119,7 @@ export class SqliteAccounts implements AccountStore {
   readonly #files: UserFiles;
   readonly #clock: Clock;
   readonly #onClose: () => Promise<void>;
-  readonly #shared: SharedWith | null;
+  readonly #shared: SharedWith;
   readonly #selectAccount: Statement<[string], AccountRow>;
   readonly #selectVersion: Statement<[string], { readonly login_version: number }>;
   readonly #selectToken: Statement<[Buffer], TokenRow>;
@@ -130,12 +132,12 @@ export class SqliteAccounts implements AccountStore {
   constructor(
     database: SqliteDatabase,
     files: UserFiles,
-    options: { readonly clock?: Clock; readonly shared?: SharedWith; readonly onClose?: () => Promise<void> } = {},
+    options: { readonly clock?: Clock; readonly shared: SharedWith; readonly onClose?: () => Promise<void> },
   ) {
     this.#database = database;
     this.#files = files;
     this.#clock = options.clock ?? systemClock;
-    this.#shared = options.shared ?? null;
+    this.#shared = options.shared;
     this.#onClose = options.onClose ?? (async () => {});
     const { reader } = database;
     this.#selectAccount = reader.prepare('SELECT * FROM account WHERE name = ?');
@@ -166,7 +168,7 @@ export class SqliteAccounts implements AccountStore {
       newVersion(),
       this.#clock.now_ms(),
     ];
-    await this.#database.write(() => {
+    await this.#files.setQuota(userIdOf(name), quota, () => {
       if (this.#row(name) !== undefined) throw taken(name);
       this.#run(
         `INSERT INTO account (name, display_name, is_admin, quota_bytes, password_hash, login_version, created_ms)
@@ -174,8 +176,6 @@ export class SqliteAccounts implements AccountStore {
         ...values,
       );
     });
-    // After the account: what a crash in between leaves out, `reconcile` makes up for at the next start.
-    await this.#files.ensure(userIdOf(name), quota);
     return toUser(this.#committed(name));
   }
 
@@ -191,7 +191,7 @@ export class SqliteAccounts implements AccountStore {
   async update(name: string, patch: UserPatch): Promise<User> {
     const displayName = patch.displayName === undefined ? undefined : checkDisplayName(patch.displayName);
     const quota = patch.quota_bytes === undefined ? undefined : checkQuota(patch.quota_bytes);
-    await this.#database.write(() => {
+    const change = () => {
       const row = this.#row(name) ?? fail(noSuchUser(name));
       const isDisabled = patch.isDisabled ?? row.is_disabled !== 0;
       const isAdmin = patch.isAdmin ?? row.is_admin !== 0;
@@ -206,10 +206,10 @@ export class SqliteAccounts implements AccountStore {
         endsLogins ? newVersion() : row.login_version,
         name,
       );
-    });
-    const user = toUser(this.#committed(name));
-    if (quota !== undefined) await this.#files.ensure(user.id, quota);
-    return user;
+    };
+    if (quota === undefined) await this.#database.write(change);
+    else await this.#files.setQuota(userIdOf(name), quota, change);
+    return toUser(this.#committed(name));
   }
 
   async setPassword(name: string, password: string | null): Promise<void> {
@@ -230,10 +230,9 @@ export class SqliteAccounts implements AccountStore {
     const stored = this.#committed(name).name;
     const folder = typeof files === 'object' ? await this.#handOver(stored, files.handOverTo) : null;
     // The account goes first: nobody may write into a tree that is being deleted.
-    await this.#database.write(() => {
+    await this.#shared.userRemoved(userIdOf(stored), () => {
       this.#run('DELETE FROM account WHERE name = ?', stored);
     });
-    await this.#shared?.userRemoved(userIdOf(stored));
     if (typeof files === 'object') return { files: 'handed over', folder };
     if (files === 'keep') return { files: 'kept' };
     await this.#files.delete(userIdOf(stored));
@@ -326,18 +325,16 @@ export class SqliteAccounts implements AccountStore {
     const checked = checkGroupName(name);
     const created_ms = this.#clock.now_ms();
     await this.#database.write(() => {
-      if (this.#writerGroup(checked) !== undefined) {
+      if (groupRow(this.#database.writer, checked) !== undefined) {
         throw new CloudError('exists', `creating group ${checked}: there is one of this name`);
       }
       this.#run('INSERT INTO account_group (name, created_ms) VALUES (?, ?)', checked, created_ms);
     });
-    return { id: userIdOf(checked), name: checked, created_ms, members: [] };
+    return { id: groupIdOf(checked), name: checked, created_ms, members: [] };
   }
 
   async getGroup(name: string): Promise<Group | null> {
-    const row = this.#database.reader
-      .prepare<[string], GroupRow>('SELECT name, created_ms FROM account_group WHERE name = ?')
-      .get(name);
+    const row = groupRow(this.#database.reader, name);
     return row === undefined ? null : this.#toGroup(row);
   }
 
@@ -350,29 +347,28 @@ export class SqliteAccounts implements AccountStore {
 
   async removeGroup(name: string): Promise<void> {
     const group = (await this.getGroup(name)) ?? fail(noSuchGroup(name));
-    await this.#database.write(() => {
+    await this.#shared.groupRemoved(group.id, () => {
       this.#run('DELETE FROM account_group WHERE name = ?', group.name);
     });
-    await this.#shared?.groupRemoved(group.id);
   }
 
   async addMember(group: string, user: string): Promise<void> {
-    await this.#database.write(() => {
-      const { name } = this.#writerGroup(group) ?? fail(noSuchGroup(group));
+    await this.#shared.groupChanged(groupIdOf(group), () => {
+      const { name } = groupRow(this.#database.writer, group) ?? fail(noSuchGroup(group));
       const account = (this.#row(user) ?? fail(noSuchUser(user))).name;
       this.#run('INSERT INTO group_member (group_name, account) VALUES (?, ?) ON CONFLICT DO NOTHING', name, account);
+      return membersOf(this.#database.writer, name);
     });
-    await this.#tellMembers(group);
   }
 
   async removeMember(group: string, user: string): Promise<void> {
-    await this.#database.write(() => {
-      const { name } = this.#writerGroup(group) ?? fail(noSuchGroup(group));
+    await this.#shared.groupChanged(groupIdOf(group), () => {
+      const { name } = groupRow(this.#database.writer, group) ?? fail(noSuchGroup(group));
       if (this.#run('DELETE FROM group_member WHERE group_name = ? AND account = ?', name, user) === 0) {
         throw new CloudError('not_found', `removing ${user} from group ${name}: there is no such member`);
       }
+      return membersOf(this.#database.writer, name);
     });
-    await this.#tellMembers(group);
   }
 
   async groupsOf(user: string): Promise<readonly string[]> {
@@ -394,13 +390,14 @@ export class SqliteAccounts implements AccountStore {
       )
       .all(wanted, wanted, part.trim(), wanted, limit);
     const groups = reader
-      .prepare<[string, string, number], GroupRow>(
-        'SELECT name, created_ms FROM account_group WHERE instr(lower(name), ?) > 0 ORDER BY lower(name) <> ?, name LIMIT ?',
+      .prepare<[string, string, string, number], GroupRow>(
+        `SELECT name, created_ms FROM account_group WHERE instr(lower(name), ?) > 0 OR instr(name, ?) > 0
+         ORDER BY lower(name) <> ?, name LIMIT ?`,
       )
-      .all(wanted, wanted, limit);
+      .all(wanted, part.trim(), wanted, limit);
     return {
       users: users.map(toUser),
-      groups: groups.map(({ name, created_ms }) => ({ id: userIdOf(name), name, created_ms })),
+      groups: groups.map(({ name, created_ms }) => ({ id: groupIdOf(name), name, created_ms })),
     };
   }
 
@@ -410,22 +407,7 @@ export class SqliteAccounts implements AccountStore {
   }
 
   #toGroup({ name, created_ms }: GroupRow): Group {
-    const members = this.#database.reader
-      .prepare<[string], string>('SELECT account FROM group_member WHERE group_name = ? ORDER BY account')
-      .pluck()
-      .all(name);
-    return { id: userIdOf(name), name, created_ms, members: members.map(userIdOf) };
-  }
-
-  async #tellMembers(group: string): Promise<void> {
-    const found = await this.getGroup(group);
-    if (found !== null) await this.#shared?.groupChanged(found.id, found.members);
-  }
-
-  #writerGroup(name: string): GroupRow | undefined {
-    return this.#database.writer
-      .prepare<[string], GroupRow>('SELECT name, created_ms FROM account_group WHERE name = ?')
-      .get(name);
+    return { id: groupIdOf(name), name, created_ms, members: membersOf(this.#database.reader, name) };
   }
 
   /** Makes every user's root and quota what the account says; for the start of a server. */
@@ -451,6 +433,23 @@ export class SqliteAccounts implements AccountStore {
   #run(sql: string, ...values: unknown[]): number {
     return this.#database.writer.prepare(sql).run(...values).changes;
   }
+}
+
+/** SQLite knows upper and lower case of ASCII only, groups are named in any script; they are few. */
+function groupRow(db: Connection, name: string): GroupRow | undefined {
+  const id = groupIdOf(name);
+  return db
+    .prepare<[], GroupRow>('SELECT name, created_ms FROM account_group')
+    .all()
+    .find((row) => groupIdOf(row.name) === id);
+}
+
+function membersOf(db: Connection, group: string): readonly string[] {
+  return db
+    .prepare<[string], string>('SELECT account FROM group_member WHERE group_name = ? ORDER BY account')
+    .pluck()
+    .all(group)
+    .map(userIdOf);
 }
 
 function toUser(row: AccountRow): User {

@@ -17,6 +17,12 @@ export function storedUserFiles(store: MetadataStore, uploads: string): UserFile
       if (done) return;
       await store.write(async (tx) => tx.setQuota((await tx.ensureRoot(userId)).id, quota_bytes));
     },
+    async setQuota(userId, quota_bytes, change) {
+      await store.write(async (tx) => {
+        change();
+        await tx.setQuota((await tx.ensureRoot(userId)).id, quota_bytes);
+      });
+    },
     hasAny(userId) {
       return store.read(async (tx) => {
         const root = await tx.root(userId);
@@ -38,16 +44,20 @@ export function storedUserFiles(store: MetadataStore, uploads: string): UserFile
 /** The accounts' view of the shares. */
 export function storedShares(store: MetadataStore): SharedWith {
   return {
-    async groupChanged(groupId, memberIds) {
-      await store.write((tx) => tx.setPeople(groupId, memberIds));
+    async groupChanged(groupId, change) {
+      await store.write((tx) => tx.setPeople(groupId, change()));
     },
-    async groupRemoved(groupId) {
+    async groupRemoved(groupId, change) {
       await store.write(async (tx) => {
+        change();
         for (const share of await tx.shares({ kind: 'group', groupId })) await tx.removeShare(share.id);
       });
     },
-    async userRemoved(userId) {
-      await store.write((tx) => tx.forgetUser(userId));
+    async userRemoved(userId, change) {
+      await store.write((tx) => {
+        change();
+        return tx.forgetUser(userId);
+      });
     },
   };
 }

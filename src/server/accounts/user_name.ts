@@ -30,6 +30,11 @@ export function checkGroupName(name: string): string {
   );
 }
 
+/** The same for groups, whose names are written in more than one way. */
+export function groupIdOf(name: string): string {
+  return name.trim().normalize('NFC').toLowerCase();
+}
+
 /** Two names that differ in case only are the same user. */
 export function userIdOf(name: string): string {
   return name.toLowerCase();

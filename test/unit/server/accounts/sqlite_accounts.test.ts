@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { systemClock } from '../../../../src/clock.js';
 import type { Name } from '../../../../src/ids.js';
 import type { AccountStore } from '../../../../src/server/accounts/account_store.js';
@@ -261,5 +261,93 @@ describe('app tokens', () => {
   test.each(['', '   ', 'x'.repeat(101), 'a\u0007b'])('%j is no label', async (label) => {
     await accounts.create({ name: 'anna', password: null });
     await expect(accounts.createToken('anna', label)).rejects.toMatchObject({ code: 'invalid' });
+  });
+});
+
+describe('groups', () => {
+  test('are one whose names differ in case only, in any script', async () => {
+    const { id } = await accounts.createGroup('Équipe');
+    // By its id clients share with it.
+    expect(await accounts.getGroup(id)).toMatchObject({ name: 'Équipe' });
+    expect(await accounts.getGroup('E\u0301quipe')).toMatchObject({ name: 'Équipe' });
+    expect((await accounts.search('Équi', 5)).groups).toMatchObject([{ name: 'Équipe' }]);
+    // Another one would be given what is shared with this.
+    await expect(accounts.createGroup('équipe')).rejects.toMatchObject({ code: 'exists' });
+    await accounts.create({ name: 'anna', password: null });
+    await accounts.addMember('ÉQUIPE', 'anna');
+    expect((await accounts.getGroup('Équipe'))?.members).toEqual(['anna']);
+  });
+});
+
+describe('a process that is killed between two transactions', () => {
+  /** Whether a folder of anna's that she shared with bert, and with a group he is in, can be seen by him. */
+  async function sharing(): Promise<{ readonly seen: () => Promise<boolean> }> {
+    for (const name of ['anna', 'bert']) await accounts.create({ name, password: null });
+    await accounts.createGroup('crew');
+    await accounts.addMember('crew', 'bert');
+    const nodeId = await withMetadata((store) =>
+      store.write(async (tx) => {
+        const { id } = await tx.create(await tx.ensureRoot('anna'), 'Plans' as Name, { kind: 'dir' });
+        const share = { nodeId: id, sharerId: 'anna', people: ['bert'], permissions: 1 };
+        await tx.addShare({ ...share, kind: 'group', recipient: 'crew' });
+        return id;
+      }),
+    );
+    const seen = () =>
+      withMetadata((store) => store.read(async (tx) => (await tx.grants('bert', [nodeId], Date.now())).size > 0));
+    return { seen };
+  }
+
+  /** `work` as far as its first transaction, however many it has. */
+  async function cutShort(work: () => Promise<unknown>): Promise<void> {
+    const write: (...given: never[]) => Promise<unknown> = SqliteDatabase.prototype.write;
+    let count = 0;
+    const spy = vi.spyOn(SqliteDatabase.prototype, 'write').mockImplementation(function (
+      this: SqliteDatabase,
+      ...given: unknown[]
+    ) {
+      count += 1;
+      return (count === 1 ? write.apply(this, given as never[]) : Promise.reject(new Error('killed'))) as never;
+    });
+    await work().catch(() => undefined);
+    spy.mockRestore();
+  }
+
+  test('leaves nobody the rights of a group they are not in any more', async () => {
+    const { seen } = await sharing();
+    expect(await seen()).toBe(true);
+    await cutShort(() => accounts.removeMember('crew', 'bert'));
+    expect((await accounts.getGroup('crew'))?.members).toEqual([]);
+    expect(await seen()).toBe(false);
+    await cutShort(() => accounts.addMember('crew', 'bert'));
+    expect(await seen()).toBe(true);
+  });
+
+  test('leaves a group that is gone nothing to pass on to one of its name', async () => {
+    const { seen } = await sharing();
+    await cutShort(() => accounts.removeGroup('crew'));
+    expect(await accounts.getGroup('crew')).toBeNull();
+    expect(await seen()).toBe(false);
+    await accounts.createGroup('crew');
+    await accounts.addMember('crew', 'bert');
+    expect(await seen()).toBe(false);
+  });
+
+  test('leaves who is removed nothing to pass on to somebody of that name', async () => {
+    const { seen } = await sharing();
+    await cutShort(() => accounts.remove('bert', 'keep'));
+    expect(await accounts.get('bert')).toBeNull();
+    expect(await seen()).toBe(false);
+  });
+
+  test('leaves a new user with the quota they were given', async () => {
+    await cutShort(() => accounts.create({ name: 'anna', password: null, quota_bytes: 1000 }));
+    const quota = () =>
+      withMetadata((store) =>
+        store.read(async (tx) => (await tx.usage((await tx.root('anna'))?.id as never)).quota_bytes),
+      );
+    expect(await quota()).toBe(1000);
+    await cutShort(() => accounts.update('anna', { quota_bytes: 500 }));
+    expect(await quota()).toBe(500);
   });
 });
