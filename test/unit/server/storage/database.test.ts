@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type SchemaModule, SqliteDatabase } from '../../../../src/server/storage/metadata/sqlite/database.js';
 
@@ -93,6 +94,27 @@ test('the version moves with every commit, also of another process, and with not
   await turn();
   await turn();
   expect(seen.map((version) => seen.indexOf(version))).toEqual([0, 0, 2, 3, 3]);
+});
+
+test('a long transaction of another process holds up who writes, not who reads', async () => {
+  await add('before');
+  const other = new Database(path);
+  other.exec('BEGIN IMMEDIATE');
+  const began_ms = performance.now();
+  const writes = Promise.all([add('one'), add('two')]);
+  let longest_ms = 0;
+  for (let last = performance.now(); last - began_ms < 500; ) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(await database.read(async () => all())).toEqual(['before']);
+    const now = performance.now();
+    longest_ms = Math.max(longest_ms, now - last);
+    last = now;
+  }
+  expect(longest_ms).toBeLessThan(2000);
+  other.exec('COMMIT');
+  other.close();
+  await writes;
+  expect(all()).toEqual(['before', 'one', 'two']);
 });
 
 test('whoever was told of a write finds another version', async () => {

@@ -38,6 +38,11 @@ interface Settled {
 }
 
 const BUSY_TIMEOUT_MS = 5000;
+/** How long a group of writes waits for another process's transaction (a command that removes a user with all files), and
+ * how much of that at a time on the event loop, where everybody waits with it. */
+const HELD_TIMEOUT_MS = 30_000;
+const HELD_BLOCKING_MS = 10;
+const HELD_AGAIN_MS = 20;
 const PAGE_SIZE = 8192;
 /** Jobs in one group; bounds how long the loop is held. */
 const GROUP_MAX = 256;
@@ -72,6 +77,8 @@ export class SqliteDatabase {
   #laterTimer: NodeJS.Timeout | null = null;
   #scheduled = false;
   #draining = false;
+  /** Since when another process holds the database. */
+  #heldSince_ms: number | null = null;
   #unsynced: Settled[] = [];
   #syncing = false;
   #syncTimer: NodeJS.Timeout | null = null;
@@ -112,6 +119,7 @@ export class SqliteDatabase {
       writer.pragma('cache_size = -32768');
       writer.pragma('journal_size_limit = 67108864');
       migrate(writer, modules);
+      writer.pragma(`busy_timeout = ${HELD_BLOCKING_MS}`);
       const reader = new Database(path, { timeout: BUSY_TIMEOUT_MS, fileMustExist: true });
       reader.pragma('query_only = ON');
       reader.pragma('temp_store = MEMORY');
@@ -243,6 +251,30 @@ export class SqliteDatabase {
     });
   }
 
+  #scheduleLater(): void {
+    this.#scheduled = true;
+    setTimeout(() => {
+      this.#scheduled = false;
+      void this.#drain();
+    }, HELD_AGAIN_MS);
+  }
+
+  /** False: another process holds the database, come back. */
+  #begin(): boolean {
+    try {
+      this.#sql.begin.run();
+      this.#heldSince_ms = null;
+      return true;
+    } catch (error) {
+      const now_ms = performance.now();
+      this.#heldSince_ms ??= now_ms;
+      const { code } = error as { readonly code?: string };
+      if (code === 'SQLITE_BUSY' && now_ms - this.#heldSince_ms < HELD_TIMEOUT_MS) return false;
+      this.#heldSince_ms = null;
+      throw error;
+    }
+  }
+
   /** Runs one group. Never rejects. */
   async #drain(): Promise<void> {
     this.#draining = true;
@@ -253,7 +285,12 @@ export class SqliteDatabase {
     let committed: readonly Settled[] = [];
     const failed: { readonly job: Job; readonly error: unknown }[] = [];
     try {
-      sql.begin.run();
+      if (!this.#begin()) {
+        this.#draining = false;
+        this.#queue.unshift(...group);
+        this.#scheduleLater();
+        return;
+      }
       const guard = new TurnGuard();
       for (const job of group) {
         sql.savepoint.run();
