@@ -97,8 +97,9 @@ export class HttpFront {
       else answerBroken(error, socket);
     });
     server.on('upgrade', (request, socket, head) => {
-      if (this.#answersOn(socket).length > 0) {
-        socket.destroy(); // asked before the answer to something else
+      // Asked before the answer to something else; or so late that nobody would end it, and the server wait for it.
+      if (this.#stopping || this.#answersOn(socket).length > 0) {
+        socket.destroy();
         return;
       }
       if (!/^\s*websocket\s*$/i.test(request.headers.upgrade ?? '')) {

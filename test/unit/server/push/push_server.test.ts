@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
-import { PASSWORD, TestServer } from '../api/test_server.js';
+import { basic, PASSWORD, TestServer } from '../api/test_server.js';
 
 let server: TestServer;
 const clients: PushClient[] = [];
@@ -224,6 +224,18 @@ describe('keeping the connection', () => {
     const client = await loggedIn();
     await server.stop();
     expect(await client.closed()).toBe(1001);
+  });
+
+  test('a stopping server takes nobody any more, who would keep it from its end', async () => {
+    const slow = server.raw();
+    slow.send(`PUT /webdav/f HTTP/1.1\r\nHost: x\r\nAuthorization: ${basic('alice')}\r\nContent-Length: 9\r\n\r\nabc`);
+    const late = server.raw();
+    late.send('GET /push/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n');
+    await expect.poll(async () => (await server.call('GET', '/metrics')).text).toMatch(/active_requests 2\n/);
+    const stopped = server.stop(1000);
+    late.send('Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n');
+    expect(await late.untilClosed()).toBe('');
+    await stopped;
   });
 
   test('metrics count the sessions', async () => {
