@@ -178,16 +178,22 @@ function downloadAttribute(text: string | undefined): boolean | undefined {
   }
 }
 
-/** `YYYY-MM-DD`: to the end of that day; with a time: to that moment; empty: no expiry. Undefined if not given. */
+const DATE = /^(\d{4}-\d{2}-\d{2})(?:[ T](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)(Z|[+-]\d{2}:\d{2})?)?$/;
+const YEAR_10000_MS = Date.UTC(10_000, 0, 1);
+
+/** `YYYY-MM-DD`: to the end of that day; with a time: to that moment; empty: no expiry. Undefined if not given. Where no zone
+ * is said it is UTC, as it is told (`dateOf`): a client that saves what it was told changes nothing. */
 function expiryOf(text: string | undefined): number | null | undefined {
   if (text === undefined) return undefined;
   if (text === '') return null;
-  const day = /^(\d{4}-\d{2}-\d{2})(?: 00:00:00)?$/.exec(text)?.[1];
-  const ms = day === undefined ? Date.parse(text) : Date.parse(`${day}T00:00:00Z`) + 86_400_000;
-  if (!/^\d{4}-/.test(text) || Number.isNaN(ms)) {
-    throw new CloudError('invalid', `expireDate: a date like 2030-12-31 is required, found ${JSON.stringify(text)}`);
-  }
-  return ms;
+  const [, day = '', time, zone] = DATE.exec(text) ?? [];
+  const midnight_ms = Date.parse(`${day}T00:00:00Z`);
+  const isDay = time === undefined || (time === '00:00:00' && zone === undefined);
+  const ms = isDay ? midnight_ms + 86_400_000 : Date.parse(`${day}T${time}${zone ?? 'Z'}`);
+  // Of a day that no month has, JavaScript makes another.
+  const isReal = !Number.isNaN(ms) && ms <= YEAR_10000_MS && new Date(midnight_ms).toISOString().startsWith(day);
+  if (isReal) return ms;
+  throw new CloudError('invalid', `expireDate: a date like 2030-12-31 is required, found ${JSON.stringify(text)}`);
 }
 
 function namesOf(path: string): readonly Name[] {

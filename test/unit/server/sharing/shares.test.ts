@@ -264,6 +264,54 @@ test('a removed user leaves nothing behind in the trees of others', async () => 
   await world.server.accounts.remove('erik', 'delete');
 });
 
+test('a date of expiry is the one that was given, wherever the server is', async () => {
+  const f = await folder();
+  const zone = process.env['TZ'];
+  process.env['TZ'] = 'America/New_York';
+  try {
+    const { id, expiration } = await world.share('anna', f, { shareType: '3', expireDate: '2030-12-31 14:30:00' });
+    expect(expiration).toBe('2030-12-31 14:30:00');
+    const change = async (expireDate: string) => {
+      const { status, data } = await world.ocs('anna', 'PUT', `shares/${id}`, { expireDate });
+      return status === 200 ? data.expiration : status;
+    };
+    expect(await change(expiration ?? '')).toBe(expiration);
+    expect(await change('2030-12-31')).toBe('2030-12-31 00:00:00');
+    expect(await change('2030-12-31 00:00:00')).toBe('2030-12-31 00:00:00');
+    expect(await change('2030-12-31T10:00')).toBe('2030-12-31 10:00:00');
+    expect(await change('2030-12-31T10:00:00+02:00')).toBe('2030-12-31 08:00:00');
+    expect(await change('9999-12-31')).toBe('9999-12-31 00:00:00');
+    for (const none of ['2030-02-30', '2030-13-01', '9999-12-31T23:00:00-05:00', '2030-12-31 25:00', 'soon']) {
+      expect(await change(none), none).toBe(400);
+    }
+  } finally {
+    if (zone === undefined) delete process.env['TZ'];
+    else process.env['TZ'] = zone;
+  }
+});
+
+test('moved over a shared file, a file needs no more room than it has', async () => {
+  await world.dav('anna', 'MKCOL', 'Tight');
+  await world.dav('anna', 'PUT', 'Tight/doc', { body: 'x' });
+  await world.share('anna', 'Tight/doc', { shareType: '0', shareWith: 'dora' });
+  const color = `<propertyupdate xmlns="DAV:"><set><prop><color xmlns="urn:x">blue</color></prop></set></propertyupdate>`;
+  for (const size of [60, 100_000]) {
+    await world.dav('anna', 'PUT', 'Tight/tmp', { body: 'y'.repeat(size) });
+    await world.dav('anna', 'PROPPATCH', 'Tight/tmp', { body: color });
+    const used = Number(await world.prop('anna', '', 'd:quota-used-bytes'));
+    await world.server.accounts.update('anna', { quota_bytes: used });
+    try {
+      const destination = world.urlOf('anna', 'Tight/doc');
+      expect((await world.dav('anna', 'MOVE', 'Tight/tmp', { headers: { destination } })).status).toBe(204);
+    } finally {
+      await world.server.accounts.update('anna', { quota_bytes: null });
+    }
+    expect(await world.list('anna', 'Tight')).toEqual(['doc']);
+    expect((await world.dav('anna', 'GET', 'Tight/doc')).text).toBe('y'.repeat(size));
+    expect((await world.dav('anna', 'PROPFIND', 'Tight/doc')).text).toContain('blue');
+  }
+});
+
 test('a file that is shared alone is written in place, also by moving another over it', async () => {
   const f = await folder();
   await world.share('anna', `${f}/a.txt`, { shareType: '0', shareWith: 'dora', permissions: '3' });
