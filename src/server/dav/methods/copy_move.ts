@@ -7,6 +7,7 @@ import { parseDepth, parseOverwrite } from '../../../remote/wire/depth.js';
 import type { Access } from '../../sharing/access.js';
 import type {
   ContentRecord,
+  DeadProperty,
   LockRecord,
   MetadataWrite,
   NewNode,
@@ -32,7 +33,8 @@ export async function copy(request: DavRequest): Promise<void> {
   if (depth === 1) throw new CloudError('invalid', 'copying: Depth must be 0 or infinity, found 1');
   await transfer(request, 'copied', async (tx, { source, target, destination }) => {
     const { node } = target;
-    if (node !== null && node.kind !== 'dir' && source.kind !== 'dir') return overwrite(tx, source, node);
+    if (node !== null && node.kind !== 'dir' && source.kind !== 'dir')
+      return put(tx, await contentsOf(tx, source), node);
     if (depth === 'infinity') await mayCopy(tx, source, request.services.limits.copyEntries);
     if (node !== null) await tx.remove(node);
     const parent = await freshParent(tx, request, destination);
@@ -59,9 +61,9 @@ export async function move(request: DavRequest): Promise<void> {
     }
     // A file that is shared, or is somebody else's, stays what it is: it gets the content.
     if (node !== null && node.kind !== 'dir' && source.kind !== 'dir' && (await mustKeep(tx, node, source))) {
-      const replaced = await overwrite(tx, source, node);
-      await tx.remove(source);
-      return replaced;
+      const given = await contentsOf(tx, source);
+      await tx.remove(source); // first: its room is what the content takes
+      return put(tx, given, node);
     }
     const kept: readonly LockRecord[] = node === null ? [] : await tx.locksOn([node.id], request.now_ms);
     if (node !== null) await tx.remove(node);
@@ -199,14 +201,25 @@ async function freshParent(tx: MetadataWrite, request: DavRequest, destination: 
   return parent;
 }
 
-/** COPY of a file over a file: new content for the same resource, with the source's dead properties in place of its own. */
-async function overwrite(tx: MetadataWrite, source: NodeRecord, target: NodeRecord): Promise<NodeRecord> {
+/** What a file is, but for its name and identity. */
+interface Contents {
+  readonly spec: Exclude<NewNode, { kind: 'dir' }>;
+  readonly properties: readonly DeadProperty[];
+}
+
+async function contentsOf(tx: MetadataWrite, source: NodeRecord): Promise<Contents> {
   const { mtime, mode, uid, gid } = source;
   const attributes = { mtime, mode: mode ?? undefined, uid: uid ?? undefined, gid: gid ?? undefined };
-  const replaced = await tx.replace(target, { ...attributes, ...(await contentOf(tx, source)) });
-  const properties = await tx.properties([source.id, target.id]);
-  const removed = (properties.get(target.id) ?? []).map(({ ns, name }) => ({ kind: 'remove' as const, ns, name }));
-  const set = (properties.get(source.id) ?? []).map((property) => ({ kind: 'set' as const, ...property }));
+  const properties = (await tx.properties([source.id])).get(source.id) ?? [];
+  return { spec: { ...attributes, ...(await contentOf(tx, source)) }, properties };
+}
+
+/** A file over a file: new content for the same resource, with the source's dead properties in place of its own. */
+async function put(tx: MetadataWrite, { spec, properties }: Contents, target: NodeRecord): Promise<NodeRecord> {
+  const replaced = await tx.replace(target, spec);
+  const own = (await tx.properties([target.id])).get(target.id) ?? [];
+  const removed = own.map(({ ns, name }) => ({ kind: 'remove' as const, ns, name }));
+  const set = properties.map((property) => ({ kind: 'set' as const, ...property }));
   return removed.length + set.length === 0 ? replaced : tx.setProperties(replaced, [...removed, ...set]);
 }
 
