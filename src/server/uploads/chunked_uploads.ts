@@ -217,7 +217,10 @@ export class ChunkedUploads {
       const blob = await this.#blobs.adopt(path, { sha256, size_bytes });
       try {
         const committed = await commit(blob);
-        await folder.markCommitted(committed);
+        // It is done, whether or not that can be noted (the disk may be full, the account gone).
+        await folder.markCommitted(committed).catch((error: unknown) => {
+          this.#log.warn({ err: error, upload: key.upload }, 'what became of an upload could not be noted');
+        });
         return committed;
       } finally {
         blob.release();

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, utimes } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -507,3 +507,23 @@ async function* pieces(bytes: Buffer, when: Promise<void> = Promise.resolve()): 
   await when;
   for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536);
 }
+
+test('an upload that became a file is told as done, also when that cannot be noted', async () => {
+  const blobs = await LocalBlobStore.open(join(server.dataDir, 'other-blobs'));
+  const root = join(server.dataDir, 'other-uploads');
+  await mkdir(root);
+  const uploads = new ChunkedUploads(root, blobs, silentLog);
+  const key = { userId: 'alice', upload: '1' };
+  await uploads.create(key);
+  const limits = { expected_bytes: null, max_bytes: 1e9, all_bytes: null };
+  await uploads.receive(key, '1', pieces(Buffer.from('content')), 7, limits);
+  const wanted = { judge: async () => undefined, total_bytes: 7, checksums: [], destination: 'f' };
+  const done = { destination: 'f', etag: '"1"', fileId: 1 as NodeId, created: true };
+  const commit = async () => {
+    await rm(join(root, 'alice'), { recursive: true }); // as good as a disk that takes nothing more
+    return done;
+  };
+  expect(await uploads.finish(key, wanted, commit)).toEqual(done);
+  await uploads.close();
+  await blobs.close();
+});
