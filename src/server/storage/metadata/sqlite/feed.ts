@@ -108,8 +108,11 @@ export class FeedReader {
     }
     for (const shared of owners.values()) {
       sources.push(...this.#sharedNodes(page, shared, at.seq, limit));
-      sources.push(...this.#sharedGone(page, shared, goneSince, limit));
     }
+    // What is gone is looked for among all that the owners have removed: no further than this page can come.
+    const until = Math.min(...sources.filter(({ isCut }) => isCut).map(({ events }) => events.at(-1)?.seq ?? 0));
+    for (const shared of owners.values()) sources.push(...this.#sharedGone(page, shared, goneSince, until, limit));
+
     let seq = at.seq;
     for (let told = 0; ; told++) {
       const source = earliest(sources);
@@ -163,10 +166,12 @@ export class FeedReader {
     });
   }
 
-  #sharedGone(page: PageBuilder, shared: Shared, since: number, limit: number): readonly Source[] {
+  /** `until`: where a source is cut that alone fills the page. */
+  #sharedGone(page: PageBuilder, shared: Shared, since: number, until: number, limit: number): readonly Source[] {
     const found = new Map<Region, Event[]>(shared.regions.map((region) => [region, []]));
     let open = found.size;
     for (const [seq, path, parentId] of this.#sql.tombstones.iterate(shared.rootId, since, -1)) {
+      if (seq > until) break;
       if (parentId === null) continue;
       for (const region of shared.holding(parentId as NodeId)) {
         const events = found.get(region) ?? [];
