@@ -95,8 +95,7 @@ async function sendContent(request: DavRequest, node: NodeRecord, content: Conte
   const size = node.size_bytes;
   const headers = headersOf(node);
   // Range counts for GET alone (RFC 9110 section 14.2), and only for the version If-Range names.
-  const rangeHeader =
-    isHead || !ifRangeHolds(request.header('if-range'), node.etag, node.mtime.s) ? undefined : req.headers.range;
+  const rangeHeader = isHead || !ifRangeHolds(request.header('if-range'), node.etag) ? undefined : req.headers.range;
   const asked = parseRange(rangeHeader, size);
   if (asked.kind === 'unsatisfiable') {
     throw new DavFailure(416, 'range', `reading: the content has ${size} bytes, the range begins behind them`, {

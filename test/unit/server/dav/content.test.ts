@@ -302,6 +302,15 @@ describe('GET', () => {
       expect(other.bytes.equals(bytes)).toBe(true);
     });
 
+    test('If-Range with a date never mixes versions: clients choose the times of files', async () => {
+      const time = { 'X-OC-Mtime': '1700000000' };
+      await server.ask('PUT', `${dir}/timed`, { headers: time, body: 'first version' });
+      const date = (await get('timed')).headers['last-modified'] ?? '';
+      await server.ask('PUT', `${dir}/timed`, { headers: time, body: 'other content' });
+      const rest = await get('timed', { Range: 'bytes=6-', 'If-Range': date });
+      expect([rest.status, rest.bytes.toString()]).toEqual([200, 'other content']);
+    });
+
     test('If-Match with a range never mixes versions', async () => {
       const etag = (await get('f')).headers.etag ?? '';
       await put('f', Buffer.alloc(size));
