@@ -3,8 +3,8 @@
 
 import type { Name } from '../../ids.js';
 import { submittedTokens } from '../../remote/wire/if_header.js';
-import { Access } from '../sharing/access.js';
-import { has, READ } from '../sharing/rights.js';
+import { Access, type Viewer } from '../sharing/access.js';
+import { has, NO_RIGHTS, READ } from '../sharing/rights.js';
 import type { Attributes, MetadataRead, NewContent, NodeRecord, Resolved } from '../storage/metadata/metadata_store.js';
 import { numbered } from '../storage/metadata/share_records.js';
 import { checkPreconditions, type Preconditions } from './conditional.js';
@@ -83,7 +83,7 @@ type Target = Pick<UploadCommit, 'ctx' | 'path' | 'preconditions' | 'lockTokens'
 /** The judgement alone: before a body is asked for, and again when it is committed. */
 export async function mayUpload(upload: Target, tx: MetadataRead, at: Resolved, now_ms: number): Promise<void> {
   const { ctx, path, preconditions } = upload;
-  const viewer = viewerOf(ctx);
+  const viewer = await viewerNow(tx, ctx, now_ms);
   const access = new Access(tx, viewer, now_ms);
   if (isBlind(ctx)) {
     if (at.parent === null || path.names.length > 1) throw noParent();
@@ -107,6 +107,15 @@ export async function mayUpload(upload: Target, tx: MetadataRead, at: Resolved, 
   };
   if (at.node === null) await mayChangeMembers(tx, holder, at);
   else await mayChange(tx, holder, at);
+}
+
+/** A body may come for hours: what a link grants by now counts too, not only what it did when its visitor began. */
+async function viewerNow(tx: MetadataRead, ctx: UploadCommit['ctx'], now_ms: number): Promise<Viewer> {
+  const viewer = viewerOf(ctx);
+  if (ctx.link === undefined) return viewer;
+  const share = await tx.share(ctx.link.id);
+  const isOver = share === null || (share.expires_ms !== null && share.expires_ms <= now_ms);
+  return { ...viewer, linkRights: isOver ? NO_RIGHTS : ctx.link.rights & share.granted };
 }
 
 export function noParent(): DavFailure {

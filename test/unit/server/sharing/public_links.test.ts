@@ -1,5 +1,6 @@
 // Public links: what they let in, what they keep in, and what they keep out.
 
+import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { SqliteRead } from '../../../../src/server/storage/metadata/sqlite/reading.js';
 import { type SharedItem, type ShareWorld, shareWorld } from './share_world.js';
@@ -291,4 +292,32 @@ test('guessed tokens find nothing and are slowed down', async () => {
   // Who has a real one is not kept out by that.
   const { base } = await link();
   expect((await world.raw(null, 'GET', `${base}a.txt`)).status).toBe(200);
+});
+
+test.each([
+  ['withdrawn', (id: string) => world.ocs('anna', 'DELETE', `shares/${id}`)],
+  ['suspended', (id: string) => world.ocs('anna', 'PUT', `shares/${id}`, { suspended: 'true' })],
+  ['for viewing only', (id: string) => world.ocs('anna', 'PUT', `shares/${id}`, { permissions: '1' })],
+])('what a visitor began to send stays out when the link is %s before its end', async (_what, end) => {
+  for (const [role, name] of [
+    ['edit', 'a.txt'],
+    ['edit', 'new.txt'],
+    ['drop', 'dropped.txt'],
+  ] as const) {
+    const { base, id, f } = await link({ role });
+    if (role === 'drop' && _what === 'for viewing only') continue;
+    const before = await world.list('anna', f);
+    const { port } = new URL(world.url);
+    const sent = request({ port, method: 'PUT', path: base + name, headers: { 'content-length': 100_000 } });
+    const answered = new Promise<number>((resolve, reject) => {
+      sent.on('response', (response) => resolve(response.resume().statusCode ?? 0)).on('error', reject);
+    });
+    sent.write(Buffer.alloc(50_000));
+    await new Promise((resolve) => setTimeout(resolve, 100)); // it has been let in
+    expect((await end(id)).status).toBe(200);
+    sent.end(Buffer.alloc(50_000));
+    expect(await answered).toBeGreaterThanOrEqual(403);
+    expect(await world.list('anna', f)).toEqual(before);
+    expect((await world.dav('anna', 'GET', `${f}/a.txt`)).text).toBe('public');
+  }
 });
