@@ -3,7 +3,7 @@
 // without `force` it is in the way, with `force` it is moved aside and named in the result.
 
 import { constants } from 'node:fs';
-import { copyFile, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { systemClock } from '../../clock.js';
@@ -38,7 +38,8 @@ export interface RestoreResult {
  * said, `busy` when a server runs on it, `corrupt` when anything in the backup is not what it should be. */
 export async function restore(source: string, dataDir: string, options: RestoreOptions = {}): Promise<RestoreResult> {
   const from = resolve(source);
-  const into = resolve(dataDir);
+  // Where a symlink leads, to the disk it was chosen for; not in its place.
+  const into = await realpath(dataDir).catch(() => resolve(dataDir));
   const manifest = await readManifest(from);
   if (manifest === null) {
     throw new CloudError('not_found', `restore from ${from}: a backup is required, there is no manifest.json`);

@@ -1,5 +1,18 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { access, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import {
+  access,
+  cp,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -314,6 +327,17 @@ describe('a restore', () => {
     await onRestored(occupied, async () => {
       expect((await server.call('GET', '/webdav/f')).status).toBe(200);
     });
+  });
+
+  test('goes where a symlink leads, which is a disk of its own as a rule', async () => {
+    await mkdir(join(scratch, 'disk', 'cloud'), { recursive: true });
+    await writeFile(join(scratch, 'disk', 'cloud', 'mine'), 'mine');
+    await symlink(join('disk', 'cloud'), join(scratch, 'cloud'));
+    const { dataDir, previous } = await restore(target, join(scratch, 'cloud'), { force: true });
+    expect(dataDir).toBe(join(scratch, 'disk', 'cloud'));
+    expect((await lstat(join(scratch, 'cloud'))).isSymbolicLink()).toBe(true);
+    expect(await blobNames(join(scratch, 'disk', 'cloud'))).toHaveLength(1);
+    expect(await readdir(previous ?? '')).toContain('mine');
   });
 
   test('never goes under a running server', async () => {
