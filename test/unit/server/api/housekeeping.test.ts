@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -93,6 +93,14 @@ test('nothing is collected while a backup runs', async () => {
   expect((await housekeeping.round()).collected).toBeNull();
   expect(await blobs.has(gone.sha256)).toBe(true);
   giveBack();
+  expect((await housekeeping.round()).collected).toMatchObject({ unused: 1 });
+});
+
+test('a file that is none of the server’s keeps nothing from being cleaned up', async () => {
+  const gone = await fileWithBlob('gone');
+  await gone.remove();
+  await writeFile(join(dir.uploads, '.DS_Store'), 'x');
+  ahead_ms = 2 * HOUR_MS;
   expect((await housekeeping.round()).collected).toMatchObject({ unused: 1 });
 });
 
