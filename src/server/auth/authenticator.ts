@@ -96,7 +96,7 @@ export class Authenticator {
       const { login, answer, tokenId } = known;
       const now = await this.#accounts.loginRecord(login.user.name);
       if (now !== null && !now.user.isDisabled && now.version === login.version) {
-        if (tokenId !== null) await this.#accounts.touchToken(tokenId);
+        if (tokenId !== null) this.#used(tokenId);
         if (now === login) return answer;
         const fresh = ok(now, answer.principal.via);
         this.#admitted.set(key, { login: now, answer: fresh, tokenId });
@@ -136,7 +136,7 @@ export class Authenticator {
     const record = await this.#accounts.tokenRecord(credentials.secret);
     const named = credentials.kind === 'bearer' || sameName(credentials.user, record?.login.user.name);
     if (record !== null && named && !record.login.user.isDisabled) {
-      await this.#accounts.touchToken(record.token.id);
+      this.#used(record.token.id);
       return ok(record.login, 'token');
     }
     return this.#guess(credentials.kind === 'basic' ? credentials.user : '', address, async () => null);
@@ -167,6 +167,11 @@ export class Authenticator {
       this.#running.set(flight, running);
     }
     return running;
+  }
+
+  /** Nobody waits for this note, and nobody is kept out if it cannot be written. */
+  #used(tokenId: number): void {
+    this.#accounts.touchToken(tokenId).catch(() => undefined);
   }
 
   /** Runs one guess under the throttle. `verify` answers null for a wrong one. */
