@@ -140,3 +140,17 @@ export function encodePath(path: RemotePath): string {
 export function nameBytes(name: string): number {
   return name.isWellFormed() ? Buffer.byteLength(name, 'utf8') : encodeName(name).length;
 }
+
+/** The longest prefix of whole characters with at most `limit` bytes. */
+export function cutName(text: string, limit: number): string {
+  if (nameBytes(text) <= limit) return text;
+  let out = '';
+  let used = 0;
+  for (const character of text) {
+    const bytes = nameBytes(character);
+    if (used + bytes > limit) break;
+    out += character;
+    used += bytes;
+  }
+  return out;
+}

@@ -1,7 +1,7 @@
 // `NAME (conflict USER@HOST YYYY-MM-DD HHMMSS).EXT`, at most 255 bytes, not taken.
 
 import type { Name } from '../ids.js';
-import { NAME_MAX_BYTES, nameBytes } from '../names.js';
+import { cutName, NAME_MAX_BYTES, nameBytes } from '../names.js';
 
 export interface Author {
   readonly user: string;
@@ -19,21 +19,9 @@ export function conflictName(name: Name, author: Author, at: Date, taken: (name:
   const who = `${author.user}@${author.host}`.replaceAll(/[/\0]/g, '_').slice(0, 60);
   for (let n = 1; ; n++) {
     const label = ` (conflict ${who} ${day} ${time}${n === 1 ? '' : ` ${n}`})`;
-    const candidate = (cut(stem, NAME_MAX_BYTES - nameBytes(label) - nameBytes(extension)) + label + extension) as Name;
+    const candidate = (cutName(stem, NAME_MAX_BYTES - nameBytes(label) - nameBytes(extension)) +
+      label +
+      extension) as Name;
     if (!taken(candidate)) return candidate;
   }
-}
-
-/** The longest prefix of whole characters with at most `limit` bytes. */
-function cut(text: string, limit: number): string {
-  if (nameBytes(text) <= limit) return text;
-  let out = '';
-  let used = 0;
-  for (const character of text) {
-    const bytes = nameBytes(character);
-    if (used + bytes > limit) break;
-    out += character;
-    used += bytes;
-  }
-  return out;
 }

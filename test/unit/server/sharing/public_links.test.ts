@@ -192,6 +192,19 @@ test('the thousandth file of a name that is dropped is taken like the second', a
   expect(await world.list('anna', f)).toEqual(names.sort());
 });
 
+test('a long name that is cut for its number stays one that can be asked for', async () => {
+  const { base, f } = await link({ permissions: '4' });
+  for (const name of [`${'🌻'.repeat(62)}ab.txt`, `🌻.${'x'.repeat(250)}`]) {
+    for (const body of ['one', 'two']) {
+      expect((await world.raw(null, 'PUT', base + encodeURIComponent(name), { body })).status).toBe(201);
+    }
+    const [second = ''] = (await world.list('anna', f)).filter((entry) => entry.includes('(2)'));
+    expect(Buffer.byteLength(second)).toBeLessThanOrEqual(255);
+    expect((await world.dav('anna', 'GET', `${f}/${second}`)).text).toBe('two');
+    expect((await world.dav('anna', 'DELETE', `${f}/${second}`)).status).toBe(204);
+  }
+});
+
 test('nothing a visitor of a drop-only link can ask tells which names are taken, or stands in the owner’s way', async () => {
   const lock =
     '<d:lockinfo xmlns:d="DAV:"><d:lockscope><d:exclusive/></d:lockscope><d:locktype><d:write/></d:locktype></d:lockinfo>';
