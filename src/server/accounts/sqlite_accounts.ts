@@ -32,6 +32,8 @@ export interface UserFiles {
   setQuota(userId: string, quota_bytes: number | null, change: () => void): Promise<void>;
   /** Is there anything in the user's tree? */
   hasAny(userId: string): Promise<boolean>;
+  /** Removes what the user has begun to send: somebody else of the name could finish it, and read it. */
+  forgetUploads(userId: string): Promise<void>;
   /** Removes the tree with everything in it. */
   delete(userId: string): Promise<void>;
   /** Moves it into a new folder of another user's tree. Resolves to the folder's name, null if there was nothing. */
@@ -159,6 +161,7 @@ export class SqliteAccounts implements AccountStore {
           'Ask for them to be taken over, delete them first, or choose another name.',
       );
     }
+    if (user.adoptFiles !== true) await this.#files.forgetUploads(userIdOf(name));
     const values = [
       name,
       displayName,

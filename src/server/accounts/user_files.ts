@@ -8,7 +8,9 @@ import type { SharedWith, UserFiles } from './sqlite_accounts.js';
 
 /** `uploads`: DIR/uploads, where the unfinished ones of each user are. */
 export function storedUserFiles(store: MetadataStore, uploads: string): UserFiles {
+  const forgetUploads = (userId: string) => rm(join(uploads, userId), { recursive: true, force: true });
   return {
+    forgetUploads,
     async ensure(userId, quota_bytes) {
       const done = await store.read(async (tx) => {
         const root = await tx.root(userId);
@@ -31,11 +33,11 @@ export function storedUserFiles(store: MetadataStore, uploads: string): UserFile
     },
     async delete(userId) {
       await store.write((tx) => tx.removeRoot(userId));
-      await rm(join(uploads, userId), { recursive: true, force: true });
+      await forgetUploads(userId);
     },
     async handOver(userId, toUserId, name) {
       const folder = await store.write((tx) => tx.handOver(userId, toUserId, name as Name));
-      await rm(join(uploads, userId), { recursive: true, force: true });
+      await forgetUploads(userId);
       return folder === null ? null : folder.name;
     },
   };

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -262,6 +262,24 @@ describe('app tokens', () => {
     await accounts.create({ name: 'anna', password: null });
     await expect(accounts.createToken('anna', label)).rejects.toMatchObject({ code: 'invalid' });
   });
+});
+
+test('who comes under the name of somebody who left finds nothing of what that one had begun to send', async () => {
+  const begun = join(dir, 'data', 'uploads', 'anna', 'upload-1');
+  const begin = async () => {
+    await mkdir(begun, { recursive: true });
+    await writeFile(join(begun, '1'), 'secret');
+  };
+  await accounts.create({ name: 'anna', password: null });
+  await begin();
+  await accounts.remove('anna', 'keep');
+  await accounts.create({ name: 'Anna', password: null });
+  await expect(stat(begun)).rejects.toMatchObject({ code: 'ENOENT' });
+  // Who takes over the files is the same person, and goes on.
+  await begin();
+  await accounts.remove('anna', 'keep');
+  await accounts.create({ name: 'anna', password: null, adoptFiles: true });
+  expect((await stat(join(begun, '1'))).size).toBe(6);
 });
 
 describe('groups', () => {
