@@ -11,10 +11,15 @@ import type { DataDir } from '../data_dir.js';
 
 const REFRESH_MS = 30_000;
 const VOID_AFTER_MS = 10 * 60_000;
+const FORGOTTEN_AFTER_MS = 7 * 86_400_000;
 const LEASE = /^backup\b.*\.lease$/;
 
 /** Takes a lease; the returned function gives it back. */
 export async function takeBackupLease(dir: DataDir): Promise<() => void> {
+  // What killed backups have left. Not sooner: who runs on a machine that slept comes back to its own.
+  for (const [left, modified_ms] of leases(dir)) {
+    if (Math.abs(Date.now() - modified_ms) > FORGOTTEN_AFTER_MS) rmSync(left, { force: true });
+  }
   const file = join(dir.root, `backup-${process.pid}-${randomBytes(4).toString('hex')}.lease`);
   await writeFile(file, `${process.pid}\n`, { mode: 0o600 });
   const timer = setInterval(() => {
@@ -28,16 +33,17 @@ export async function takeBackupLease(dir: DataDir): Promise<() => void> {
   };
 }
 
-/** Removes, by the way, what backups have left that were killed. */
 export function backupRuns(dir: DataDir, now_ms: number): boolean {
-  let runs = false;
-  for (const name of readdirSync(dir.root)) {
-    if (!LEASE.test(name)) continue;
-    const file = join(dir.root, name);
-    const modified_ms = statSync(file, { throwIfNoEntry: false })?.mtimeMs;
-    if (modified_ms === undefined) continue; // given back just now
-    if (now_ms - modified_ms < VOID_AFTER_MS) runs = true;
-    else rmSync(file, { force: true });
-  }
-  return runs;
+  // Also one from the future is void: the clock was ahead, and nobody has refreshed it since.
+  return leases(dir).some(([, modified_ms]) => Math.abs(now_ms - modified_ms) < VOID_AFTER_MS);
+}
+
+function leases(dir: DataDir): readonly (readonly [file: string, modified_ms: number])[] {
+  return readdirSync(dir.root)
+    .filter((name) => LEASE.test(name))
+    .flatMap((name) => {
+      const file = join(dir.root, name);
+      const found = statSync(file, { throwIfNoEntry: false });
+      return found === undefined ? [] : [[file, found.mtimeMs] as const];
+    });
 }

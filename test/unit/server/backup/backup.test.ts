@@ -275,6 +275,15 @@ describe('a backup', () => {
     giveBack();
   });
 
+  test('that was killed while the clock was ahead keeps nothing from being collected for years', async () => {
+    const dir = dataDirLayout(server.dataDir);
+    const giveBack = await takeBackupLease(dir);
+    const [lease = ''] = (await readdir(dir.root)).filter((name) => name.endsWith('.lease'));
+    await utimes(join(dir.root, lease), 2_500_000_000, 2_500_000_000);
+    expect(backupRuns(dir, Date.now())).toBe(false);
+    giveBack();
+  });
+
   test('keeps its lease when another one ends', async () => {
     const dir = dataDirLayout(server.dataDir);
     const giveBackFirst = await takeBackupLease(dir);
