@@ -30,6 +30,10 @@ function reclaim(o: RecoveryOptions, node: NodeRecord, end: 'killed' | 'power_cu
   if (there && end === 'killed') takeFromOthers(o, node);
   const file = there ? o.files.open(node.ino, node.gen, { create: false }) : null;
   try {
+    if (node.cutting && node.cut_bytes !== null && (file?.stat().size_bytes ?? 0) > node.cut_bytes) {
+      file?.truncate(node.cut_bytes); // what it was asked for; its holes are no zeros
+    }
+    node.cutting = false;
     const stored = file?.stat().size_bytes ?? 0;
     if (stored < claims.end) return; // the same
     const theirs = Math.min(node.size_bytes, remoteSizeOf(node));

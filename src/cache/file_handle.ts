@@ -298,10 +298,10 @@ export function markDirty(
     throw displacedInParts(node);
   }
   const claimed = cuts && node.extents !== null && ExtentSet.parse(node.extents).end > cutTo_bytes;
-  const { cut_bytes, torn } = wasClean ? { cut_bytes: null, torn: false } : node;
+  const { cut_bytes, torn, cutting } = wasClean ? { cut_bytes: null, torn: false, cutting: false } : node;
   const notCut = (error: unknown): never => {
     content.cutting_bytes = null;
-    if (cuts) Object.assign(node, { cut_bytes, torn });
+    if (cuts) Object.assign(node, { cut_bytes, torn, cutting });
     throw error;
   };
   try {
@@ -314,6 +314,7 @@ export function markDirty(
         node.dirty |= Dirty.content | Dirty.mtime;
         node.cut_bytes = null;
         node.torn = false;
+        node.cutting = false;
       }
       if (cuts) cutRecord(content, cutTo_bytes, wasClean);
       if (wasClean) services.tree.changed(node);
@@ -334,6 +335,8 @@ function cutRecord(content: ActiveContent, size_bytes: number, wasClean: boolean
   content.cutting_bytes = Math.min(content.cutting_bytes ?? size_bytes, size_bytes);
   node.cut_bytes = Math.min(node.cut_bytes ?? size_bytes, size_bytes);
   if (wasClean && node.base !== null) node.torn = true;
+  // What was never fetched is a hole that must not pass for zeros somebody wrote, if the daemon is killed right now.
+  if (!content.complete && node.cut_bytes === size_bytes) node.cutting = true;
   if (node.extents === null) return;
   const claims = ExtentSet.parse(node.extents);
   claims.clip(size_bytes);
@@ -385,6 +388,10 @@ export function resize(
     content.extents.insertDirty(old, size_bytes);
   }
   node.size_bytes = size_bytes;
+  if (node.cutting && node.cut_bytes === size_bytes) {
+    node.cutting = false;
+    services.store.save(node);
+  }
   content.writeSeq += 1;
   content.lastWrite_ms = services.clock.monotonic_ms();
   content.unsaved = true;

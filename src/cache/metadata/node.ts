@@ -92,6 +92,8 @@ export class NodeRecord implements NodeView {
   cut_bytes: number | null = null;
   /** Truncated, and nothing was synced since: a power cut now leaves the base version, not an empty file. */
   torn = false;
+  /** A truncate to `cut_bytes` is recorded, and its file, of which only parts are here, may still be as long as before. */
+  cutting = false;
   /** Since the base version, oldest first. */
   sending: readonly Sending[] = [];
   seen = 0;

@@ -8,6 +8,9 @@ import { type ConflictNote, lockThatCounts, NodeRecord, rightsOfBits, type Sendi
 
 export const KINDS: readonly NodeKind[] = ['file', 'dir', 'symlink'];
 const LIMBO = ['none', 'follow', 'stay'] as const;
+/** Bits of `torn`. */
+const TORN = 1;
+const CUTTING = 2;
 export type SqlName = string | Buffer;
 
 export const COLUMNS = [
@@ -105,7 +108,8 @@ export function fromRow(row: Row): NodeRecord {
   node.baseEtag = row[AT.base_etag] as string | null;
   node.baseSize_bytes = row[AT.base_size] as number | null;
   node.cut_bytes = row[AT.cut] as number | null;
-  node.torn = row[AT.torn] !== 0;
+  node.torn = ((row[AT.torn] as number) & TORN) !== 0;
+  node.cutting = ((row[AT.torn] as number) & CUTTING) !== 0;
   node.sending = row[AT.sent] === null ? [] : decodeSending(row[AT.sent] as string);
   node.seen = row[AT.seen] as number;
   node.limbo = LIMBO[row[AT.limbo] as number] ?? 'none';
@@ -186,7 +190,7 @@ export function toRow(node: NodeRecord): unknown[] {
     node.baseEtag,
     node.baseSize_bytes,
     node.cut_bytes,
-    node.torn ? 1 : 0,
+    (node.torn ? TORN : 0) | (node.cutting ? CUTTING : 0),
     node.sending.length === 0 ? null : encodeSending(node.sending),
     node.seen,
     LIMBO.indexOf(node.limbo),

@@ -175,6 +175,32 @@ describe('a process that is killed', () => {
     file.release();
   });
 
+  for (const size_bytes of [0, 700_000]) {
+    it(`before a file of which a part is here is cut to ${size_bytes} bytes leaves no zeros where nothing was fetched`, async () => {
+      const whole = 'from the server '.repeat(200_000);
+      remote.server.write('large.txt', whole);
+      await drive.until('it is here', async () => (await drive.node('large.txt')) !== null);
+      const file = await drive.open('large.txt', 'r+');
+      await file.read(2_000_000, 10, CALLER);
+      let finish = () => {};
+      const disk = new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+      const durable = vi.spyOn(Database.prototype, 'durable').mockImplementation(() => disk);
+      const cutting = drive.cache.setattr(file.ino, { size_bytes }, CALLER);
+      const copy = await killedFolder();
+      durable.mockRestore();
+      finish();
+      await cutting;
+      file.release();
+      const after = await openAgain(copy);
+      expect(whole.startsWith(await after.read('large.txt'))).toBe(true);
+      await after.cache.flush('large.txt', AbortSignal.timeout(5000));
+      expect(whole.startsWith(remote.server.text('large.txt'))).toBe(true);
+      await endOf(after);
+    });
+  }
+
   it('never gets bytes of the old version back below what was truncated away', async () => {
     const file = await drive.open('here.txt', 'r+');
     await drive.cache.setattr(file.ino, { size_bytes: 3 }, CALLER);
