@@ -30,7 +30,7 @@ import { Mirror } from './mirror.js';
 import { Pins } from './pins.js';
 import { LinkMeter } from './read_ahead.js';
 import { RecentOperations } from './recent_operations.js';
-import { recoveredFolders, setAside } from './recovered.js';
+import { isBeingSetAside, recoveredFolders, setAside } from './recovered.js';
 import { diskFree, SpaceBudget } from './space.js';
 import { Tree } from './tree.js';
 import { describeUnsent, unsentOf } from './unsent.js';
@@ -377,6 +377,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
 
 /** A damaged database is set aside with all that only this machine may have; the tree comes from the server anew. */
 async function openDatabase(dir: string, log: Log): Promise<Database> {
+  if (isBeingSetAside(dir)) await setAside(dir, DATABASE, CONTENT, log);
   try {
     return await Database.open(join(dir, DATABASE), log);
   } catch (error) {

@@ -1,19 +1,24 @@
 // When the database is damaged: nothing of the cache is thrown away blindly. Database and contents move to
 // DIR/recovered-TIME/. What can still be read of the records says which contents the server has (those go), and which
 // were never sent: these get their names back under `unsent/`. What no readable record explains stays under `unknown/`.
+// Until all that is done the folder is called DIR/recovering: a start that finds it goes on with it before anything else.
 
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { toCloudError } from '../errors.js';
 import type { Log } from '../log.js';
+import { fingerprintOf } from './content/content_file.js';
 import { ExtentSet } from './content/extents.js';
 import { databaseFiles } from './metadata/database.js';
 import { Dirty } from './metadata/node.js';
 
 const PREFIX = 'recovered-';
+const UNDER_WAY = 'recovering';
 const SALVAGE = 'salvage.db';
+/** Beside an unsent file of which only parts were here. */
+const INCOMPLETE = '.incomplete';
 
 export interface Recovered {
   readonly folder: string;
@@ -29,6 +34,7 @@ interface OldRow {
   readonly dirty: number;
   readonly base_parent: number | null;
   readonly extents: Buffer | null;
+  readonly fingerprint: string | null;
 }
 
 /** Folders of this kind in the cache folder `dir`, as paths. */
@@ -43,46 +49,69 @@ export function recoveredFolders(dir: string): string[] {
   }
 }
 
-/** Sets the damaged database `database` (a file in `dir`) and `content` (a folder in `dir`) aside. */
+/** Did a start end while it was setting a database aside? What lies beside the folder still belongs to that one. */
+export function isBeingSetAside(dir: string): boolean {
+  return existsSync(join(dir, UNDER_WAY));
+}
+
+/** Sets the damaged database `database` (a file in `dir`) and `content` (a folder in `dir`) aside; or what is left of them
+ * to be set aside. */
 export async function setAside(dir: string, database: string, content: string, log: Log): Promise<Recovered> {
-  const folder = join(
-    dir,
-    `${PREFIX}${new Date().toISOString().replaceAll(':', '').replace(/\..*/, '')}-${process.pid}`,
-  );
+  const aside = join(dir, UNDER_WAY);
+  const time = new Date().toISOString().replaceAll(':', '').replace(/\..*/, '');
+  const folder = join(dir, `${PREFIX}${time}-${process.pid}`);
+  let left: { readonly unsent: number; readonly unknown: number };
   try {
-    await fs.mkdir(folder, { mode: 0o700 });
-    for (const name of databaseFiles(database)) await moveIfThere(join(dir, name), join(folder, name));
-    await moveIfThere(join(dir, content), join(folder, 'content'));
+    await fs.mkdir(aside, { recursive: true, mode: 0o700 });
+    for (const name of databaseFiles(database)) await moveIfThere(join(dir, name), join(aside, name));
+    await moveIfThere(join(dir, content), join(aside, 'content'));
+    left = await sortOut(aside, database, log);
+    await fs.rename(aside, folder);
   } catch (error) {
     throw toCloudError(error, `setting the damaged cache database in ${dir} aside`);
   }
-  const old = await openOld(folder, database, log);
-  let unsent = 0;
-  let unknown = 0;
-  for (const { path, ino, gen } of await contentFiles(join(folder, 'content'))) {
-    const row = old?.row(ino) ?? null;
-    if (row !== null && row.gen === gen && (row.dirty & Dirty.content) === 0 && row.base_parent !== null) {
-      await fs.rm(path); // the server has it
-      continue;
-    }
-    const names = row !== null && row.gen === gen ? old?.pathOf(row) : undefined;
-    if (row !== null && names !== undefined && (await keep(path, join(folder, 'unsent'), names, row, log))) unsent += 1;
-    else {
-      await fs.mkdir(join(folder, 'unknown'), { recursive: true });
-      await fs.rename(path, join(folder, 'unknown', `${ino}.${gen}`));
-      unknown += 1;
-    }
-  }
-  old?.close();
-  for (const name of databaseFiles(SALVAGE)) await fs.rm(join(folder, name), { force: true });
-  await fs.rm(join(folder, 'content'), { recursive: true, force: true });
-  await fs.writeFile(join(folder, 'README.txt'), explanation(unsent, unknown), { mode: 0o600 });
-  const found = { folder, unsent, unknown };
+  const found = { folder, ...left };
   log.error(
     found,
     'the cache database was damaged; it and all contents the server may not have are kept in this folder',
   );
   return found;
+}
+
+/** Gives each content in `folder` its place there. */
+async function sortOut(folder: string, database: string, log: Log): Promise<Omit<Recovered, 'folder'>> {
+  const old = await openOld(folder, database, log);
+  for (const { path, ino, gen } of await contentFiles(join(folder, 'content'))) {
+    const row = old?.row(ino) ?? null;
+    const isClean = row !== null && (row.dirty & Dirty.content) === 0 && row.base_parent !== null;
+    // The newest records may be lost: only what nobody has touched since this one is as it says.
+    if (isClean && row.gen === gen && row.fingerprint === fingerprintOf(await fs.stat(path, { bigint: true }))) {
+      await fs.rm(path); // the server has it
+      continue;
+    }
+    const names = row !== null && row.gen === gen && !isClean ? old?.pathOf(row) : undefined;
+    if (row !== null && names !== undefined && (await keep(path, join(folder, 'unsent'), names, row, log))) continue;
+    await fs.mkdir(join(folder, 'unknown'), { recursive: true });
+    await fs.rename(path, join(folder, 'unknown', `${ino}.${gen}`));
+  }
+  old?.close();
+  for (const name of databaseFiles(SALVAGE)) await fs.rm(join(folder, name), { force: true });
+  await fs.rm(join(folder, 'content'), { recursive: true, force: true });
+  const unsent = await countFiles(Buffer.from(join(folder, 'unsent')));
+  const unknown = await countFiles(Buffer.from(join(folder, 'unknown')));
+  await fs.writeFile(join(folder, 'README.txt'), explanation(unsent, unknown), { mode: 0o600 });
+  return { unsent, unknown };
+}
+
+/** An earlier start may have sorted out some of them. */
+async function countFiles(folder: Buffer): Promise<number> {
+  let count = 0;
+  for (const name of await fs.readdir(folder, { encoding: 'buffer' }).catch(() => [])) {
+    const path = Buffer.concat([folder, Buffer.from('/'), name]);
+    if ((await fs.lstat(path)).isDirectory()) count += await countFiles(path);
+    else if (!name.toString('latin1').endsWith(INCOMPLETE)) count += 1;
+  }
+  return count;
 }
 
 /** The damaged database, as far as it can be read, one record at a time. */
@@ -93,7 +122,7 @@ class OldDatabase {
   constructor(path: string) {
     this.#sql = new Sqlite(path, { fileMustExist: true });
     this.#select = this.#sql.prepare(
-      'SELECT parent, name, size, gen, dirty, base_parent, extents FROM node WHERE ino = ?',
+      'SELECT parent, name, size, gen, dirty, base_parent, extents, fingerprint FROM node WHERE ino = ?',
     );
   }
 
@@ -169,7 +198,7 @@ async function keep(path: string, root: string, names: readonly Buffer[], row: O
     await fs.link(path, target);
     await fs.rm(path);
     if (!isComplete(row)) {
-      await fs.writeFile(Buffer.concat([target, Buffer.from('.incomplete')]), 'Only parts of this file were here.\n');
+      await fs.writeFile(Buffer.concat([target, Buffer.from(INCOMPLETE)]), 'Only parts of this file were here.\n');
     }
     return true;
   } catch (error) {

@@ -168,8 +168,7 @@ export class ContentFile {
   /** Changes whenever anything touches the file: size, mtime, ctime, inode. Not the device, whose number may differ
    * after a reboot. Another fingerprint is no proof of damage; the same one means that nothing happened to it. */
   fingerprint(): string {
-    const stat = this.#try('stat of', () => fs.fstatSync(this.fd, { bigint: true }));
-    return `${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}:${stat.ino}`;
+    return fingerprintOf(this.#try('stat of', () => fs.fstatSync(this.fd, { bigint: true })));
   }
 
   /** All that was written before the call is on the disk, and the file's name is. Callers that come while a sync runs
@@ -257,6 +256,10 @@ export class ContentFile {
       `reading ${this.#name}: required ${size} bytes at ${offset}, found the end of the file after ${done}`,
     );
   }
+}
+
+export function fingerprintOf({ size, mtimeNs, ctimeNs, ino }: fs.BigIntStats): string {
+  return `${size}:${mtimeNs}:${ctimeNs}:${ino}`;
 }
 
 const EMPTY = Buffer.alloc(0);
