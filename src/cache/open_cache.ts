@@ -1,7 +1,7 @@
 // Opens a cache folder and joins its parts. DIR/metadata.db, DIR/content/, DIR/lock. One daemon at a time; a cache
 // belongs to one account on one server and says so when asked to serve another.
 
-import { mkdir } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError, toCloudError } from '../errors.js';
@@ -30,7 +30,7 @@ import { Mirror } from './mirror.js';
 import { Pins } from './pins.js';
 import { LinkMeter } from './read_ahead.js';
 import { RecentOperations } from './recent_operations.js';
-import { isBeingSetAside, recoveredFolders, setAside } from './recovered.js';
+import { holdsContents, isBeingSetAside, recoveredFolders, setAside } from './recovered.js';
 import { diskFree, SpaceBudget } from './space.js';
 import { Tree } from './tree.js';
 import { describeUnsent, unsentOf } from './unsent.js';
@@ -378,6 +378,10 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
 /** A damaged database is set aside with all that only this machine may have; the tree comes from the server anew. */
 async function openDatabase(dir: string, log: Log): Promise<Database> {
   if (isBeingSetAside(dir)) await setAside(dir, DATABASE, CONTENT, log);
+  else if ((await isEmpty(join(dir, DATABASE))) && (await holdsContents(join(dir, CONTENT)))) {
+    log.error({ dir }, 'the cache database is gone, its contents are not; starting with an empty one');
+    await setAside(dir, DATABASE, CONTENT, log);
+  }
   try {
     return await Database.open(join(dir, DATABASE), log);
   } catch (error) {
@@ -386,6 +390,12 @@ async function openDatabase(dir: string, log: Log): Promise<Database> {
     await setAside(dir, DATABASE, CONTENT, log);
     return Database.open(join(dir, DATABASE), log);
   }
+}
+
+/** Or not there at all. */
+async function isEmpty(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => null);
+  return found === null || found.size === 0;
 }
 
 async function claim(store: NodeStore, { sql }: Database, options: OpenCacheOptions, clock: Clock): Promise<void> {

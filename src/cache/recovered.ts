@@ -49,6 +49,11 @@ export function recoveredFolders(dir: string): string[] {
   }
 }
 
+/** Are there contents in the folder `content`? */
+export async function holdsContents(content: string): Promise<boolean> {
+  return (await contentFiles(content)).length > 0;
+}
+
 /** Did a start end while it was setting a database aside? What lies beside the folder still belongs to that one. */
 export function isBeingSetAside(dir: string): boolean {
   return existsSync(join(dir, UNDER_WAY));

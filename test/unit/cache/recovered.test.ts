@@ -1,6 +1,6 @@
 // A start that sets a damaged database aside may itself be killed, or find no room, at any step: the next one goes on.
 
-import { open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -99,3 +99,18 @@ it('a content that was changed after what can be read of its record is kept', as
   expect(drive.cache.status().recovered).toHaveLength(1);
   expect(await kept()).toContain('changed here');
 });
+
+for (const [how, lose] of Object.entries({
+  emptied: (path: string) => truncate(path, 0),
+  removed: (path: string) => rm(path),
+})) {
+  it(`a database that was ${how}, as a broken disk leaves it, takes no unsent content along`, async () => {
+    await lose(join(drive.dir, 'metadata.db'));
+    remote.goOnline();
+    drive = await TestCache.open({ dir: drive.dir, remote });
+    await drive.check(); // what no record knows has been collected
+    expect(await kept()).toEqual(expect.arrayContaining(['changed here', 'made here']));
+    expect(drive.cache.status().recovered).toHaveLength(1);
+    await drive.until('the tree is here', async () => (await drive.node('docs/mine.txt')) !== null);
+  });
+}
