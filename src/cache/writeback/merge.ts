@@ -58,7 +58,8 @@ export async function completeFrom(
   const { contents, remote } = services;
   const content = await contents.acquire(node);
   try {
-    for (const gap of content.extents.missing(0, node.size_bytes)) {
+    const gaps = content.extents.missing(0, node.size_bytes);
+    for (const gap of gaps) {
       const end = Math.min(gap.end, entry.size_bytes);
       if (end > gap.start) {
         await remote.read(
@@ -66,16 +67,25 @@ export async function completeFrom(
           { start: gap.start, end },
           entry.etag,
           (chunk, offset) => {
-            for (const free of content.extents.missing(offset, offset + chunk.length)) {
+            // It may have been cut meanwhile: what lies behind its end would show when it grows again.
+            const last = Math.min(offset + chunk.length, content.size_bytes);
+            for (const free of content.extents.missing(offset, Math.max(offset, last))) {
               content.file.write(free.start, chunk.subarray(free.start - offset, free.end - offset));
-              content.extents.insertDirty(free.start, free.end);
             }
           },
           { signal },
         );
       }
-      for (const rest of content.extents.missing(gap.start, gap.end)) content.extents.insertDirty(rest.start, rest.end);
     }
+    // Not before all of it is here: if that ends in the middle, what follows may be of yet another version.
+    for (const gap of gaps) {
+      const end = Math.max(gap.start, Math.min(gap.end, content.size_bytes));
+      for (const rest of content.extents.missing(gap.start, end)) {
+        content.file.punchHole(Math.max(rest.start, entry.size_bytes), rest.end); // of an attempt that ended
+        content.extents.insertDirty(rest.start, rest.end);
+      }
+    }
+    content.unsaved = true;
     await contents.save(content);
   } finally {
     contents.release(content);

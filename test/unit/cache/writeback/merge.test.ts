@@ -1,0 +1,64 @@
+// A file of which only parts are here is changed while the rest of it comes from a newer version of the server's.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, expect, it } from 'vitest';
+import { CALLER, TestCache } from '../../../support/test_cache.js';
+
+let drive: TestCache;
+
+afterEach(async () => {
+  expect(await drive.check()).toEqual([]);
+  await drive.close();
+});
+
+it('what comes behind the end it is cut to meanwhile does not show when it grows again', async () => {
+  drive = await TestCache.open({ quiet_ms: 60_000 });
+  const { remote, server } = drive;
+  server.write('large.bin', Buffer.alloc(3_000_000, 1));
+  await drive.until('it is here', async () => (await drive.node('large.bin')) !== null);
+  const file = await drive.open('large.bin', 'r+');
+  await file.write(2_990_000, Buffer.from('changed here'), CALLER);
+  await file.flush(CALLER);
+  server.write('large.bin', Buffer.alloc(3_000_000, 2));
+  remote.chunk_bytes = 50_000;
+  remote.chunkLatency_ms = 10;
+  file.release();
+  const sent = drive.flush().catch((error: unknown) => error);
+  await drive.until('the rest is coming', () => remote.bytesRead > 300_000);
+  const again = await drive.cache.open(file.ino, { read: true, write: true, truncate: false }, CALLER);
+  await drive.cache.setattr(file.ino, { size_bytes: 100 }, CALLER);
+  await sleep(300);
+  await again.write(2_500_000, Buffer.from('at the end'), CALLER);
+  const between = Buffer.from(await again.read(100, 2_499_900, CALLER));
+  expect(between.equals(Buffer.alloc(2_499_900))).toBe(true);
+  await again.flush(CALLER);
+  again.release();
+  await sent;
+});
+
+for (const last_bytes of [3_000_000, 1_000_000]) {
+  it(`is of one version besides what was changed here, when another of ${last_bytes} bytes comes in the middle`, async () => {
+    drive = await TestCache.open({ quiet_ms: 60_000 });
+    const { remote, server } = drive;
+    server.write('large.bin', Buffer.alloc(3_000_000, 1));
+    await drive.until('it is here', async () => (await drive.node('large.bin')) !== null);
+    const file = await drive.open('large.bin', 'r+');
+    await file.write(2_500_000, Buffer.from('changed here'), CALLER);
+    await file.flush(CALLER);
+    server.write('large.bin', Buffer.alloc(3_000_000, 2));
+    remote.chunk_bytes = 50_000;
+    remote.chunkLatency_ms = 5;
+    // The first part comes, the last does not any more.
+    const stop = remote.before('read', () => {
+      if (remote.bytesRead < 2_000_000) return;
+      stop();
+      server.write('large.bin', Buffer.alloc(last_bytes, 3));
+    });
+    file.release();
+    await drive.flush();
+    const copy = server.paths().find((path) => path.includes('conflict')) ?? '';
+    const expected = Buffer.alloc(3_000_000).fill(3, 0, last_bytes);
+    expected.write('changed here', 2_500_000);
+    expect(server.read(copy).equals(expected)).toBe(true);
+  });
+}
