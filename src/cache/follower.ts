@@ -67,7 +67,8 @@ export class Follower {
   #catching: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
   #pushTimer: NodeJS.Timeout | null = null;
-  #partial = false;
+  /** Until the feed has told all for the first time: an earlier run may have ended in the middle of it. */
+  #partial = true;
   #caughtUp_ms = Number.NEGATIVE_INFINITY;
   #mirrored: boolean;
   /** How far the feed has been read; what is stored may lag behind. */
@@ -91,7 +92,7 @@ export class Follower {
 
   /** Is only a part applied of what the feed has to tell? */
   get isCatchingUp(): boolean {
-    return this.#partial;
+    return this.#partial && this.#o.remote.capabilities.changeFeed;
   }
 
   /** Was `dir` listed by itself with a question asked at or after `since_ms`? What else was asked for then may be older. */

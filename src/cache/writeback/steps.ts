@@ -247,14 +247,25 @@ export class Steps {
   async #deleteTree(node: NodeRecord, signal: AbortSignal): Promise<void> {
     const path = this.#pathOf(node, 'removing');
     await this.#o.store.durable();
+    if (!this.#o.remote.capabilities.changeFeed && !this.#isListed(node)) this.#notAsAWhole(node);
     try {
       await this.#remove(node, path, node.baseEtag, signal);
     } catch (error) {
       if (!isCloudError(error, 'precondition', 'locked', 'no_access')) throw error;
-      // Something below is not as we know it: one by one, each under its own ETag.
-      this.#underWay.noTree.add(node.ino);
-      throw new CloudError('again', `removing "${node.name}": not as a whole`, { cause: error });
+      this.#notAsAWhole(node, error); // something below is not as we know it
     }
+  }
+
+  /** One by one, each under its own ETag. */
+  #notAsAWhole(node: NodeRecord, cause?: unknown): never {
+    this.#underWay.noTree.add(node.ino);
+    throw new CloudError('again', `removing "${node.name}": not as a whole`, { cause });
+  }
+
+  /** Was the collection, and each one below it, listed itself as of the ETag that we have of it? It may be newer than that. */
+  #isListed({ ino, baseEtag, listedEtag }: NodeRecord): boolean {
+    if (listedEtag === null || listedEtag !== baseEtag) return false;
+    return this.#o.store.baseMembers(ino).every((member) => !member.isDir || this.#isListed(member));
   }
 
   async #remove(node: NodeRecord, path: RemotePath, etag: string | null, signal: AbortSignal): Promise<void> {

@@ -1,8 +1,10 @@
 // A folder goes with all that is in it in one request, under the folder's ETag. That may be known before what has changed in
 // it: then it must not go as a whole.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, it } from 'vitest';
 import { CloudError } from '../../../../src/errors.js';
+import { FakeRemote, FakeServer } from '../../../support/fake_remote.js';
 import { CALLER, TestCache } from '../../../support/test_cache.js';
 
 const open: TestCache[] = [];
@@ -77,8 +79,8 @@ it('spares a version of which it was told while something about the file was on 
   expect(await drive.read('d/a.txt')).toBe('theirs');
 });
 
-it('spares a version that a later part of the feed tells of', async () => {
-  const drive = await withFolder();
+/** Two changes in the folder, of which the feed tells the first, and the folder's ETag, and the second after `goOn`. */
+async function toldInPart(drive: TestCache): Promise<{ readonly goOn: () => void }> {
   drive.remote.page_entries = 1;
   let goOn = (): void => undefined;
   const held = new Promise<void>((resolve) => {
@@ -96,10 +98,75 @@ it('spares a version that a later part of the feed tells of', async () => {
   drive.remote.goOnline();
   await drive.cache.reconnect();
   await told(drive);
+  return { goOn };
+}
+
+it('spares a version that a later part of the feed tells of', async () => {
+  const drive = await withFolder();
+  const { goOn } = await toldInPart(drive);
   await removeFolder(drive);
   await drive.flush('', 3_000).catch(() => undefined);
   goOn();
   await drive.until('all is settled', () => drive.cache.status().queue.length === 0);
   expect(drive.server.paths()).toContain('d/b.txt');
   expect(drive.server.text('d/b.txt')).toBe('theirs');
+});
+
+it('so it does when the drive was closed before that part came', async () => {
+  const first = await withFolder();
+  await toldInPart(first);
+  await first.close();
+  open.length = 0;
+  const remote = new FakeRemote(first.server);
+  remote.page_entries = 1;
+  let goOnAgain = (): void => undefined;
+  const heldAgain = new Promise<void>((resolve) => {
+    goOnAgain = resolve;
+  });
+  remote.before('changes', () => heldAgain);
+  const drive = await TestCache.open({ dir: first.dir, remote });
+  open.push(drive);
+  await removeFolder(drive);
+  await drive.flush('', 3_000).catch(() => undefined);
+  goOnAgain();
+  await drive.until('all is settled', () => drive.cache.status().queue.length === 0);
+  expect(drive.server.paths()).toContain('d/b.txt');
+  expect(drive.server.text('d/b.txt')).toBe('theirs');
+});
+
+it('where nothing tells of changes, spares what has changed in it since it was listed itself', async () => {
+  const server = new FakeServer();
+  server.write('d/sub/x.txt', 'one');
+  const remote = new FakeRemote(server, { capabilities: { changeFeed: false, push: false } });
+  const drive = await TestCache.open({ remote, dirCacheTime_ms: 600 });
+  open.push(drive);
+  await drive.list('d');
+  await sleep(400);
+  await drive.list('d/sub');
+  server.write('d/sub/x.txt', 'theirs');
+  await sleep(300);
+  await drive.list('d'); // with the ETag of a version of `x.txt` that nobody here has seen
+  await drive.unlink('d/sub/x.txt');
+  await drive.rmdir('d/sub');
+  await drive.rmdir('d');
+  await drive.flush('', 3_000).catch(() => undefined);
+  await drive.until('all is settled', () => drive.cache.status().queue.length === 0);
+  expect(server.paths()).toContain('d/sub/x.txt');
+  expect(await drive.read('d/sub/x.txt')).toBe('theirs');
+});
+
+it('where nothing tells of changes, goes in one request when nothing has changed since it was listed', async () => {
+  const server = new FakeServer();
+  server.write('d/sub/x.txt', 'one');
+  server.write('d/y.txt', 'one');
+  const remote = new FakeRemote(server, { capabilities: { changeFeed: false, push: false } });
+  const drive = await TestCache.open({ remote, dirCacheTime_ms: 60_000 });
+  open.push(drive);
+  await drive.unlink('d/sub/x.txt');
+  await drive.rmdir('d/sub');
+  await drive.unlink('d/y.txt');
+  await drive.rmdir('d');
+  await drive.flush();
+  expect(server.paths()).toEqual([]);
+  expect(remote.count('remove')).toBe(1);
 });
