@@ -293,7 +293,8 @@ export function markDirty(
   const cuts = cutTo_bytes < node.size_bytes;
   const begun = node.uploadState !== null; // of the bytes as they were
   if (!wasClean && !settled && !cuts && !begun) return;
-  const displaced = wasClean && node.displaced !== null;
+  const { displaced: place } = node;
+  const displaced = wasClean && place !== null;
   if (displaced && !content.extents.isComplete(Math.min(node.size_bytes, cutTo_bytes))) {
     throw displacedInParts(node);
   }
@@ -321,6 +322,7 @@ export function markDirty(
       else services.store.save(node);
     });
   } catch (error) {
+    node.displaced = place; // it has not been put back
     notCut(error);
   }
   crashPoint('write.after_dirty_mark');
@@ -348,12 +350,18 @@ function cutRecord(content: ActiveContent, size_bytes: number, wasClean: boolean
 function stayDirty(content: ActiveContent, services: Pick<FileServices, 'store' | 'tree' | 'putBack'>): void {
   const { node } = content;
   if (node.contentDirty) return;
-  if (node.displaced !== null && !content.complete) throw displacedInParts(node);
-  services.store.transaction(() => {
-    if (node.displaced !== null) services.putBack(node);
-    node.dirty |= Dirty.content | Dirty.mtime;
-    services.tree.changed(node);
-  });
+  const { displaced } = node;
+  if (displaced !== null && !content.complete) throw displacedInParts(node);
+  try {
+    services.store.transaction(() => {
+      if (displaced !== null) services.putBack(node);
+      node.dirty |= Dirty.content | Dirty.mtime;
+      services.tree.changed(node);
+    });
+  } catch (error) {
+    node.displaced = displaced; // it has not been put back
+    throw error;
+  }
 }
 
 function displacedInParts(node: NodeRecord): CloudError {

@@ -483,8 +483,9 @@ export class NodeStore {
         this.#live.delete(node.ino);
         continue;
       }
-      const { dataVersion, notBefore_ms, contentDirty, size_bytes, mtime, ctime, atime } = node;
+      const { dataVersion, notBefore_ms, displaced, contentDirty, size_bytes, mtime, ctime, atime } = node;
       Object.assign(node, fromRow(row), { dataVersion, notBefore_ms });
+      if (node.parent === null) node.displaced = displaced;
       if (contentDirty && node.contentDirty) Object.assign(node, { size_bytes, mtime, ctime, atime });
       this.#remember(node);
       this.cover.note(node);

@@ -61,6 +61,28 @@ it('an operation that fails does not undo what is being written to an open file'
   expect(await drive.read('d/open.txt')).toBe('0123456789more');
 });
 
+it('a write to a file that lost its name while it was open brings it back, also when the disk was full at first', async () => {
+  expect(await drive.read('here.txt')).toBe('as the server has it');
+  const file = await drive.open('here.txt', 'r+');
+  remote.server.write('here.txt', 'another version');
+  await drive.until('it shows', async () => (await drive.must('here.txt')).ino !== file.ino);
+  const { transaction } = Database.prototype;
+  const full = vi.spyOn(Database.prototype, 'transaction').mockImplementationOnce(function (this: Database, work) {
+    return transaction.call(this, () => {
+      work();
+      throw new CloudError('no_space', 'test: the disk is full');
+    }) as never;
+  });
+  expect(() => file.write(0, Buffer.from('AS'), CALLER)).toThrow('the disk is full');
+  full.mockRestore();
+  await file.write(0, Buffer.from('AS'), CALLER);
+  await file.flush(CALLER);
+  file.release();
+  const [copy = ''] = (await drive.list()).filter((name) => name.includes('conflict'));
+  expect(await drive.read(copy)).toBe('AS the server has it');
+  expect(await drive.read('here.txt')).toBe('another version');
+});
+
 it('a file that the disk does not take keeps no others open', async () => {
   const held = async () => {
     const links = await Promise.all(
