@@ -204,11 +204,17 @@ export class Contents {
     this.#dropFile(node, node.gen);
   }
 
-  /** A node left the drive: its bytes go with its last user. */
+  /** A node left the drive: its bytes go with its last user. Not if it is still there because that could not be written. */
   unlinked(node: NodeRecord): void {
-    if (this.isOpen(node) || node.kind !== 'file') return;
-    this.drop(node);
-    this.#nothingToSend(node);
+    this.#o.store.afterCommit(() => {
+      if (node.parent !== null || this.isOpen(node) || node.kind !== 'file') return;
+      try {
+        this.drop(node);
+        this.#nothingToSend(node);
+      } catch (error) {
+        this.#o.log.warn({ err: error, ino: node.ino }, 'removed content is still there; the next start tries again');
+      }
+    });
   }
 
   /** A removal on its way to the server may still be dropped (somebody changed the file): then it is fetched again. */
@@ -386,8 +392,10 @@ export class Contents {
       );
     }
     if (precious) {
-      this.#graves.push({ ino: node.ino, gen });
-      this.scheduleSave();
+      this.#o.store.afterCommit(() => {
+        this.#graves.push({ ino: node.ino, gen });
+        this.scheduleSave();
+      });
     } else this.#o.files.remove(node.ino, gen, cached_bytes);
   }
 

@@ -72,6 +72,8 @@ export class NodeStore {
   readonly #sending: Set<Ino>;
   /** Nodes written by the transaction that is running. */
   #touched: Set<NodeRecord> | null = null;
+  /** What follows it. */
+  #after: (() => void)[] = [];
   /** Changes that go into one transaction at the end of this turn. */
   #together: Together | null = null;
   /** Locks of folders that cover what is below them. */
@@ -88,14 +90,31 @@ export class NodeStore {
   transaction<T>(work: () => T): T {
     const outermost = this.#touched === null;
     this.#touched ??= new Set();
+    let result: T;
     try {
-      return this.#db.transaction(work);
+      result = this.#db.transaction(work);
     } catch (error) {
-      if (outermost) this.#reload(this.#touched);
+      if (outermost) {
+        this.#reload(this.#touched);
+        this.#after = [];
+      }
       throw error;
     } finally {
       if (outermost) this.#touched = null;
     }
+    if (outermost && this.#after.length > 0) {
+      const after = this.#after;
+      this.#after = [];
+      for (const then of after) then();
+    }
+    return result;
+  }
+
+  /** `then` is done when the transaction that runs is written, and not if it is undone; at once if there is none. It must
+   * not throw. */
+  afterCommit(then: () => void): void {
+    if (this.#touched === null) then();
+    else this.#after.push(then);
   }
 
   durable(): Promise<void> {

@@ -61,18 +61,44 @@ it('an operation that fails does not undo what is being written to an open file'
   expect(await drive.read('d/open.txt')).toBe('0123456789more');
 });
 
-it('a write to a file that lost its name while it was open brings it back, also when the disk was full at first', async () => {
-  expect(await drive.read('here.txt')).toBe('as the server has it');
-  const file = await drive.open('here.txt', 'r+');
-  remote.server.write('here.txt', 'another version');
-  await drive.until('it shows', async () => (await drive.must('here.txt')).ino !== file.ino);
+/** The next change of the records finds no room. */
+function fullDisk() {
   const { transaction } = Database.prototype;
-  const full = vi.spyOn(Database.prototype, 'transaction').mockImplementationOnce(function (this: Database, work) {
+  return vi.spyOn(Database.prototype, 'transaction').mockImplementationOnce(function (this: Database, work) {
     return transaction.call(this, () => {
       work();
       throw new CloudError('no_space', 'test: the disk is full');
     }) as never;
   });
+}
+
+for (const [what, change] of Object.entries({
+  'is not removed': () => drive.unlink('mine.txt'),
+  'is not replaced': () => drive.rename('new.txt', 'mine.txt'),
+})) {
+  for (const saved of [true, false]) {
+    it(`a file that ${what} because the disk is full keeps its unsent content, ${saved ? 'saved' : 'just written'}`, async () => {
+      await drive.write('new.txt', 'newer');
+      await drive.write('mine.txt', 'unsent');
+      if (saved) await drive.check();
+      const full = fullDisk();
+      await expect(change()).rejects.toThrow('the disk is full');
+      full.mockRestore();
+      await sleep(700); // what nobody wants any more goes with the next save
+      expect(await drive.read('mine.txt')).toBe('unsent');
+      expect(await drive.check()).toEqual([]);
+      await drive.cache.flush('', AbortSignal.timeout(5000));
+      expect(remote.server.text('mine.txt')).toBe('unsent');
+    });
+  }
+}
+
+it('a write to a file that lost its name while it was open brings it back, also when the disk was full at first', async () => {
+  expect(await drive.read('here.txt')).toBe('as the server has it');
+  const file = await drive.open('here.txt', 'r+');
+  remote.server.write('here.txt', 'another version');
+  await drive.until('it shows', async () => (await drive.must('here.txt')).ino !== file.ino);
+  const full = fullDisk();
   expect(() => file.write(0, Buffer.from('AS'), CALLER)).toThrow('the disk is full');
   full.mockRestore();
   await file.write(0, Buffer.from('AS'), CALLER);
