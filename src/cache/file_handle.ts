@@ -160,6 +160,7 @@ export class FileHandle implements OpenFile {
 
   seek(offset: number, whence: Seek, _caller: Caller): number {
     const { content } = this;
+    noteKernelWrites(content, this.#s);
     const size = content.size_bytes;
     if (offset >= size || offset < 0)
       throw new CloudError('past_end', `seeking ${whence} at ${offset}: the file has ${size} bytes`);

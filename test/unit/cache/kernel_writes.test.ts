@@ -48,6 +48,16 @@ describe('what the kernel writes into a passed-through file', () => {
     reader.release();
   });
 
+  it('is found by who looks for data right behind', async () => {
+    const { drive, reader, fd } = await readThroughKernel();
+    const writer = await drive.open('doc.txt', 'r+');
+    write(fd, 4, 'two\n');
+    expect(await reader.seek(5, 'data', CALLER)).toBe(5);
+    expect(await reader.seek(5, 'hole', CALLER)).toBe(8);
+    await close(writer);
+    reader.release();
+  });
+
   it('is noticed when size and clock tick are those of the write before', async () => {
     const { drive, reader, fd } = await readThroughKernel();
     for (const text of ['two\n', 'six\n', 'ten\n']) {
