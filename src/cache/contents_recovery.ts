@@ -1,5 +1,6 @@
 // Contents after a kill or a power cut.
 
+import { isCloudError } from '../errors.js';
 import { countedBytes, remoteSizeOf } from './active_content.js';
 import { ExtentSet } from './content/extents.js';
 import type { ContentsOptions } from './contents.js';
@@ -18,6 +19,7 @@ export function recoverContents(o: RecoveryOptions, end: PreviousEnd): void {
     try {
       o.store.transaction(() => reclaim(o, node, end));
     } catch (error) {
+      if (isCloudError(error, 'no_space')) throw error; // the start that finds room does it
       o.log.warn({ err: error, ino: node.ino, name: node.name }, 'content of a crash could not be looked at');
     }
   }

@@ -293,6 +293,26 @@ describe('a process that is killed', () => {
   });
 });
 
+it('what a killed process had written is taken over by a later start when the disk is full at the first', async () => {
+  const file = await drive.open('new.txt', 'w');
+  await file.write(0, Buffer.from('written, not saved'), CALLER);
+  const dir = await killedFolder();
+  const { transaction } = Database.prototype;
+  let count = 0;
+  const full = vi.spyOn(Database.prototype, 'transaction').mockImplementation(function (this: Database, work) {
+    count += 1;
+    if (count === 2) throw new CloudError('no_space', 'test: the disk is full'); // the first says whose the cache is
+    return transaction.call(this, work) as never;
+  });
+  const first = await openAgain(dir).catch((error: unknown) => error);
+  full.mockRestore();
+  if (first instanceof TestCache) await first.close();
+  const copy = await openAgain(dir);
+  expect(await copy.read('new.txt')).toBe('written, not saved');
+  await endOf(copy);
+  file.release();
+});
+
 it('a power cut is still known as one after a start that was refused', async () => {
   const file = await drive.open('here.txt', 'w'); // emptied, and the new content never reached the disk
   const dir = await killedFolder();
