@@ -313,7 +313,11 @@ export class Mirror {
         this.#joinDirectories(local, parent, entry, epoch);
         return;
       }
-      if (local.kind === 'file' && entry.kind === 'file' && !local.localOnly) {
+      if (local.localOnly && entry.kind !== 'dir') {
+        local.surpassed = true; // ours is never sent, and in use; theirs is asked for when it goes
+        return;
+      }
+      if (local.kind === 'file' && entry.kind === 'file') {
         // Both made the same name. The upload will meet the server's file, compare, and keep both if they differ; if ours
         // is removed or renamed before that, theirs is asked for.
         local.surpassed = true;

@@ -125,7 +125,7 @@ export class NodeRecord implements NodeView {
    * somebody writes to it yet, it comes back. In memory only. */
   displaced: BasePlace | null = null;
   /** The server has told of another version while there were changes here, or of a file where a new one is here. In memory
-   * only: of what was not sent yet when it was read from the disk it may be so. */
+   * only: of what was not sent yet, or is not to be, when it was read from the disk it may be so. */
   surpassed = false;
   /** Monotonic time before which writeback leaves the node alone (quiet time, backoff). In memory only. */
   notBefore_ms = 0;

@@ -119,7 +119,6 @@ export function fromRow(row: Row): NodeRecord {
   node.xattrDirty =
     row[AT.xattr_dirty] === null ? null : new Set(JSON.parse(row[AT.xattr_dirty] as string) as string[]);
   node.pending = row[AT.pending] as number | null;
-  node.surpassed = node.pending !== null;
   node.pendingSince_ms = row[AT.pending_ms] as number;
   node.error = row[AT.error] as string | null;
   node.errorCode = row[AT.error_code] as string | null;
@@ -133,6 +132,7 @@ export function fromRow(row: Row): NodeRecord {
   node.used_ms = row[AT.used_ms] as number;
   node.pin = row[AT.pin] !== 0;
   node.localOnly = row[AT.local_only] !== 0;
+  node.surpassed = node.pending !== null || node.localOnly;
   node.conflict = row[AT.conflict] === null ? null : (JSON.parse(row[AT.conflict] as string) as ConflictNote);
   return node;
 }

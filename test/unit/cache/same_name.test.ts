@@ -104,3 +104,41 @@ describe('of a new name that the server has, too, theirs shows', () => {
     await theirsShows(drive);
   });
 });
+
+describe('of a name that stays on this machine, which the server has, too', () => {
+  const LOCK = '.~lock.doc.odt#';
+
+  async function withTheirs(): Promise<TestCache> {
+    const drive = await start({ quiet_ms: 20 });
+    await drive.write(LOCK, 'open here');
+    drive.server.write(LOCK, 'open there');
+    drive.server.write('beside.txt', 'x');
+    await drive.until('the feed has told', async () => (await drive.node('beside.txt')) !== null);
+    await sleep(100);
+    return drive;
+  }
+
+  it('ours stays as it is, and is not sent', async () => {
+    const drive = await withTheirs();
+    expect(await drive.read(LOCK)).toBe('open here');
+    await drive.flush();
+    expect(drive.server.paths().sort()).toEqual([LOCK, 'beside.txt']);
+    expect(drive.cache.conflicts()).toEqual([]);
+    await drive.unlink(LOCK);
+    await drive.flush();
+    expect(drive.server.text(LOCK)).toBe('open there');
+    await drive.until('theirs shows', async () => (await drive.node(LOCK)) !== null, 3_000);
+    expect(await drive.read(LOCK)).toBe('open there');
+  });
+
+  it('theirs shows when ours is removed after a restart', async () => {
+    const first = await withTheirs();
+    await first.close();
+    open.length = 0;
+    const drive = await start({ remote: new FakeRemote(first.server), dir: first.dir });
+    expect(await drive.read(LOCK)).toBe('open here');
+    await drive.unlink(LOCK);
+    await drive.until('theirs shows', async () => (await drive.node(LOCK)) !== null, 3_000);
+    expect(await drive.read(LOCK)).toBe('open there');
+  });
+});
