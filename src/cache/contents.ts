@@ -17,7 +17,7 @@ import { ContentSaver } from './contents_saving.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
-import type { NodeStore } from './metadata/node_store.js';
+import type { LastUsed, NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
 import type { Hydratable } from './range_fetch.js';
 import { farFrom, type ShrinkSides, type SpaceBudget, type Victim } from './space.js';
@@ -44,6 +44,8 @@ export interface ContentsOptions {
 export class Contents {
   readonly #o: ContentsOptions;
   readonly #active = new Map<Ino, ActiveContent>();
+  /** Up to here nothing could go when it was looked at last. */
+  #staying: LastUsed | null = null;
   readonly #opening = new Map<Ino, Promise<ActiveContent>>();
   readonly #loader: ContentLoader;
   readonly #saver: ContentSaver;
@@ -225,18 +227,24 @@ export class Contents {
 
   // ---- eviction -------------------------------------------------------------------------------------------------------
 
-  candidates(limit: number): Victim[] {
+  /** `known`: behind those of which the last look found that they stay; of a large pinned folder that nobody has used for
+   * long not every file is looked at each time. */
+  candidates(limit: number, staying: 'known' | 'looked at'): Victim[] {
     const victims: Victim[] = [];
-    for (let offset = 0; victims.length < limit; offset += SCAN_PAGE) {
-      const page = this.#o.store.leastRecentlyUsed(offset, SCAN_PAGE);
-      for (const node of page) {
-        if (victims.length < limit && this.#mayGo(node)) {
+    if (staying === 'looked at') this.#staying = null;
+    let last = this.#staying;
+    for (;;) {
+      const page = this.#o.store.leastRecentlyUsed(last, SCAN_PAGE);
+      for (const place of page) {
+        const node = this.#o.store.get(place.ino);
+        if (node !== null && this.#mayGo(node)) {
           victims.push({ ino: node.ino, gen: node.gen, bytes: node.cached_bytes, lastUsed_ms: node.used_ms });
-        }
+          if (victims.length === limit) return victims;
+        } else if (victims.length === 0) this.#staying = place;
       }
-      if (page.length < SCAN_PAGE) break;
+      if (page.length < SCAN_PAGE) return victims;
+      last = page.at(-1) ?? null;
     }
-    return victims;
   }
 
   /** Dehydrates one file; returns the bytes freed, 0 if it may not go. */

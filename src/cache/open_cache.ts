@@ -139,7 +139,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       clock,
       log,
       freeBytes: () => diskFree(o.dir),
-      candidates: (limit) => contents.candidates(limit),
+      candidates: (limit, staying) => contents.candidates(limit, staying),
       evict: (victim) => contents.evict(victim),
       shrinkOpen: (bytes, sides) => contents.shrinkOpen(bytes, sides),
     });

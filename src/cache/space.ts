@@ -36,8 +36,9 @@ export interface SpaceOptions {
   readonly wait_ms?: number;
   /** Free bytes of the cache disk (see `diskFree`). Sampled, not asked each time. */
   freeBytes(): number;
-  /** The least recently used files that may go, oldest first, at most `limit`. */
-  candidates(limit: number): readonly Victim[];
+  /** The least recently used files that may go, oldest first, at most `limit`. `known`: what stayed at the last look is not
+   * looked at again. */
+  candidates(limit: number, staying: 'known' | 'looked at'): readonly Victim[];
   /** Dehydrates one file and returns the bytes it freed; 0 = it may not go (any more). Does not call `refund`. */
   evict(victim: Victim): MaybePromise<number>;
   /** Called when no closed file is left: give back about `bytes` from clean files that are open (see `farFrom`, which
@@ -328,12 +329,17 @@ export class SpaceBudget {
       };
       return isPromise(got) ? got.then(done) : done(got);
     };
+    let staying: 'known' | 'looked at' = 'known';
     const evictMore = (): MaybePromise<number> => {
       for (;;) {
         const batch = this.#options
-          .candidates(BATCH + refused.size)
+          .candidates(BATCH + refused.size, staying)
           .filter((victim) => !refused.has(`${victim.ino}.${victim.gen}`));
-        if (batch.length === 0) return shrink();
+        if (batch.length === 0) {
+          if (staying === 'looked at') return shrink();
+          staying = 'looked at';
+          continue;
+        }
         for (const [index, victim] of batch.entries()) {
           if (freed >= bytes) return freed;
           const key = `${victim.ino}.${victim.gen}`;

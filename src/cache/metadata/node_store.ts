@@ -41,6 +41,13 @@ interface Together {
   readonly done: Promise<void>;
 }
 
+/** A place in the order of last use, as it is stored. */
+export type LastUsed = Pick<NodeRecord, 'used_ms' | 'cached_bytes' | 'ino'>;
+
+const LEAST_RECENTLY_USED =
+  'SELECT used_ms, cached, ino FROM node WHERE cached > 0 AND (used_ms, cached, ino) > (?, ?, ?) ' +
+  'ORDER BY used_ms, cached, ino LIMIT ?';
+
 export class NodeStore {
   readonly #db: Database;
   readonly #recent = new LRUCache<number, NodeRecord>({
@@ -377,9 +384,13 @@ export class NodeStore {
     return this.#load('WHERE parent IS NULL AND ino > 1 AND limbo = 0');
   }
 
-  /** Files with cached bytes, least recently used first. */
-  leastRecentlyUsed(offset: number, limit: number): NodeRecord[] {
-    return this.#load('WHERE cached > 0 ORDER BY used_ms LIMIT ? OFFSET ?', limit, offset);
+  /** Files with cached bytes, least recently used first; behind `after`, null = from the first on. */
+  leastRecentlyUsed(after: LastUsed | null, limit: number): LastUsed[] {
+    const { used_ms, cached_bytes, ino } = after ?? { used_ms: -1, cached_bytes: 0, ino: 0 };
+    const rows = this.#db.run(READING, () =>
+      this.#prepare('rows', LEAST_RECENTLY_USED).all([used_ms, cached_bytes, ino, limit]),
+    );
+    return (rows as [number, number, Ino][]).map(([used_ms, cached_bytes, ino]) => ({ used_ms, cached_bytes, ino }));
   }
 
   cachedBytes(): number {
