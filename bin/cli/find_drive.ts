@@ -65,7 +65,7 @@ export async function connectTo(dirs: UserDirs, mount: RunningMount, timeout_ms?
     return await ControlClient.connect(mount.socket, timeout_ms);
   } catch (error) {
     if (!isCloudError(error, 'not_found')) throw error;
-    await markDead(dirs, mount);
+    markDead(dirs, mount);
     throw new CommandError(EXIT.notRunning, describeDeath(mount));
   }
 }

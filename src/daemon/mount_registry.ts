@@ -3,7 +3,8 @@
 // of a drive that ended without unmounting: whoever reads it keeps it as such, until the drive is mounted again.
 
 import { createHash } from 'node:crypto';
-import { readdir, readFile, rename, rm } from 'node:fs/promises';
+import { readFileSync, renameSync, rmSync } from 'node:fs';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { startTime } from '../process_state.js';
 import { writePrivateFile } from './private_file.js';
@@ -43,10 +44,19 @@ function deathPath(dirs: UserDirs, cacheDir: string): string {
   return join(dirs.runtime, `${mountId(cacheDir)}.died`);
 }
 
-/** Its process ended without saying so: a crash, or `kill -9`. Takes it off the list, remembered for `deadMounts`. */
-export async function markDead(dirs: UserDirs, mount: RunningMount): Promise<void> {
-  await rename(notePath(dirs, mount.cacheDir), deathPath(dirs, mount.cacheDir)).catch(() => undefined); // by another reader
-  await rm(mount.socket, { force: true });
+/** Its process ended without saying so: a crash, or `kill -9`. Takes it off the list, remembered for `deadMounts`. The
+ * drive may run again by now, where the reader was slow: note and socket of that one stay. */
+export function markDead(dirs: UserDirs, mount: RunningMount): void {
+  const path = notePath(dirs, mount.cacheDir);
+  try {
+    // Nothing waits in between.
+    const note = parseNote(readFileSync(path, 'utf8'));
+    if (note?.pid !== mount.pid || note.startedAt !== mount.startedAt) return;
+    rmSync(mount.socket, { force: true });
+    renameSync(path, deathPath(dirs, mount.cacheDir));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // by another reader
+  }
 }
 
 /** The drives that ended without being unmounted and were not mounted again since. */
@@ -96,7 +106,7 @@ export async function runningMounts(dirs: UserDirs): Promise<readonly RunningMou
     const { processStart, ...mount } = note;
     const started = startTime(mount.pid);
     if (started !== null && started === (processStart ?? started)) found.push(mount);
-    else await markDead(dirs, mount);
+    else markDead(dirs, mount);
   }
   return found.sort((a, b) => (a.mountPoint < b.mountPoint ? -1 : 1));
 }

@@ -7,6 +7,7 @@ import { checkMountPoint } from '../../../src/daemon/mount_point.js';
 import {
   deadMounts,
   forgetDeath,
+  markDead,
   mountId,
   registerMount,
   runningMounts,
@@ -144,6 +145,17 @@ describe('running mounts', () => {
     await writeFile(note, JSON.stringify({ ...said, processStart: '17' }));
     expect(await runningMounts(dirs)).toEqual([]);
     expect((await deadMounts(dirs)).map((one) => one.cacheDir)).toEqual(['/a']);
+  });
+
+  it('one that has started since is not struck off by a reader that was slow', async () => {
+    await registerMount(dirs, mount('/a', 0x3fffff));
+    const read = mount('/a', 0x3fffff);
+    await registerMount(dirs, mount('/a', process.pid));
+    await writeFile(read.socket, '');
+    markDead(dirs, read);
+    expect((await runningMounts(dirs)).map((one) => one.pid)).toEqual([process.pid]);
+    await stat(read.socket);
+    expect(await deadMounts(dirs)).toEqual([]);
   });
 
   it('one that ended without unmounting is remembered until it is mounted again, or forgotten', async () => {
