@@ -1,7 +1,7 @@
 // A command's end of the control socket.
 
 import { connect, type Socket } from 'node:net';
-import { CloudError } from '../../errors.js';
+import { CloudError, type ErrorCode } from '../../errors.js';
 import { LineReader } from './line_reader.js';
 import { type ControlReply, formatRequest, MAX_REPLY_BYTES, parseReply } from './protocol.js';
 
@@ -18,6 +18,15 @@ interface Pending {
   reject(error: unknown): void;
   progress(value: unknown): void;
 }
+
+/** Only the first two say that nobody listens. EAGAIN: so many wait that no other can, for a daemon that was stopped, say. */
+const CONNECT_FAILURES: Readonly<Record<string, ErrorCode>> = {
+  ENOENT: 'not_found',
+  ECONNREFUSED: 'not_found',
+  EACCES: 'no_access',
+  EPERM: 'no_access',
+  EAGAIN: 'timeout',
+};
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const SILENCE_MS = 30_000;
@@ -36,7 +45,8 @@ export class ControlClient {
     socket.on('close', () => this.#fail(new CloudError('network', 'control connection: the daemon ended it')));
   }
 
-  /** Rejects with `not_found` if no daemon listens at `path`, with `no_access` if it is another user's. */
+  /** Rejects with `not_found` if no daemon listens at `path`, with `no_access` if it is another user's, with `timeout` if
+   * it accepts no connection. */
   static connect(path: string, timeout_ms = CONNECT_TIMEOUT_MS): Promise<ControlClient> {
     return new Promise((resolve, reject) => {
       const socket = connect(path);
@@ -53,7 +63,7 @@ export class ControlClient {
       });
       socket.once('error', (error: NodeJS.ErrnoException) => {
         clearTimeout(timer);
-        const code = error.code === 'EACCES' || error.code === 'EPERM' ? 'no_access' : 'not_found';
+        const code = CONNECT_FAILURES[error.code ?? ''] ?? 'io';
         reject(new CloudError(code, `connecting to the daemon at ${path}: ${error.message}`, { cause: error }));
       });
     });

@@ -1,5 +1,5 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -222,6 +222,18 @@ describe('control socket', () => {
     await expect(stat(server.path)).rejects.toMatchObject({ code: 'ENOENT' });
     await expect(ControlClient.connect(server.path)).rejects.toMatchObject({ code: 'not_found' });
     server = await ControlServer.listen(server.path, handlers, silentLog);
+  });
+
+  it('a daemon that accepts no connection (it was stopped) is not one that is gone', async () => {
+    const path = join(dir, 'full');
+    const listener = createServer((socket) => socket.destroy());
+    await new Promise<void>((resolve) => listener.listen({ path, backlog: 1 }, resolve));
+    // All in one turn: nobody accepts meanwhile.
+    const all = await Promise.allSettled(Array.from({ length: 5 }, () => ControlClient.connect(path)));
+    for (const one of all) if (one.status === 'fulfilled') one.value.close();
+    listener.close();
+    const codes = all.flatMap((one) => (one.status === 'rejected' ? [(one.reason as CloudError).code] : []));
+    expect(new Set(codes)).toEqual(new Set(['timeout']));
   });
 
   it('replaces the socket that a dead daemon left', async () => {
