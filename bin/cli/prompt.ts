@@ -1,9 +1,9 @@
 // Questions to the person at the terminal; a script is never asked, it gets an error that names the option to use.
 
-import { readFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
-import { CloudError } from '../../src/errors.js';
+import { CloudError, isCloudError } from '../../src/errors.js';
 import { CommandError, EXIT } from './exit_codes.js';
 
 const MAX_SECRET_BYTES = 64 * 1024;
@@ -40,25 +40,27 @@ export async function confirm(question: string, otherwise: string): Promise<bool
 /** The first line of standard input, for --password-stdin. */
 export async function secretFromStdin(): Promise<string> {
   if (process.stdin.isTTY) return askSecret('Password:', 'pipe the password in');
-  let text = '';
-  for await (const chunk of process.stdin.setEncoding('utf8')) {
-    text += chunk;
-    if (text.length > MAX_SECRET_BYTES)
-      throw new CloudError('too_large', 'reading the password: the input is too long');
-    if (text.includes('\n')) break;
-  }
-  return firstLine(text, 'standard input');
+  return firstLine(process.stdin.setEncoding('utf8'), 'standard input');
 }
 
 /** The first line of a file, for --password-file. */
 export async function secretFromFile(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8').catch((error: Error) => {
+  const file = createReadStream(path, 'utf8');
+  return firstLine(file, path).catch((error: Error) => {
+    if (isCloudError(error)) throw error;
     throw new CloudError('not_found', `reading the password file: ${error.message}`, { cause: error });
   });
-  return firstLine(text, path);
 }
 
-function firstLine(text: string, source: string): string {
+/** No more is read than that takes: what it comes from may have no end. */
+async function firstLine(chunks: AsyncIterable<string>, source: string): Promise<string> {
+  let text = '';
+  for await (const chunk of chunks) {
+    text += chunk;
+    if (text.includes('\n')) break;
+    if (text.length > MAX_SECRET_BYTES)
+      throw new CloudError('too_large', `reading the password from ${source}: its first line is too long`);
+  }
   const line = text.split('\n', 1)[0]?.replace(/\r$/, '') ?? '';
   if (line === '') throw new CloudError('invalid', `reading the password from ${source}: its first line is empty`);
   return line;
