@@ -3,6 +3,8 @@
 import type { Name } from '../ids.js';
 import { cutName, NAME_MAX_BYTES, nameBytes } from '../names.js';
 
+const WHO_BYTES = 60;
+
 export interface Author {
   readonly user: string;
   readonly host: string;
@@ -16,7 +18,8 @@ export function conflictName(name: Name, author: Author, at: Date, taken: (name:
   const two = (value: number) => String(value).padStart(2, '0');
   const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
   const time = `${two(at.getHours())}${two(at.getMinutes())}${two(at.getSeconds())}`;
-  const who = `${author.user}@${author.host}`.replaceAll(/[/\0]/g, '_').slice(0, 60);
+  // In bytes: with the label and the extension there is always room for something of the name.
+  const who = cutName(`${author.user}@${author.host}`.replaceAll(/[/\0]/g, '_'), WHO_BYTES);
   for (let n = 1; ; n++) {
     const label = ` (conflict ${who} ${day} ${time}${n === 1 ? '' : ` ${n}`})`;
     const candidate = (cutName(stem, NAME_MAX_BYTES - nameBytes(label) - nameBytes(extension)) +
