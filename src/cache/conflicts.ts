@@ -95,6 +95,12 @@ export class Conflicts {
     return theirs;
   }
 
+  /** Bytes of `node` that the kernel may have are others now. */
+  otherBytes(node: NodeRecord): void {
+    node.dataVersion += 1;
+    this.#o.invalidate({ kind: 'inode', ino: node.ino, data: true });
+  }
+
   /** A deletion that met a newer version is dropped: the node is back where the server has it. */
   resurrect(node: NodeRecord): void {
     if (node.parent !== null || node.base === null) return;

@@ -73,6 +73,19 @@ function within(list: readonly number[], start: number, end: number): ByteRange[
   return found;
 }
 
+function outside(list: readonly number[], start: number, end: number): ByteRange[] {
+  if (contains(list, start, end)) return EMPTY;
+  const gaps: ByteRange[] = [];
+  let from = start;
+  for (let at = 2 * firstEndingAfter(list, start, false); at < list.length && from < end; at += 2) {
+    const rangeStart = list[at] ?? 0;
+    if (rangeStart > from) gaps.push({ start: from, end: Math.min(rangeStart, end) });
+    from = Math.max(from, list[at + 1] ?? 0);
+  }
+  if (from < end) gaps.push({ start: from, end });
+  return gaps;
+}
+
 function bytesOf(list: readonly number[]): number {
   let total = 0;
   for (let at = 0; at < list.length; at += 2) total += (list[at + 1] ?? 0) - (list[at] ?? 0);
@@ -180,17 +193,13 @@ export class ExtentSet {
   /** The parts of [start, end) that are not here, ascending. */
   missing(start: number, end: number): ByteRange[] {
     assertRange(start, end);
-    if (contains(this.#present, start, end)) return EMPTY;
-    const gaps: ByteRange[] = [];
-    let from = start;
-    const list = this.#present;
-    for (let at = 2 * firstEndingAfter(list, start, false); at < list.length && from < end; at += 2) {
-      const rangeStart = list[at] ?? 0;
-      if (rangeStart > from) gaps.push({ start: from, end: Math.min(rangeStart, end) });
-      from = Math.max(from, list[at + 1] ?? 0);
-    }
-    if (from < end) gaps.push({ start: from, end });
-    return gaps;
+    return outside(this.#present, start, end);
+  }
+
+  /** The parts of [start, end) that are not dirty, ascending: the server's, whether they are here or not. */
+  notDirty(start: number, end: number): ByteRange[] {
+    assertRange(start, end);
+    return outside(this.#dirty, start, end);
   }
 
   /** The first gap in [start, end), without building the others; null when all is here. */

@@ -48,7 +48,8 @@ export async function sameContent(
 }
 
 /** A dirty file of which only parts are here, while the version it was based on is gone: the parts nobody changed here
- * come from the server's new version (or are zeros, where it is shorter). */
+ * come from the server's new version, also where the old one's are here (where the new one is shorter these stay, and what
+ * is not here is zeros). */
 export async function completeFrom(
   node: NodeRecord,
   entry: RemoteEntry,
@@ -58,7 +59,7 @@ export async function completeFrom(
   const { contents, remote } = services;
   const content = await contents.acquire(node);
   try {
-    const gaps = content.extents.missing(0, node.size_bytes);
+    const gaps = content.extents.notDirty(0, node.size_bytes);
     for (const gap of gaps) {
       const end = Math.min(gap.end, entry.size_bytes);
       if (end > gap.start) {
@@ -69,7 +70,9 @@ export async function completeFrom(
           (chunk, offset) => {
             // It may have been cut meanwhile: what lies behind its end would show when it grows again.
             const last = Math.min(offset + chunk.length, content.size_bytes);
-            for (const free of content.extents.missing(offset, Math.max(offset, last))) {
+            for (const free of content.extents.notDirty(offset, Math.max(offset, last))) {
+              content.extents.remove(free.start, free.end);
+              content.sums.forget(free.start, free.end);
               content.file.write(free.start, chunk.subarray(free.start - offset, free.end - offset));
             }
           },

@@ -183,6 +183,7 @@ export class Reconciler {
     let reason = 'changed on the server and here';
     if (entry.kind === 'file' && !this.#o.contents.isComplete(node)) {
       await completeFrom(node, entry, this.#o, signal);
+      this.#o.conflicts.otherBytes(node);
       reason =
         'changed on the server while only a part was here: what was not changed here is from the server’s version';
     }

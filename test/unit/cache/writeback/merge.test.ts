@@ -62,3 +62,23 @@ for (const last_bytes of [3_000_000, 1_000_000]) {
     expect(server.read(copy).equals(expected)).toBe(true);
   });
 }
+
+it('is of one version besides what was changed here, also where the old one had been read', async () => {
+  drive = await TestCache.open({ quiet_ms: 60_000 });
+  const { server } = drive;
+  server.write('large.bin', Buffer.alloc(6_000_000, 1));
+  await drive.until('it is here', async () => (await drive.node('large.bin')) !== null);
+  const file = await drive.open('large.bin', 'r+');
+  await file.read(0, 4096, CALLER);
+  await file.write(5_000_000, Buffer.from('changed here'), CALLER);
+  await file.flush(CALLER);
+  server.write('large.bin', Buffer.alloc(6_000_000, 2));
+  expect(Buffer.from(await file.read(0, 4096, CALLER)).equals(Buffer.alloc(4096, 1))).toBe(true);
+  file.release();
+  await drive.flush();
+  const copy = server.paths().find((path) => path.includes('conflict')) ?? '';
+  const expected = Buffer.alloc(6_000_000, 2);
+  expected.write('changed here', 5_000_000);
+  expect(server.read(copy).indexOf(1)).toBe(-1);
+  expect(server.read(copy).equals(expected)).toBe(true);
+});
