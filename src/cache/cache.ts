@@ -271,6 +271,7 @@ export class Cache extends DriveSide implements CacheControl {
         at.xattrDirty = null;
         at.error = null;
         at.errorCode = null;
+        this.#c.conflicts.moveBack(at);
         this.#c.tree.changed(at);
         mirror.present(entry, asked_ms, at.seen);
       });

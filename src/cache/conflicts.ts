@@ -3,6 +3,7 @@
 // one transaction of the caller and never wait.
 
 import type { Clock } from '../clock.js';
+import { CloudError } from '../errors.js';
 import type { Ino, Name } from '../ids.js';
 import type { Log } from '../log.js';
 import { ALL_RIGHTS, type RemoteEntry } from '../remote/remote.js';
@@ -113,6 +114,31 @@ export class Conflicts {
     node.name = node.base.name;
     this.#o.tree.changed(node);
     this.#o.invalidate({ kind: 'entry', parent: node.parent, name: node.name });
+  }
+
+  /** A move that was not sent is given up: `node` is where the server has it, and what it was to replace is back. */
+  moveBack(node: NodeRecord): void {
+    const { parent: from, name, base } = node;
+    const parent = base === null ? null : this.#store.get(base.parent);
+    if (from === null || base === null || parent === null || node.inPlace) return;
+    if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
+    if (this.#o.tree.isBelow(parent, node)) {
+      throw new CloudError('busy', `moving "${name}" back: the folder it was in is inside it; move that out first`);
+    }
+    this.makeRoom(parent, base.name, node);
+    node.parent = parent.ino;
+    node.name = base.name;
+    node.conflict = null;
+    this.#o.tree.changed(node);
+    const replaced = this.#store.atBase(from, name);
+    if (replaced !== null) this.resurrect(replaced);
+    for (const [ino, at] of [
+      [from, name],
+      [parent.ino, base.name],
+    ] as const) {
+      this.#o.invalidate({ kind: 'entry', parent: ino, name: at });
+      this.#o.invalidate({ kind: 'inode', ino, data: true });
+    }
   }
 
   /** Somebody goes on to write to a file that the server has taken the name of while it was open here: it comes back,

@@ -149,3 +149,31 @@ it('what waited for a lock is sent as soon as the lock is gone', async () => {
   server.unlock('Plans/budget.txt');
   await drive.until('the edit to arrive', () => server.text('Plans/budget.txt') === 'mine', 5_000);
 });
+
+it('a move that the server refuses can be given up, and what it was to replace is not removed', async () => {
+  server.mkdir('Mine');
+  server.write('Mine/plan.txt', 'to be replaced');
+  await drive.until('Mine is here', async () => (await drive.node('Mine/plan.txt')) !== null);
+  remote.failNext('move', 'no_access', { times: 50 });
+  await drive.rename('Plans/budget.txt', 'Mine/plan.txt');
+  await drive.until('it is refused', () => drive.cache.status().queue.some(({ state }) => state === 'failed'));
+  await drive.cache.discard('Mine/plan.txt');
+  await drive.flush();
+  expect(await drive.read('Plans/budget.txt')).toBe('theirs');
+  expect(await drive.read('Mine/plan.txt')).toBe('to be replaced');
+  expect(server.paths().sort()).toEqual(['Mine', 'Mine/plan.txt', 'Plans', 'Plans/budget.txt', 'other.txt']);
+});
+
+it('a moved folder goes back out of one that was in it', async () => {
+  server.mkdir('Plans/deep');
+  await drive.until('it is here', async () => (await drive.node('Plans/deep')) !== null);
+  remote.failNext('move', 'no_access', { times: 50 });
+  await drive.rename('Plans/deep', 'deep');
+  await drive.rename('Plans', 'deep/Plans');
+  await drive.until('it is refused', () => drive.cache.status().queue.some(({ state }) => state === 'failed'));
+  await drive.cache.discard('deep');
+  await drive.flush();
+  expect(await drive.list()).toEqual(['Plans', 'other.txt']);
+  expect((await drive.list('Plans')).sort()).toEqual(['budget.txt', 'deep']);
+  expect(server.paths().sort()).toEqual(['Plans', 'Plans/budget.txt', 'Plans/deep', 'other.txt']);
+});
