@@ -225,6 +225,11 @@ export class Contents {
     if (node.base !== null) this.#o.store.save(node);
   }
 
+  /** What all contents together may take. */
+  get limit_bytes(): number {
+    return this.#o.space().limit_bytes;
+  }
+
   // ---- eviction -------------------------------------------------------------------------------------------------------
 
   /** `known`: behind those of which the last look found that they stay; of a large pinned folder that nobody has used for

@@ -55,6 +55,7 @@ export async function upload(
   try {
     if (node.base === null && !content.complete) throw lostParts(node);
     requireQuiet(content);
+    requireRoom(content, contents.limit_bytes);
     await hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal });
     requireQuiet(content);
     const { size_bytes, mtime, mode, uid, gid } = node;
@@ -128,6 +129,18 @@ async function sourceOf(
 
 function requireQuiet(content: ActiveContent): void {
   if (content.changing) throw new CloudError('again', `sending "${content.node.name}": it is being changed`);
+}
+
+/** What is fetched for a changed file cannot go before that is sent: where it does not fit at all, it would only take the
+ * room of all others. */
+function requireRoom({ node, extents, accounted_bytes }: ActiveContent, limit_bytes: number): void {
+  const missing_bytes = node.size_bytes - extents.presentBytes;
+  if (missing_bytes <= 0 || missing_bytes + accounted_bytes <= limit_bytes) return;
+  throw new CloudError(
+    'no_space',
+    `sending "${node.name}": only a part of it is here, and the other ${missing_bytes} bytes, which are sent with it, do ` +
+      `not fit into the cache of ${limit_bytes} bytes. Mount with a larger one, or "cloudmount discard" the change`,
+  );
 }
 
 /** On a full disk sending goes on all the same: it is what makes room. Returns whether it was not full. */

@@ -171,4 +171,23 @@ describe('back-pressure', () => {
     file.release();
     held.release();
   });
+
+  it('a small change of a file larger than the whole cache takes no room of others, and says why it is not sent', async () => {
+    const remote = new FakeRemote(new FakeServer());
+    remote.server.write('large', Buffer.alloc(40 * 1024 * KiB, 1));
+    const drive = await start({ remote, sizeLimit_bytes: 20 * 1024 * KiB, spaceWait_ms: 300, quiet_ms: 0 });
+    await drive.until('it is here', async () => (await drive.node('large')) !== null);
+    const file = await drive.open('large', 'r+');
+    await file.write(3_000_000, Buffer.from('changed here'), CALLER);
+    await file.flush(CALLER);
+    file.release();
+    await drive.until('it could not be sent', () => drive.cache.status().queue.some(({ state }) => state === 'failed'));
+    await drive.write('other', Buffer.alloc(8192 * KiB, 'o'));
+    await drive.flush('other');
+    expect(drive.server.read('other').length).toBe(8192 * KiB);
+    expect(remote.bytesRead).toBe(0);
+    const [large] = drive.cache.status().queue;
+    expect(large?.error).toContain('not fit into the cache');
+    expect(await drive.check()).toEqual([]);
+  });
 });
