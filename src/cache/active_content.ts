@@ -48,6 +48,8 @@ export class ActiveContent implements Hydratable {
   summing = false;
   /** A truncate to this size is about to happen: the row must not claim anything beyond. */
   cutting_bytes: number | null = null;
+  /** What the record said before that, should it not happen. */
+  uncut: Pick<NodeRecord, 'cut_bytes' | 'torn' | 'cutting' | 'extents'> | null = null;
   /** Bytes this content has in the space budget. */
   accounted_bytes: number;
   /** Where handles read last, for partial eviction. */

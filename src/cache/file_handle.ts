@@ -303,6 +303,7 @@ export function markDirty(
   const { cut_bytes, torn, cutting } = wasClean ? { cut_bytes: null, torn: false, cutting: false } : node;
   const notCut = (error: unknown): never => {
     content.cutting_bytes = null;
+    content.uncut = null;
     if (cuts) Object.assign(node, { cut_bytes, torn, cutting });
     throw error;
   };
@@ -318,7 +319,10 @@ export function markDirty(
         node.torn = false;
         node.cutting = false;
       }
-      if (cuts) cutRecord(content, cutTo_bytes, wasClean);
+      if (cuts) {
+        content.uncut ??= { cut_bytes, torn, cutting, extents: node.extents };
+        cutRecord(content, cutTo_bytes, wasClean);
+      }
       if (wasClean) services.tree.changed(node);
       else services.store.save(node);
     });
@@ -387,9 +391,19 @@ export function resize(
   }
   const { node } = content;
   const old = node.size_bytes;
+  const { uncut } = content;
   content.cutting_bytes = null;
-  stayDirty(content, services);
-  content.file.truncate(size_bytes);
+  content.uncut = null;
+  try {
+    stayDirty(content, services);
+    content.file.truncate(size_bytes);
+  } catch (error) {
+    // All of it is still here, and what is written to it now must not be cut at the next start.
+    Object.assign(node, uncut ?? { cutting: false });
+    content.unsaved = true;
+    services.store.save(node);
+    throw error;
+  }
   if (size_bytes < old) {
     content.extents.clip(size_bytes);
     content.sums.clip(size_bytes);

@@ -249,6 +249,29 @@ describe('a process that is killed', () => {
     });
   }
 
+  it('keeps what was written after a truncate that the disk refused', async () => {
+    const whole = 'from the server '.repeat(200_000);
+    remote.server.write('large.txt', whole);
+    await drive.until('it is here', async () => (await drive.node('large.txt')) !== null);
+    const file = await drive.open('large.txt', 'r+');
+    await file.write(1_000_000, Buffer.from('before'), CALLER);
+    await file.fsync(CALLER);
+    const refused = vi.spyOn(ContentFile.prototype, 'truncate').mockImplementation(() => {
+      throw new CloudError('no_space', 'test: the disk is full');
+    });
+    await expect((async () => drive.cache.setattr(file.ino, { size_bytes: 100 }, CALLER))()).rejects.toMatchObject({
+      code: 'no_space',
+    });
+    refused.mockRestore();
+    await file.write(2_000_000, Buffer.from('written after that'), CALLER);
+    await file.fsync(CALLER);
+    const expected = `${whole.slice(0, 1_000_000)}before${whole.slice(1_000_006, 2_000_000)}written after that${whole.slice(2_000_018)}`;
+    const after = await openAgain(await killedFolder());
+    expect((await after.read('large.txt')) === expected).toBe(true);
+    await endOf(after);
+    file.release();
+  });
+
   it('never gets bytes of the old version back below what was truncated away', async () => {
     const file = await drive.open('here.txt', 'r+');
     await drive.cache.setattr(file.ino, { size_bytes: 3 }, CALLER);
