@@ -16,8 +16,14 @@ function lastOf(header: string | string[] | undefined): string | null {
 export function clientAddress(request: IncomingMessage, trustProxy: boolean): string {
   const peer = request.socket.remoteAddress ?? '';
   if (!trustProxy) return peer;
-  const forwarded = lastOf(request.headers['x-forwarded-for']);
-  return forwarded !== null && isIP(forwarded) !== 0 ? forwarded : peer;
+  const forwarded = withoutPort(lastOf(request.headers['x-forwarded-for']) ?? '');
+  return isIP(forwarded) !== 0 ? forwarded : peer;
+}
+
+/** Some proxies (IIS, Azure's) say the port too: `192.0.2.1:5678`, `[2001:db8::1]:5678`. */
+function withoutPort(address: string): string {
+  const [, bracketed, plain] = /^(?:\[([^\]]*)\]|([\d.]+))(?::\d{1,5})?$/.exec(address) ?? [];
+  return bracketed ?? plain ?? address;
 }
 
 /** Scheme and authority as the client sees them; what is no plain host falls back to our own address. */

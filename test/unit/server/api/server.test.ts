@@ -312,6 +312,21 @@ describe('behind a proxy', () => {
     await server.call('GET', '/webdav/', { headers: { 'x-forwarded-for': '10.0.0.1, 192.0.2.9' } });
     expect(server.requests().at(-1)?.fields['address']).toBe('192.0.2.9');
   });
+
+  test.each([
+    ['192.0.2.9:5678', '192.0.2.9'],
+    ['[2001:db8::9]:80', '2001:db8::9'],
+    ['[2001:db8::9]', '2001:db8::9'],
+    ['2001:db8::9', '2001:db8::9'],
+    ['192.0.2.9:', '127.0.0.1'],
+    ['[192.0.2.9', '127.0.0.1'],
+    ['unknown', '127.0.0.1'],
+  ])('a client is told apart by its address, with its port or without: %s', async (entry, address) => {
+    await server.stop();
+    await server.run({ trustProxy: true });
+    await server.call('GET', '/webdav/', { headers: { 'x-forwarded-for': `10.0.0.1, ${entry}` } });
+    expect(server.requests().at(-1)?.fields['address']).toBe(address);
+  });
 });
 
 describe('one server per folder', () => {
