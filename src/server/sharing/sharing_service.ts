@@ -102,7 +102,6 @@ export class SharingService {
 
   /** Rejects with `not_found` (path, recipient), `no_access` (rights), `invalid`, `exists`. */
   async create(user: User, wish: ShareWish): Promise<SeenShare> {
-    const { recipient, people } = await this.#recipientOf(wish);
     const link = wish.kind === 'link' ? await newLink(wish) : undefined;
     const texts = {
       note: checkText(wish.note ?? '', TEXT_MAX_CHARS),
@@ -110,6 +109,8 @@ export class SharingService {
     };
     const expires_ms = this.#checkExpiry(wish.expires_ms ?? null);
     const seen = await this.#metadata.write(async (tx) => {
+      // Here, where nobody else changes who there is: who leaves a group before this is not given the share any more.
+      const { recipient, people } = await this.#recipientOf(wish);
       const rootId = await this.#rootOf(tx, user);
       const { node } = await tx.resolve(rootId, wish.path);
       const rights = node === null ? 0 : await this.#rightsOn(tx, user, node);

@@ -1,8 +1,9 @@
 // What sharing means for trees: where shares appear, what follows when they change, and who is told.
 
 import { once } from 'node:events';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
+import { SqliteAccounts } from '../../../../src/server/accounts/sqlite_accounts.js';
 import { type ShareWorld, shareWorld } from './share_world.js';
 
 let world: ShareWorld;
@@ -346,4 +347,30 @@ test('who sees a share is told of changes in it, and of its end, by push', async
   await world.ocs('anna', 'PUT', `shares/${id}`, { suspended: 'true' });
   await expect.poll(notices).toBeGreaterThan(before);
   socket.terminate();
+});
+
+test('who leaves a group while something is shared with it is not given that', async () => {
+  const { accounts } = world.server;
+  await accounts.createGroup('Leavers');
+  for (const user of ['bert', 'carl']) await accounts.addMember('Leavers', user);
+  await world.dav('anna', 'MKCOL', 'For those who stay');
+  let leaving: Promise<void> | null = null;
+  const getGroup = SqliteAccounts.prototype.getGroup;
+  const looks = vi.spyOn(SqliteAccounts.prototype, 'getGroup').mockImplementation(async function (
+    this: SqliteAccounts,
+    name: string,
+  ) {
+    const group = await getGroup.call(this, name);
+    leaving ??= this.removeMember('Leavers', 'bert');
+    return group;
+  });
+  try {
+    await world.share('anna', 'For those who stay', { shareType: '1', shareWith: 'Leavers' });
+    expect(leaving).not.toBeNull();
+    await leaving;
+  } finally {
+    looks.mockRestore();
+  }
+  expect(await world.list('carl')).toContain('For those who stay/');
+  expect(await world.list('bert')).not.toContain('For those who stay/');
 });
