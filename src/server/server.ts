@@ -112,6 +112,7 @@ async function start(
     clock,
     limits: DEFAULT_DAV_LIMITS,
     displayName: (userId: string) => accounts.displayNameOf(userId),
+    standing: (userId: string) => accounts.standing(userId),
     onDone: ({ ctx, ...done }: DavDone) => {
       activity.note({
         ...done,

@@ -315,6 +315,12 @@ export class SqliteAccounts implements AccountStore {
     return this.#selectVersion.get(name)?.login_version ?? null;
   }
 
+  /** As of now; in a write transaction, as of its beginning. */
+  standing(name: string): 'active' | 'disabled' | 'unknown' {
+    const row = this.#selectAccount.get(name);
+    return row === undefined ? 'unknown' : row.is_disabled === 0 ? 'active' : 'disabled';
+  }
+
   async touchToken(id: number): Promise<void> {
     const now_ms = this.#clock.now_ms();
     if (now_ms - (this.#touched.get(id) ?? Number.NEGATIVE_INFINITY) < TOUCH_EVERY_MS) return;

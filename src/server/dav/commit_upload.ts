@@ -39,7 +39,7 @@ export async function commitUpload(services: DavServices, upload: UploadCommit):
   const now_ms = services.clock.now_ms();
   const result = await services.metadata.write(async (tx): Promise<UploadResult> => {
     const at = await tx.resolve(ctx.rootId, path.names);
-    await mayUpload(upload, tx, at, now_ms);
+    await mayUpload(services, upload, tx, at, now_ms);
     if (at.parent !== null && at.node !== null && isBlind(ctx)) {
       const free = await freeName(tx, at.parent, at.node);
       return { node: await tx.create(at.parent, free, { ...attributes, ...body }), created: true };
@@ -81,9 +81,15 @@ export function aboutNode(node: NodeRecord) {
 type Target = Pick<UploadCommit, 'ctx' | 'path' | 'preconditions' | 'lockTokens'>;
 
 /** The judgement alone: before a body is asked for, and again when it is committed. */
-export async function mayUpload(upload: Target, tx: MetadataRead, at: Resolved, now_ms: number): Promise<void> {
+export async function mayUpload(
+  services: Pick<DavServices, 'standing'>,
+  upload: Target,
+  tx: MetadataRead,
+  at: Resolved,
+  now_ms: number,
+): Promise<void> {
   const { ctx, path, preconditions } = upload;
-  const viewer = await viewerNow(tx, ctx, now_ms);
+  const viewer = await viewerNow(services, tx, ctx, now_ms);
   const access = new Access(tx, viewer, now_ms);
   if (isBlind(ctx)) {
     if (at.parent === null || path.names.length > 1) throw noParent();
@@ -109,12 +115,26 @@ export async function mayUpload(upload: Target, tx: MetadataRead, at: Resolved, 
   else await mayChange(tx, holder, at);
 }
 
-/** A body may come for hours: what a link grants by now counts too, not only what it did when its visitor began. */
-async function viewerNow(tx: MetadataRead, ctx: UploadCommit['ctx'], now_ms: number): Promise<Viewer> {
+/** A body may come for hours: what an account may, or a link grants, by now counts too, not only what it did when they
+ * began. */
+async function viewerNow(
+  { standing }: Pick<DavServices, 'standing'>,
+  tx: MetadataRead,
+  ctx: UploadCommit['ctx'],
+  now_ms: number,
+): Promise<Viewer> {
   const viewer = viewerOf(ctx);
-  if (ctx.link === undefined) return viewer;
+  if (ctx.link === undefined) {
+    if (standing !== undefined && standing(viewer.userId) !== 'active') {
+      throw new DavFailure(403, 'no_access', 'storing content: the account has been disabled or removed meanwhile');
+    }
+    return viewer;
+  }
   const share = await tx.share(ctx.link.id);
-  const isOver = share === null || (share.expires_ms !== null && share.expires_ms <= now_ms);
+  const isOver =
+    share === null ||
+    (share.expires_ms !== null && share.expires_ms <= now_ms) ||
+    [share.ownerId, share.sharerId].some((userId) => standing?.(userId) === 'disabled');
   return { ...viewer, linkRights: isOver ? NO_RIGHTS : ctx.link.rights & share.granted };
 }
 

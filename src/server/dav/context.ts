@@ -50,6 +50,8 @@ export const DEFAULT_DAV_LIMITS: DavLimits = {
   xml: REQUEST_LIMITS,
 };
 
+export type Standing = 'active' | 'disabled' | 'unknown';
+
 export interface DavServices {
   readonly metadata: MetadataStore;
   readonly blobs: BlobStore;
@@ -57,6 +59,8 @@ export interface DavServices {
   readonly limits: DavLimits;
   /** How people are called, for what they have shared or locked; default: by their ids. */
   readonly displayName?: (userId: string) => string;
+  /** How it stands with who asks, now; default: as when they began. Synchronous, so that a transaction may ask. */
+  readonly standing?: (userId: string) => Standing;
   /** Told of what was done, once it is done. */
   readonly onDone?: (done: DavDone) => void;
 }

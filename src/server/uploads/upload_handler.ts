@@ -171,7 +171,7 @@ export class UploadHandler {
     const { ctx, path } = upload;
     const now_ms = this.#services.clock.now_ms();
     await this.#services.metadata
-      .read(async (tx) => mayUpload(upload, tx, await tx.resolve(ctx.rootId, path.names), now_ms))
+      .read(async (tx) => mayUpload(this.#services, upload, tx, await tx.resolve(ctx.rootId, path.names), now_ms))
       .catch((error: unknown) => {
         if (!isCloudError(error, 'precondition')) throw error;
       });

@@ -53,7 +53,7 @@ export async function put(request: DavRequest): Promise<void> {
   if (!isUnderWay || req.headers.expect !== undefined) {
     await services.metadata.read(async (tx) => {
       const at = await tx.resolve(ctx.rootId, path.names);
-      await mayUpload(upload, tx, at, now_ms);
+      await mayUpload(services, upload, tx, at, now_ms);
       const rootId = at.node?.rootId ?? at.parent?.rootId ?? ctx.rootId;
       const there_bytes = at.node?.size_bytes ?? 0;
       if (declared_bytes !== null) await mayHold(tx, rootId, declared_bytes - there_bytes);

@@ -1,5 +1,6 @@
 // When somebody leaves: their files and what is shared of them go to somebody else, whole or not at all.
 
+import { request } from 'node:http';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ShareWorld, shareWorld } from './share_world.js';
 
@@ -70,6 +71,44 @@ test('a link is closed while its owner, or who handed it on, is disabled', async
       await own.server.accounts.update(name, { isDisabled: false });
       expect(await status(), name).toBe(200);
     }
+  } finally {
+    await own.close();
+  }
+});
+
+test.each([
+  ['disabled', null],
+  ['removed, the files kept', null],
+  ['disabled, and a visitor of their link sends', 'link'],
+])('what comes after its sender is %s changes nothing', async (what, how) => {
+  const own = await shareWorld();
+  try {
+    const { accounts } = own.server;
+    await own.dav('anna', 'MKCOL', 'Open');
+    await own.dav('anna', 'PUT', 'Open/a.txt', { body: 'before' });
+    const link = await own.share('anna', 'Open', { shareType: '3', permissions: '15' });
+    const path = how === 'link' ? `/public.php/dav/files/${link.token}/a.txt` : '/dav/files/anna/Open/a.txt';
+    const authorization = `Bearer ${own.secretOf('anna')}`;
+    const sent = request({
+      port: own.server.address.port,
+      method: 'PUT',
+      path,
+      headers: { 'content-length': 100_000, ...(how === 'link' ? {} : { authorization }) },
+    });
+    const answered = new Promise<number>((resolve, reject) => {
+      sent.on('response', (response) => resolve(response.resume().statusCode ?? 0)).on('error', reject);
+    });
+    sent.write(Buffer.alloc(50_000));
+    await new Promise((resolve) => setTimeout(resolve, 100)); // it has been let in
+    if (what.startsWith('disabled')) await accounts.update('anna', { isDisabled: true });
+    else await accounts.remove('anna', 'keep');
+    sent.end(Buffer.alloc(50_000));
+    expect(await answered).toBe(how === 'link' ? 404 : 403);
+    if (what.startsWith('disabled')) await accounts.update('anna', { isDisabled: false });
+    else await accounts.create({ name: 'anna', password: 'correct horse battery', adoptFiles: true });
+    const { secret } = await accounts.createToken('anna', 'again');
+    const headers = { authorization: `Bearer ${secret}` };
+    expect((await own.raw(null, 'GET', '/dav/files/anna/Open/a.txt', { headers })).text).toBe('before');
   } finally {
     await own.close();
   }
