@@ -7,6 +7,7 @@ import type { BigIntStats } from 'node:fs';
 import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
+import { syncDir } from '../storage/blobs/local_blob_store.js';
 import type { NodeId } from '../storage/metadata/metadata_store.js';
 import { writeStream } from '../storage/write_stream.js';
 import { type ChunkName, compareChunks, parseChunkName } from './chunk_name.js';
@@ -126,6 +127,8 @@ export class UploadFolder {
       file = null;
       const replaced = (await this.#stat(name)) !== null;
       await rename(temporary, target);
+      // Its name, too: a client that was answered does not send it again, and the upload may be put together without.
+      await syncDir(this.path);
       const chunk = hash === null ? found : { ...found, sha256: hash.digest('hex') };
       return { chunk, replaced };
     } catch (error) {

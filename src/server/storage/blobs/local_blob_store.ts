@@ -332,7 +332,8 @@ async function writeAll(file: FileHandle, source: ByteSource, { signal, tap }: P
   return { sha256: hash.digest('hex'), size_bytes };
 }
 
-async function syncDir(dir: string): Promise<void> {
+/** The names in it are on the disk then. */
+export async function syncDir(dir: string): Promise<void> {
   const handle = await open(dir, 'r');
   try {
     await handle.sync();
