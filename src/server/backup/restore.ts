@@ -52,6 +52,7 @@ export async function restore(source: string, dataDir: string, options: RestoreO
         'With --force it is moved aside (not deleted) and the backup takes its place.',
     );
   }
+  await mustBeReplaceable(into);
   const lock = occupied ? await ServerLock.acquire(dataDirLayout(into), 'restore') : null;
   const stamp = new Date().toISOString().replace(/[:.]/g, '-');
   const staging = join(dirname(into), `.${into.slice(dirname(into).length + 1)}.restoring-${stamp}`);
@@ -101,6 +102,24 @@ export async function restore(source: string, dataDir: string, options: RestoreO
     throw toCloudError(error, `restore to ${into}`);
   } finally {
     await lock?.release();
+  }
+}
+
+/** Rejects, before anything is copied, where no folder can take the place of another: the mount point of a disk or volume
+ * does not go away, whether it is empty or not. A folder that is empty does, it would anyway. */
+async function mustBeReplaceable(dir: string): Promise<void> {
+  try {
+    await rmdir(dir);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTEMPTY' || code === 'EEXIST') return;
+    if (code !== 'EBUSY') throw toCloudError(error, `restore to ${dir}`);
+    throw new CloudError(
+      'invalid',
+      `restore to ${dir}: a disk or volume is mounted there, which no folder can take the place of. ` +
+        `Restore into a folder in it, like ${join(dir, 'cloud')}.`,
+      { cause: error },
+    );
   }
 }
 

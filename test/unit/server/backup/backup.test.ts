@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import {
   access,
@@ -347,6 +348,29 @@ describe('a restore', () => {
     expect((await lstat(join(scratch, 'cloud'))).isSymbolicLink()).toBe(true);
     expect(await blobNames(join(scratch, 'disk', 'cloud'))).toHaveLength(1);
     expect(await readdir(previous ?? '')).toContain('mine');
+  });
+
+  test.runIf(process.getuid?.() === 0)('says before it begins that a mount point stays where it is', async () => {
+    const volume = join(scratch, 'volume');
+    await mkdir(volume);
+    execFileSync('mount', ['-t', 'tmpfs', 'none', volume]);
+    try {
+      for (const what of ['empty', 'with something in it']) {
+        const steps: unknown[] = [];
+        const options = { force: true, onProgress: (step: unknown) => void steps.push(step) };
+        await expect(restore(target, volume, options), what).rejects.toMatchObject({
+          code: 'invalid',
+          message: expect.stringContaining(join(volume, 'cloud')),
+        });
+        expect(steps).toEqual([]);
+        await writeFile(join(volume, 'mine'), 'mine');
+      }
+      expect(await readdir(volume)).toEqual(['mine']);
+      await restore(target, join(volume, 'cloud'));
+      expect(await blobNames(join(volume, 'cloud'))).toHaveLength(1);
+    } finally {
+      execFileSync('umount', [volume]);
+    }
   });
 
   test('never goes under a running server', async () => {
