@@ -33,6 +33,9 @@ export interface DavLimits {
   readonly locksOnOne: number;
   /** How long a client may leave a streamed listing unread. */
   readonly stall_ms: number;
+  /** How long a streamed listing may take: as long as it is read from one moment's view, what others write meanwhile stays
+   * in the WAL. */
+  readonly listing_ms: number;
   readonly xml: XmlLimits;
 }
 
@@ -47,6 +50,7 @@ export const DEFAULT_DAV_LIMITS: DavLimits = {
   locksOfOne: 10_000,
   locksOnOne: 100,
   stall_ms: 60_000,
+  listing_ms: 15 * 60_000,
   xml: REQUEST_LIMITS,
 };
 

@@ -2,6 +2,7 @@
 // whole; long ones are streamed out of a snapshot, so that their memory is that of one page and a rename in the middle
 // can neither hide nor double an entry.
 
+import { CloudError } from '../../errors.js';
 import type { Name } from '../../ids.js';
 import { encodeSegment } from '../../names.js';
 import type { MetadataRead, NodeRecord } from '../storage/metadata/metadata_store.js';
@@ -20,6 +21,8 @@ export interface Listing {
   readonly plan: PropertyPlan;
   readonly page: PropertyPage;
   readonly out: TextStream;
+  /** By `performance.now`. */
+  readonly until_ms: number;
 }
 
 export async function writeNode(listing: Listing, href: string, node: NodeRecord): Promise<void> {
@@ -47,14 +50,20 @@ export async function writePage(
   }
 }
 
-/** The same, to a client that reads. */
+/** The same, to a client that reads, and fast enough. */
 async function sendPage(listing: Listing, base: string, nodes: readonly NodeRecord[]): Promise<void> {
   const { out } = listing;
-  await writePage(listing, base, nodes, async () => {
+  const send = async () => {
     await out.flush();
+    if (performance.now() > listing.until_ms) {
+      throw new CloudError('timeout', 'listing: the client reads too slowly, it takes too long');
+    }
+  };
+  await writePage(listing, base, nodes, async () => {
+    await send();
     return false;
   });
-  if (out.gathered_chars >= FLUSH_CHARS) await out.flush();
+  if (out.gathered_chars >= FLUSH_CHARS) await send();
 }
 
 /** All members, and with `deep` all that is below, each collection before its members. Awaits the client. */
