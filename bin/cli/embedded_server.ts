@@ -13,9 +13,15 @@ export interface EmbeddedServerOptions {
   readonly logFile: string;
   /** Called when the server ended without being asked to; it is started again by itself. */
   onRestart(reason: string): void;
+  /** Called when it takes long to start. */
+  onSlow(seconds: number): void;
 }
 
-const START_TIMEOUT_MS = 30_000;
+const SLOW_START_MS = 30_000;
+/** A server that brings a large folder up to date, or writes the WAL of a crash back, takes minutes: killed before its end
+ * it would begin anew each time. */
+const START_TIMEOUT_MS = 30 * 60_000;
+/** `up` itself is gone 4.7 s after it was asked to stop (`STOP_LIMIT_MS`); nothing that was answered is lost. */
 const STOP_TIMEOUT_MS = 3_300;
 const RESTART_DELAYS_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000];
 /** After so long without a crash the next one counts as the first again. */
@@ -128,6 +134,7 @@ function launch(options: EmbeddedServerOptions): Promise<Launched> {
   return new Promise((resolve, reject) => {
     const fail = (message: string, exitCode: ExitCode = EXIT.failed): void => {
       clearTimeout(timer);
+      clearTimeout(slowTimer);
       child.removeAllListeners();
       child.kill('SIGKILL');
       reject(new CommandError(exitCode, message));
@@ -136,6 +143,7 @@ function launch(options: EmbeddedServerOptions): Promise<Launched> {
       () => fail(`The server did not answer within ${START_TIMEOUT_MS / 1000} s; see ${options.logFile}`),
       START_TIMEOUT_MS,
     );
+    const slowTimer = setTimeout(() => options.onSlow(SLOW_START_MS / 1000), SLOW_START_MS);
     child.once('error', (error) => fail(`Starting the server: ${error.message}`));
     child.once('close', (code, signal) => {
       const reason = said.trim().replace(/^cloudmount: /, '');
@@ -146,6 +154,7 @@ function launch(options: EmbeddedServerOptions): Promise<Launched> {
     });
     child.once('message', (message: ServingMessage) => {
       clearTimeout(timer);
+      clearTimeout(slowTimer);
       child.removeAllListeners();
       said = '';
       resolve({ child, url: message.url, said: () => said });

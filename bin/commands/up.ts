@@ -86,6 +86,8 @@ export const up: Command<Options> = {
         logFile,
         onRestart: (reason) =>
           note(`The server stopped (${reason.trim()}) and is started again; see ${printable(logFile)}`),
+        onSlow: (seconds) =>
+          note(`The server has been starting for ${seconds} s; it is waited for, see ${printable(logFile)}`),
       });
       stopping.beforeAbandon(() => server.kill());
       try {
