@@ -13,6 +13,8 @@ export interface WriteOptions {
   readonly signal?: AbortSignal | undefined;
   /** Sees every chunk as it arrives. */
   readonly tap?: ((chunk: Buffer) => void) | undefined;
+  /** Asked before so many bytes are written; rejects when there is none for them. */
+  readonly room?: ((bytes: number) => Promise<void>) | undefined;
 }
 
 /** Takes the stream to its end and returns how many bytes it had; the last of them may not be on the disk yet. Rejects
@@ -20,7 +22,7 @@ export interface WriteOptions {
 export async function writeStream(
   file: FileHandle,
   source: AsyncIterable<Buffer>,
-  { signal, tap }: WriteOptions,
+  { signal, tap, room }: WriteOptions,
 ): Promise<number> {
   let size_bytes = 0;
   let gathered: Buffer[] = [];
@@ -34,6 +36,7 @@ export async function writeStream(
     gathered = [];
     gathered_bytes = 0;
     await writing;
+    await room?.(length);
     writing = writevAll(file, chunks, length);
     writing.catch(() => undefined);
     unsynced_bytes += length;

@@ -25,6 +25,7 @@ const SYNC_BYTES = 32 * 1024 * 1024;
 export class Assembly {
   readonly #folder: UploadFolder;
   readonly #path: string;
+  readonly #room: (bytes: number) => Promise<void>;
   #file: FileHandle | null = null;
   #used: Chunk[] = [];
   #size_bytes = 0;
@@ -34,10 +35,11 @@ export class Assembly {
   #queue: Promise<unknown> = Promise.resolve();
   #ended = false;
 
-  /** `path`: a free name on the file system of the blobs. */
-  constructor(folder: UploadFolder, path: string) {
+  /** `path`: a free name on the file system of the blobs. `room`: as in `writeStream`. */
+  constructor(folder: UploadFolder, path: string, room: (bytes: number) => Promise<void>) {
     this.#folder = folder;
     this.#path = path;
+    this.#room = room;
   }
 
   /** Appends what is missing of `chunks` (sorted). Calls run one after the other. */
@@ -126,6 +128,7 @@ export class Assembly {
         const { bytesRead } = await source.read(next, 0, Math.min(chunk.size_bytes - at, READ_BYTES), at);
         if (bytesRead === 0) throw new CloudError('corrupt', `chunk ${chunk.name}: it is shorter than it was`);
         await writing;
+        await this.#room(bytesRead);
         const bytes = next.subarray(0, bytesRead);
         writing = file.writeFile(bytes);
         writing.catch(() => undefined);

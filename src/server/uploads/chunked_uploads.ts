@@ -102,7 +102,8 @@ export class ChunkedUploads {
     }
     const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
     const counted = limits.all_bytes === null ? source : this.#counted(key, name, source, limits.all_bytes);
-    const { chunk, replaced } = await folder.receive(name, counted, { ...limits, sum: active.chunks.size === 0 });
+    const room = (bytes: number) => this.#blobs.demandRoom(bytes);
+    const { chunk, replaced } = await folder.receive(name, counted, { ...limits, room, sum: active.chunks.size === 0 });
     const held = this.#held.get(key.userId);
     const before = active.chunks.get(name)?.size_bytes ?? 0;
     if (held !== undefined) this.#held.set(key.userId, held + chunk.size_bytes - before);
@@ -273,7 +274,7 @@ export class ChunkedUploads {
     if (known !== undefined) return known;
     const active = {
       chunks: new Map(chunks.map((chunk) => [chunk.name, chunk])),
-      assembly: new Assembly(folder, this.#blobs.temporaryPath()),
+      assembly: new Assembly(folder, this.#blobs.temporaryPath(), (bytes) => this.#blobs.demandRoom(bytes)),
     };
     this.#active.set(keyText(key), active);
     return active;

@@ -28,6 +28,8 @@ export interface ReceiveOptions {
   readonly signal?: AbortSignal;
   /** Take its SHA-256: it may be all of the file. */
   readonly sum: boolean;
+  /** As in `writeStream`. */
+  readonly room?: (bytes: number) => Promise<void>;
 }
 
 /** What an upload became. */
@@ -98,7 +100,7 @@ export class UploadFolder {
   async receive(
     name: string,
     source: AsyncIterable<Buffer>,
-    { expected_bytes, max_bytes, signal, sum }: ReceiveOptions,
+    { expected_bytes, max_bytes, signal, sum, room }: ReceiveOptions,
   ): Promise<{ readonly chunk: Chunk; readonly replaced: boolean }> {
     parseChunkName(name);
     const temporary = join(this.path, `receiving-${randomBytes(8).toString('hex')}`);
@@ -113,7 +115,7 @@ export class UploadFolder {
         if (room_bytes < 0) throw tooLarge(max_bytes);
         hash?.update(bytes);
       };
-      const size_bytes = await writeStream(file, source, { signal, tap });
+      const size_bytes = await writeStream(file, source, { signal, tap, room });
       if (expected_bytes !== null && size_bytes !== expected_bytes) {
         throw new CloudError(
           'network',

@@ -147,6 +147,7 @@ async function receiveContent(
       release = blob.release;
       content = { kind: 'blob', sha256: blob.sha256, size_bytes: blob.size_bytes };
     }
+    if (content.kind === 'inline') await services.blobs.demandRoom(content.data.length);
     verifier.verify(content.sha256);
     checkTotal(request, content.size_bytes);
     return { body: { kind: 'file', content }, release };

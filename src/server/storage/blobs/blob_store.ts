@@ -54,6 +54,9 @@ export interface BlobStore {
   list(): AsyncIterable<BlobInfo>;
   /** Bytes that still fit, null = without a known end. May be some seconds old. */
   free(): Promise<number | null>;
+  /** Asked before so many bytes are written. Rejects with `no_space` where that would leave the database none: without it
+   * nobody could remove anything. */
+  demandRoom(bytes: number): Promise<void>;
   /** A name for a temporary file on the same file system as the blobs, cleared at the next start. */
   temporaryPath(): string;
   close(): Promise<void>;

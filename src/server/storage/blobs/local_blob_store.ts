@@ -33,6 +33,9 @@ import type {
 const READ_BYTES = 1 << 18;
 /** How long the free space is believed. */
 const FREE_MS = 2000;
+/** Of the disk, this is not for contents, or this part where the disk is small: the WAL grows to a fourth of it. */
+const RESERVE_BYTES = 256 << 20;
+const RESERVE_PART = 1 / 20;
 const HASH = /^[0-9a-f]{64}$/;
 
 export class LocalBlobStore implements BlobStore {
@@ -41,7 +44,7 @@ export class LocalBlobStore implements BlobStore {
   readonly #pins = new Map<string, number>();
   /** A blob that is stored again while it is being deleted waits for the end of that. */
   readonly #deleting = new Map<string, Promise<void>>();
-  #free = { at_ms: Number.NEGATIVE_INFINITY, bytes: 0 };
+  #free = { at_ms: Number.NEGATIVE_INFINITY, bytes: 0, reserve_bytes: 0 };
   readonly #shards = new Map<string, Promise<void>>();
 
   private constructor(dir: string) {
@@ -68,7 +71,7 @@ export class LocalBlobStore implements BlobStore {
     let file: FileHandle | null = null;
     try {
       file = await open(path, 'wx', 0o600);
-      const blob = await writeAll(file, source, options);
+      const blob = await writeAll(file, source, options, (bytes) => this.demandRoom(bytes));
       await file.datasync();
       await file.close();
       file = null;
@@ -170,10 +173,23 @@ export class LocalBlobStore implements BlobStore {
   async free(): Promise<number | null> {
     const now_ms = performance.now();
     if (now_ms - this.#free.at_ms > FREE_MS) {
-      const { bavail, bsize } = await statfs(this.#objects);
-      this.#free = { at_ms: now_ms, bytes: bavail * bsize };
+      const { bavail, blocks, bsize } = await statfs(this.#objects);
+      const reserve_bytes = Math.min(RESERVE_BYTES, blocks * bsize * RESERVE_PART);
+      this.#free = { at_ms: now_ms, bytes: bavail * bsize, reserve_bytes };
     }
-    return this.#free.bytes;
+    return Math.max(0, this.#free.bytes - this.#free.reserve_bytes);
+  }
+
+  async demandRoom(bytes: number): Promise<void> {
+    // A file system that does not tell (some of the network) says so when it is written to.
+    // What the database takes meanwhile counts when it matters.
+    if (this.#free.bytes < 2 * this.#free.reserve_bytes) this.#free.at_ms = Number.NEGATIVE_INFINITY;
+    const free = await this.free().catch(() => null);
+    if (this.#free.reserve_bytes === 0 || free === null) return;
+    if (free < bytes) {
+      throw new CloudError('no_space', 'storing content: the disk is full but for what the database needs');
+    }
+    this.#free.bytes -= bytes;
   }
 
   /** Makes a blob look as old as `when_ms`; for tests of the collector and for restored backups. */
@@ -320,10 +336,16 @@ class LocalOpenBlob implements OpenBlob {
   }
 }
 
-async function writeAll(file: FileHandle, source: ByteSource, { signal, tap }: PutOptions): Promise<StoredBlob> {
+async function writeAll(
+  file: FileHandle,
+  source: ByteSource,
+  { signal, tap }: PutOptions,
+  room: (bytes: number) => Promise<void>,
+): Promise<StoredBlob> {
   const hash = createHash('sha256');
   const size_bytes = await writeStream(file, source, {
     signal,
+    room,
     tap(chunk) {
       hash.update(chunk);
       tap?.(chunk);
