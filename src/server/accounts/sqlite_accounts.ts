@@ -444,13 +444,12 @@ export class SqliteAccounts implements AccountStore {
   }
 }
 
-/** SQLite knows upper and lower case of ASCII only, groups are named in any script; they are few. */
+/** SQLite knows upper and lower case of ASCII only, groups are named in any script; they are few. Older programs let two
+ * be made that differ in the case of other letters: who says one of them means that one. */
 function groupRow(db: Connection, name: string): GroupRow | undefined {
   const id = groupIdOf(name);
-  return db
-    .prepare<[], GroupRow>('SELECT name, created_ms FROM account_group')
-    .all()
-    .find((row) => groupIdOf(row.name) === id);
+  const rows = db.prepare<[], GroupRow>('SELECT name, created_ms FROM account_group').all();
+  return rows.find((row) => row.name === name) ?? rows.find((row) => groupIdOf(row.name) === id);
 }
 
 function membersOf(db: Connection, group: string): readonly string[] {

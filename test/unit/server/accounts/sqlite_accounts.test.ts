@@ -295,6 +295,19 @@ describe('groups', () => {
     await accounts.addMember('ÉQUIPE', 'anna');
     expect((await accounts.getGroup('Équipe'))?.members).toEqual(['anna']);
   });
+
+  test('that an older program made two of are each meant by their name', async () => {
+    await accounts.createGroup('Équipe');
+    for (const name of ['anna', 'bert']) await accounts.create({ name, password: null });
+    await accounts.addMember('Équipe', 'anna');
+    const db = new Database(join(dir, 'data', 'cloudmount.db'));
+    db.exec("INSERT INTO account_group (name, created_ms) VALUES ('équipe', 1)");
+    db.close();
+    await accounts.addMember('équipe', 'bert');
+    expect((await accounts.getGroup('équipe'))?.members).toEqual(['bert']);
+    await accounts.removeGroup('équipe');
+    expect(await accounts.getGroup('Équipe')).toMatchObject({ name: 'Équipe', members: ['anna'] });
+  });
 });
 
 describe('a process that is killed between two transactions', () => {
