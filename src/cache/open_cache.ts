@@ -394,8 +394,12 @@ async function openDatabase(dir: string, log: Log): Promise<Database> {
 
 /** Or not there at all. */
 async function isEmpty(path: string): Promise<boolean> {
-  const found = await stat(path).catch(() => null);
-  return found === null || found.size === 0;
+  try {
+    return (await stat(path)).size === 0;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw toCloudError(error, `looking at the cache database ${path}`); // a disk that fails now may not tomorrow
+  }
 }
 
 async function claim(store: NodeStore, { sql }: Database, options: OpenCacheOptions, clock: Clock): Promise<void> {
