@@ -6,6 +6,9 @@ export interface Timestamp {
   readonly ns: number;
 }
 
+/** What a timer can be set to, in milliseconds: one that is set to more goes off at once. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export interface Clock {
   /** Wall clock, milliseconds since the epoch. */
   now_ms(): number;

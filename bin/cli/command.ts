@@ -82,6 +82,11 @@ export const jsonOption = {
   json: { type: 'boolean', default: false, describe: 'Print one JSON document' },
 } as const;
 
+/** `--account`, on what asks a server. */
+export const accountOption = {
+  account: { type: 'string', requiresArg: true, describe: 'Account, if you are logged in to several' },
+} as const;
+
 /** What a command that changes something has to tell. */
 export interface Outcome {
   /** With --json: one document (docs/json.md). */

@@ -1,5 +1,6 @@
 // Sizes and times as people write and read them.
 
+import { LONGEST_TIMER_MS } from '../../src/clock.js';
 import { CloudError } from '../../src/errors.js';
 
 const UNITS = ['', 'K', 'M', 'G', 'T', 'P'] as const;
@@ -26,9 +27,6 @@ export function formatSize(bytes: number): string {
   return power === 0 ? `${bytes} B` : `${value >= 100 ? value.toFixed(0) : value.toFixed(1)} ${UNITS[power]}iB`;
 }
 
-/** A timer that is set to more goes off at once. */
-const MAX_DURATION_ms = 2 ** 31 - 1;
-
 /** Seconds, with an optional unit: `30`, `1.5`, `200ms`, `5m`, `2h`. Returns milliseconds. Throws `invalid`. */
 export function parseDuration(text: string, what: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|)$/.exec(text.trim());
@@ -37,7 +35,7 @@ export function parseDuration(text: string, what: string): number {
   if (!Number.isSafeInteger(ms)) {
     throw new CloudError('invalid', `${what}: expected seconds like 20, 0.5, or 200ms, 5m, 1h, found "${text}"`);
   }
-  if (ms > MAX_DURATION_ms)
+  if (ms > LONGEST_TIMER_MS)
     throw new CloudError('invalid', `${what}: at most 24 days (576h) are possible, found "${text}"`);
   return ms;
 }

@@ -1,7 +1,7 @@
 // `log`: who did what, as the account's server has noted it.
 
 import type { PathStatus } from '../../src/cache/cache_api.js';
-import { type Command, jsonOption } from '../cli/command.js';
+import { accountOption, type Command, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { type PlaceInDrive, withDrive } from '../cli/find_drive.js';
@@ -36,7 +36,7 @@ export const log: Command<LogOptions> = {
       .positional('path', { type: 'string', describe: 'A file or folder in a mounted drive' })
       .options({
         limit: { type: 'number', requiresArg: true, default: PAGE, describe: 'How many entries at most' },
-        account: { type: 'string', requiresArg: true, describe: 'Account, if you are logged in to several' },
+        ...accountOption,
         ...jsonOption,
       })
       .example('$0 log ~/Cloud/budget.ods', ''),

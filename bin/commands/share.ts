@@ -3,7 +3,7 @@ import type { CommandModule } from 'yargs';
 import type { Account } from '../../src/daemon/accounts/account_book.js';
 import { LINK_ROLES, type LinkRoleName, ROLES, rightsOfRole, roleOf } from '../../src/server/sharing/rights.js';
 import { bringIn, MY_SHARES } from '../cli/bring_in.js';
-import { type Command, changing, group, jsonOption, type Runner } from '../cli/command.js';
+import { accountOption, type Command, changing, group, jsonOption, type Runner } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { type OcsPlace, ocsAccount, ocsPlace, withOcs } from '../cli/ocs_client.js';
@@ -40,9 +40,6 @@ const idArgument = {
   type: 'number',
   demandOption: true,
   describe: 'Number of the share, as `shares` shows it',
-} as const;
-const accountOption = {
-  account: { type: 'string', requiresArg: true, describe: 'Account, if you are logged in to several' },
 } as const;
 const commonOptions = {
   expires: { type: 'string', requiresArg: true, describe: 'Last day, e.g. 2030-12-31; "never" takes it back' },

@@ -116,16 +116,13 @@ export async function moveNode(
     }
     const precondition: Precondition = { kind: 'if_match', etag: overwrite.etag };
     const tagged = { if: submitting(dav, to, all, ` [${overwrite.etag}]`) };
-    if (dav.info.conditional === 'put_if_match') {
-      const target = await requireNow(dav, to, precondition, options);
-      if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
-      return await send({});
-    }
-    if (dav.info.dialect !== 'generic')
+    const looksOnly = dav.info.conditional === 'put_if_match';
+    if (dav.info.dialect !== 'generic' && !looksOnly)
       return await send({ ...sourceCondition(dav, from, source, rule, {}), ...tagged });
     // Also because locking a free name makes a file of it.
     const target = await requireNow(dav, to, precondition, options);
     if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
+    if (looksOnly) return await send({});
     const onTarget = all.find((token) => token === held.overToken);
     const others = all.filter((token) => token !== onTarget);
     const signal = withoutToken(held);
@@ -140,9 +137,9 @@ export async function moveNode(
       const { 'if-match': strong, if: list, ...rest } = headers;
       const lists = list === undefined ? undefined : dav.aboutOther(to, list, others.length > 0);
       const condition = strong === undefined ? lists : (lists?.replace(/\)$/, ` [${strong}])`) ?? tagged.if);
-      const shown = others.length === 0 ? [] : [dav.aboutOther(from, submitting(dav, from, others, ''), true)];
-      const all = [...(condition === undefined ? [] : [condition]), ...shown].join(' ');
-      return send(all === '' ? rest : { ...rest, if: all });
+      const shown = others.length === 0 ? undefined : dav.aboutOther(from, submitting(dav, from, others, ''), true);
+      const both = [condition, shown].filter((part) => part !== undefined).join(' ');
+      return send(both === '' ? rest : { ...rest, if: both });
     });
   };
   await retry(async (tried) => {

@@ -6,6 +6,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
+import { LONGEST_TIMER_MS } from '../clock.js';
 import { CloudError, toCloudError } from '../errors.js';
 import { authorization, type Credentials } from './auth.js';
 import { gunzip, Way } from './compressed.js';
@@ -70,8 +71,6 @@ const MAX_REDIRECTS = 5;
 const LANES: Readonly<Record<Lane, number>> = { meta: 8, read: 16, write: 16, probe: 1 };
 /** A kernel buffer of some megabytes drains in bursts on a thin link: sending gets more patience than receiving. */
 const SEND_PATIENCE = 3;
-/** Of a timer: one that is set to more goes off at once. */
-const LONGEST_ms = 2 ** 31 - 1;
 
 export class HttpClient {
   readonly origin: string;
@@ -285,7 +284,7 @@ class Call {
   }
 
   #awaitAnswer(): void {
-    const answer_ms = Math.min(Math.max(this.#request.answer_ms ?? 0, this.#timeout_ms), LONGEST_ms);
+    const answer_ms = Math.min(Math.max(this.#request.answer_ms ?? 0, this.#timeout_ms), LONGEST_TIMER_MS);
     this.#answering = setTimeout(() => this.#end(this.#late(`no answer within ${answer_ms} ms`)), answer_ms);
   }
 

@@ -161,19 +161,17 @@ class RangeRead {
 
   /** A server that ignores Range: what we want is inside, if it is the right version and long enough. */
   async #whole(response: HttpResponse): Promise<'taken'> {
-    if (this.#etag === null) {
+    if (this.#etag === null || !this.#isMarked(response)) {
       if (isWebPage(response)) {
         await response.discard();
         throw captivePortal(this.#doing, response);
       }
-      this.#refuse(response, 'the server ignores Range and has no ETag to tell that it is the right file');
-    }
-    if (!this.#isMarked(response)) {
-      if (isWebPage(response)) {
-        await response.discard();
-        throw captivePortal(this.#doing, response);
-      }
-      this.#refuse(response, `the ETag ${this.#etag} is required, found none`);
+      this.#refuse(
+        response,
+        this.#etag === null
+          ? 'the server ignores Range and has no ETag to tell that it is the right file'
+          : `the ETag ${this.#etag} is required, found none`,
+      );
     }
     const length = response.headers['content-length'];
     if (length === undefined || Number(length) < this.#end) {

@@ -116,6 +116,28 @@ export async function codeOf(call: Promise<unknown>): Promise<string> {
   return 'no error';
 }
 
+/** What is replaced by a MOVE, what is moved, or both are locked by us. As the cache says it: the token of what is moved, and
+ * also those of what else is in the way. `other` sees what became of it. */
+export async function movesOverLocked(
+  { remote, other }: { readonly remote: Remote; readonly other: Remote },
+  from: string,
+  to: string,
+  which: 'what is moved' | 'what is replaced' | 'both',
+): Promise<void> {
+  await put(remote, from, 'ours');
+  await put(remote, to, 'replaced');
+  const lockToken = which === 'what is replaced' ? null : (await remote.lock(path(from))).token;
+  const over = which === 'what is moved' ? null : (await remote.lock(path(to))).token;
+  const etag = (await remote.stat(path(to))).etag ?? '';
+  const held = {
+    ...(lockToken === null ? {} : { lockToken }),
+    ...(over === null ? {} : { alsoTokens: [over], overToken: over }),
+  };
+  await remote.move(path(from), path(to), { overwrite: { etag }, sourceEtag: null }, held);
+  expect((await readAll(other, to)).toString()).toBe('ours');
+  expect(await codeOf(other.stat(path(from)))).toBe('not_found');
+}
+
 async function eventually(probe: () => boolean | Promise<boolean>, what: string): Promise<void> {
   for (let i = 0; i < 500; i++) {
     if (await probe()) return;

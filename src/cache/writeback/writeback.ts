@@ -4,7 +4,7 @@
 // the set of rows with `pending`; `plan` says what next for one of them, `queue` when, `steps` asks the server, `reconcile`
 // looks what to do when it says no.
 
-import type { Clock } from '../../clock.js';
+import { type Clock, LONGEST_TIMER_MS } from '../../clock.js';
 import { type CloudError, type ErrorCode, toCloudError } from '../../errors.js';
 import type { Ino, Name } from '../../ids.js';
 import type { Log } from '../../log.js';
@@ -454,7 +454,7 @@ export class Writeback {
     node.errorCode = error.code;
     const retry = RETRY_MS[error.code];
     const wait_ms = retry === undefined ? BACKOFF_MAX_MS : (retry ?? Number.MAX_SAFE_INTEGER);
-    node.notBefore_ms = this.#o.clock.monotonic_ms() + Math.min(wait_ms, 2 ** 31 - 1);
+    node.notBefore_ms = this.#o.clock.monotonic_ms() + Math.min(wait_ms, LONGEST_TIMER_MS);
     this.#o.store.save(node);
     this.#o.log.warn(
       { ino: node.ino, name: node.name, code: error.code, reason: error.message },

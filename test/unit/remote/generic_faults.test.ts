@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
 import type { Precondition } from '../../../src/remote/remote.js';
-import { codeOf, path, put, readAll } from '../../contract/remote_contract.js';
+import { codeOf, movesOverLocked, path, put, readAll } from '../../contract/remote_contract.js';
 import { type Apache, startApache } from '../../support/apache.js';
 import { FaultProxy } from '../../support/fault_proxy.js';
 import { eventually } from '../../support/processes.js';
@@ -63,23 +63,9 @@ describe.each(['apache', 'rclone'] as const)('a bad network before %s', (kind) =
     expect(others.every((count) => count === 0)).toBe(true);
   });
 
-  it.each([['what is moved'], ['what is replaced'], ['both']])(
+  it.each(['what is moved', 'what is replaced', 'both'] as const)(
     'moves a file over another, locked by us: %s',
-    async (which) => {
-      const [from, to] = [fresh(), fresh()];
-      await put(remote, from, 'ours');
-      await put(remote, to, 'replaced');
-      const lockToken = which === 'what is replaced' ? null : (await remote.lock(path(from))).token;
-      const over = which === 'what is moved' ? null : (await remote.lock(path(to))).token;
-      const etag = (await remote.stat(path(to))).etag ?? '';
-      const held = {
-        ...(lockToken === null ? {} : { lockToken }),
-        ...(over === null ? {} : { alsoTokens: [over], overToken: over }),
-      };
-      await remote.move(path(from), path(to), { overwrite: { etag }, sourceEtag: null }, held);
-      expect((await readAll(honest, to)).toString()).toBe('ours');
-      expect(await codeOf(honest.stat(path(from)))).toBe('not_found');
-    },
+    (which) => movesOverLocked({ remote, other: honest }, fresh(), fresh(), which),
   );
 
   it('finds out that an upload was stored when the answer is lost', async () => {

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
-import { codeOf, path, put, readAll, session } from '../../contract/remote_contract.js';
+import { codeOf, movesOverLocked, path, put, readAll, session } from '../../contract/remote_contract.js';
 import { FaultProxy } from '../../support/fault_proxy.js';
 import { type SmallServer, startLighttpd, startNginx } from '../../support/small_dav_servers.js';
 
@@ -46,24 +46,9 @@ describe.each(['nginx', 'lighttpd'] as const)('%s', (kind) => {
     expect((await readAll(other, to)).toString()).toBe('ours');
   });
 
-  // As the cache says it: the token of what is moved, and also those of what else is in the way.
-  it.each([['what is moved'], ['what is replaced'], ['both']])(
+  it.each(['what is moved', 'what is replaced', 'both'] as const)(
     'moves a file over another, locked by us: %s',
-    async (which) => {
-      const [from, to] = [fresh(), fresh()];
-      await put(remote, from, 'ours');
-      await put(remote, to, 'replaced');
-      const lockToken = which === 'what is replaced' ? null : (await remote.lock(path(from))).token;
-      const over = which === 'what is moved' ? null : (await remote.lock(path(to))).token;
-      const etag = (await remote.stat(path(to))).etag ?? '';
-      const held = {
-        ...(lockToken === null ? {} : { lockToken }),
-        ...(over === null ? {} : { alsoTokens: [over], overToken: over }),
-      };
-      await remote.move(path(from), path(to), { overwrite: { etag }, sourceEtag: null }, held);
-      expect((await readAll(other, to)).toString()).toBe('ours');
-      expect(await codeOf(other.stat(path(from)))).toBe('not_found');
-    },
+    (which) => movesOverLocked({ remote, other }, fresh(), fresh(), which),
   );
 
   it('keeps others out of a file for as long as it is sent', async () => {
