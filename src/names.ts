@@ -154,3 +154,12 @@ export function cutName(text: string, limit: number): string {
   }
   return out;
 }
+
+/** `Plan.ods`, ` (2)` -> `Plan (2).ods`, in at most 255 bytes. `isDir`: what follows a dot is no extension. */
+export function labelled(name: Name, label: string, isDir = false): Name {
+  const dot = name.lastIndexOf('.');
+  const hasExtension = !isDir && dot > 0 && name.length - dot <= 16;
+  const stem = hasExtension ? name.slice(0, dot) : name;
+  const end = label + (hasExtension ? name.slice(dot) : '');
+  return (cutName(stem, NAME_MAX_BYTES - nameBytes(end)) + end) as Name;
+}

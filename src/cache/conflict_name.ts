@@ -1,7 +1,7 @@
 // `NAME (conflict USER@HOST YYYY-MM-DD HHMMSS).EXT`, at most 255 bytes, not taken.
 
 import type { Name } from '../ids.js';
-import { cutName, NAME_MAX_BYTES, nameBytes } from '../names.js';
+import { cutName, labelled } from '../names.js';
 
 const WHO_BYTES = 60;
 
@@ -11,20 +11,13 @@ export interface Author {
 }
 
 export function conflictName(name: Name, author: Author, at: Date, taken: (name: Name) => boolean): Name {
-  const dot = name.lastIndexOf('.');
-  const hasExtension = dot > 0 && name.length - dot <= 16;
-  const extension = hasExtension ? name.slice(dot) : '';
-  const stem = hasExtension ? name.slice(0, dot) : name;
   const two = (value: number) => String(value).padStart(2, '0');
   const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
   const time = `${two(at.getHours())}${two(at.getMinutes())}${two(at.getSeconds())}`;
   // In bytes: with the label and the extension there is always room for something of the name.
   const who = cutName(`${author.user}@${author.host}`.replaceAll(/[/\0]/g, '_'), WHO_BYTES);
   for (let n = 1; ; n++) {
-    const label = ` (conflict ${who} ${day} ${time}${n === 1 ? '' : ` ${n}`})`;
-    const candidate = (cutName(stem, NAME_MAX_BYTES - nameBytes(label) - nameBytes(extension)) +
-      label +
-      extension) as Name;
+    const candidate = labelled(name, ` (conflict ${who} ${day} ${time}${n === 1 ? '' : ` ${n}`})`);
     if (!taken(candidate)) return candidate;
   }
 }

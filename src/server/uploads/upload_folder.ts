@@ -7,8 +7,8 @@ import type { BigIntStats } from 'node:fs';
 import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
-import { syncDir } from '../storage/blobs/local_blob_store.js';
 import type { NodeId } from '../storage/metadata/metadata_store.js';
+import { syncDir } from '../storage/sync_dir.js';
 import { writeStream } from '../storage/write_stream.js';
 import { type ChunkName, compareChunks, parseChunkName } from './chunk_name.js';
 

@@ -18,6 +18,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, isCloudError, toCloudError } from '../../../errors.js';
+import { syncDir } from '../sync_dir.js';
 import { writeStream } from '../write_stream.js';
 import type {
   BlobInfo,
@@ -352,14 +353,4 @@ async function writeAll(
     },
   });
   return { sha256: hash.digest('hex'), size_bytes };
-}
-
-/** The names in it are on the disk then. */
-export async function syncDir(dir: string): Promise<void> {
-  const handle = await open(dir, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

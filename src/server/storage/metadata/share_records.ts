@@ -6,7 +6,7 @@
 // for it in their own tree, a mount: a row that stands for the node. It can be renamed and moved like any other entry.
 
 import type { Name } from '../../../ids.js';
-import { cutName, NAME_MAX_BYTES, nameBytes } from '../../../names.js';
+import { labelled } from '../../../names.js';
 import type { NodeId } from './metadata_store.js';
 
 declare const brand: unique symbol;
@@ -32,11 +32,7 @@ export function linkOfVisitor(userId: string): ShareId | null {
 
 /** `Plan.ods` -> `Plan (2).ods`. */
 export function numbered(name: Name, n: number, isDir: boolean): Name {
-  const dot = name.lastIndexOf('.');
-  const hasExtension = !isDir && dot > 0 && name.length - dot <= 16;
-  const stem = hasExtension ? name.slice(0, dot) : name;
-  const end = ` (${n})${hasExtension ? name.slice(dot) : ''}`;
-  return (cutName(stem, NAME_MAX_BYTES - nameBytes(end)) + end) as Name;
+  return labelled(name, ` (${n})`, isDir);
 }
 
 /** accepted: it is in the recipient's tree. declined: the recipient has removed it; it grants nothing. Before they answer,
