@@ -108,7 +108,8 @@ export async function moveNode(
   const attempt = async () => {
     const all = tokensOf(held);
     if (overwrite === null || removed) {
-      if (dav.info.conditional === 'none') await requirePlace(dav, to, doing, options);
+      if (dav.info.conditional === 'none' || dav.info.ifHeader === 'lighttpd')
+        await requirePlace(dav, to, doing, options);
       const conditions = sourceCondition(dav, from, source, rule, held);
       return await send(
         held.alsoTokens === undefined ? conditions : { ...conditions, if: submitting(dav, from, all, '') },

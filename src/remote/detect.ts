@@ -12,7 +12,7 @@ import type { Self } from './entry.js';
 import type { HttpClient, HttpResponse } from './http.js';
 import { captivePortal, codeOfStatus, isWebPage, readFailure } from './http_failure.js';
 import type { OwnLocks } from './own_locks.js';
-import type { CallOptions, RemoteCapabilities } from './remote.js';
+import type { CallOptions, RemoteCapabilities, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
 import type { ConditionalWrites, IfHeader, ServerInfo } from './server_info.js';
 
@@ -79,8 +79,8 @@ export async function detect(
       const status = await serverStatus(http, address, options);
       const info =
         status === null ? await genericServer(http, address, options) : await ocsServer(http, address, status, options);
-      await requireCollection(http, info, self, ownLocks, log, options);
-      return info;
+      const root = await requireCollection(http, info, self, ownLocks, log, options);
+      return info.ifHeader === 'lighttpd' && root.etag === null ? unconditional(info) : info;
     },
     { signal: options.signal, deadline_ms: http.timeout_ms },
   );
@@ -302,11 +302,17 @@ async function genericServer(http: HttpClient, address: Address, options: CallOp
   };
 }
 
+/** Told not to make ETags, lighttpd holds no condition either. */
+function unconditional(info: ServerInfo): ServerInfo {
+  return { ...info, conditional: 'none', capabilities: { ...info.capabilities, conditionalPut: false } };
+}
+
 /** There is no way to ask, and trying would write into the user's folder: only servers known to check are believed. Go's
  * (rclone, Caddy) ignores conditions on PUT, though it honours them on GET. */
 export function conditionalWritesOf(response: Pick<HttpResponse, 'headers'>): ConditionalWrites {
   const server = response.headers['server'] ?? '';
   if (response.headers['x-sabre-version'] !== undefined || /sabre/i.test(server)) return 'if_match';
+  if (isLighttpd(response)) return 'if_match';
   return isModDav(response) && /^apache\b/i.test(server) ? 'if_header' : 'none';
 }
 
@@ -315,10 +321,15 @@ export function ifHeaderOf(
   response: Pick<HttpResponse, 'headers'>,
   conditional: ConditionalWrites,
 ): IfHeader | undefined {
+  if (isLighttpd(response)) return 'lighttpd';
   if (conditional !== 'none' || isModDav(response)) return undefined;
   const { server = '', dav = '' } = response.headers;
-  if (/^lighttpd/i.test(server)) return 'lighttpd';
   return /^nginx/i.test(server) && dav.trim() === '2' ? 'nginx' : 'absolute';
+}
+
+/** By itself: it puts its name on answers of servers behind it, too, and mod_webdav alone writes its classes like this. */
+function isLighttpd({ headers }: Pick<HttpResponse, 'headers'>): boolean {
+  return /^lighttpd/i.test(headers['server'] ?? '') && /^1,(2,)?3$/.test(headers['dav'] ?? '');
 }
 
 /** Also behind another server. */
@@ -326,7 +337,7 @@ function isModDav({ headers }: Pick<HttpResponse, 'headers'>): boolean {
   return /apache\.org\/dav/i.test(headers['dav'] ?? '');
 }
 
-/** The root must be a collection that answers PROPFIND; that also proves the credentials. */
+/** The root, which must be a collection that answers PROPFIND; that also proves the credentials. */
 async function requireCollection(
   http: HttpClient,
   info: ServerInfo,
@@ -334,11 +345,12 @@ async function requireCollection(
   ownLocks: OwnLocks,
   log: Log,
   options: CallOptions,
-): Promise<void> {
+): Promise<RemoteEntry> {
   const dav = new Dav({
     http,
     info,
-    dialect: dialectOf(info.dialect),
+    // Its tag says nothing of what is below, but that there are tags.
+    dialect: { ...dialectOf(info.dialect), collectionEtags: true },
     self: { ...self, user: info.user },
     ownLocks,
     turns: new ChangeTurns(),
@@ -348,6 +360,7 @@ async function requireCollection(
   try {
     const root = await dav.stat('' as RemotePath, options);
     if (root.kind !== 'dir') throw new CloudError('protocol', `${doing}: a folder is required, found a file`);
+    return root;
   } catch (error) {
     if (isCloudError(error, 'not_permitted', 'unsupported')) {
       const nginx = /nginx/i.test(info.product)

@@ -3,10 +3,11 @@
 
 import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
-import { type Dav, show } from './dav.js';
-import { activeLocks, lockInfoOf } from './entry.js';
+import { type Dav, propElement, show } from './dav.js';
+import { type ActiveLock, activeLocks, lockInfoOf } from './entry.js';
 import type { HttpRequest, HttpResponse } from './http.js';
 import { ANY_LOCK, type CallOptions, type LockInfo } from './remote.js';
+import { propertyOf } from './wire/multistatus.js';
 import { DAV, ROOT_XMLNS } from './wire/ns.js';
 import { formatTimeout } from './wire/timeout.js';
 import { childOf, escapeText, parseXml, XML_DECLARATION } from './wire/xml.js';
@@ -91,6 +92,32 @@ export async function refreshLock(
     doing,
   );
   return readLock(dav, text, token, doing);
+}
+
+/** What the lock that is there can be given back by, for one who does not hold it. Rejects with `not_found` where none is. */
+export async function whateverToken(dav: Dav, path: RemotePath, options: CallOptions): Promise<string> {
+  // Those know the user's right to it.
+  if (dav.info.dialect === 'nextcloud' || dav.info.dialect === 'cloudmount') return ANY_LOCK;
+  const request = {
+    method: 'PROPFIND',
+    path: dav.href(path),
+    headers: { depth: '0', 'content-type': 'application/xml; charset=utf-8' },
+    body: `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${propElement([{ ns: DAV, local: 'lockdiscovery' }])}</d:propfind>`,
+    signal: options.signal,
+  };
+  const doing = `unlocking ${show(path)}`;
+  const locks: ActiveLock[] = [];
+  for await (const { responses } of dav.multistatus(request, doing)) {
+    for (const response of responses) {
+      const discovery = propertyOf(response, DAV, 'lockdiscovery');
+      if (discovery !== null) locks.push(...activeLocks(discovery));
+    }
+  }
+  const [lock] = locks;
+  if (lock === undefined) throw new CloudError('not_found', `${doing}: no lock is on it`, { path });
+  if (lock.token === null)
+    throw new CloudError('not_permitted', `${doing}: the server does not tell its token`, { path });
+  return lock.token;
 }
 
 export async function freeLock(dav: Dav, path: RemotePath, token: string, options: CallOptions): Promise<void> {

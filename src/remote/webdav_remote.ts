@@ -13,26 +13,27 @@ import { dialectOf } from './dialects/index.js';
 import { changePage } from './feed.js';
 import { HttpClient } from './http.js';
 import { LearnedRights } from './learned_rights.js';
-import { freeLock, refreshLock, takeLock, withRealToken } from './locks.js';
+import { freeLock, refreshLock, takeLock, whateverToken, withRealToken } from './locks.js';
 import { OwnLocks } from './own_locks.js';
 import { keepPushOpen } from './push.js';
 import { readRange } from './reading.js';
-import type {
-  CallOptions,
-  ChangePage,
-  LockInfo,
-  MetaPatch,
-  PosixMeta,
-  Precondition,
-  PutResult,
-  Quota,
-  ReadSink,
-  Remote,
-  RemoteCapabilities,
-  RemoteEntry,
-  RemoteEvents,
-  UploadSession,
-  UploadSource,
+import {
+  ANY_LOCK,
+  type CallOptions,
+  type ChangePage,
+  type LockInfo,
+  type MetaPatch,
+  type PosixMeta,
+  type Precondition,
+  type PutResult,
+  type Quota,
+  type ReadSink,
+  type Remote,
+  type RemoteCapabilities,
+  type RemoteEntry,
+  type RemoteEvents,
+  type UploadSession,
+  type UploadSource,
 } from './remote.js';
 import { retry } from './retry.js';
 import type { ServerInfo } from './server_info.js';
@@ -208,7 +209,9 @@ export class WebdavRemote implements Remote {
 
   async unlock(path: RemotePath, token: string, options: CallOptions = {}): Promise<void> {
     const dav = this.#lockable(path);
-    await retry(() => freeLock(dav, path, token, options), dav.retrying(options));
+    const free = async () =>
+      freeLock(dav, path, token === ANY_LOCK ? await whateverToken(dav, path, options) : token, options);
+    await retry(free, dav.retrying(options));
   }
 
   async quota(options: CallOptions = {}): Promise<Quota | null> {

@@ -6,14 +6,15 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { isCloudError } from '../../src/errors.js';
 import { isWithin, type RemotePath, ROOT_PATH } from '../../src/ids.js';
 import { decodeName } from '../../src/names.js';
-import type {
-  Precondition,
-  PutResult,
-  Remote,
-  RemoteCapabilities,
-  RemoteEntry,
-  UploadSession,
-  UploadSource,
+import {
+  ANY_LOCK,
+  type Precondition,
+  type PutResult,
+  type Remote,
+  type RemoteCapabilities,
+  type RemoteEntry,
+  type UploadSession,
+  type UploadSource,
 } from '../../src/remote/remote.js';
 
 export interface OpenHarness {
@@ -682,6 +683,19 @@ export function remoteContract(harness: Harness): void {
             session(),
           );
           expect(await open.content(`${dir}/file`)).toBe('free again');
+        });
+
+        it('are broken by who has the right to', async () => {
+          await put(remote, `${dir}/file`, 'one');
+          await remote.lock(path(`${dir}/file`), { timeout_s: 600 });
+          const isShown = (await open.second.stat(path(`${dir}/file`))).lock !== null;
+          const broken = await codeOf(open.second.unlock(path(`${dir}/file`), ANY_LOCK));
+          expect(broken).toBe(isShown ? 'no error' : 'not_found'); // Go tells nobody of locks
+          if (!isShown) return;
+          const { etag, lock } = await remote.stat(path(`${dir}/file`));
+          expect(lock).toBe(null);
+          await put(open.second, `${dir}/file`, 'theirs', { kind: 'if_match', etag: etag ?? '' });
+          expect(await open.content(`${dir}/file`)).toBe('theirs');
         });
 
         it('do not make a file of a free name', async () => {

@@ -6,7 +6,7 @@ const account = { user: 'alice', password: 'pass word' };
 
 remoteContract({
   name: 'lighttpd',
-  capabilities: { ...GENERIC, conditionalPut: false },
+  capabilities: { ...GENERIC, conditionalPut: true },
   anyBytesInNames: false,
   open: async () => {
     const server = await startLighttpd(account);

@@ -12,6 +12,7 @@ import { CloudError, type ErrorCode } from '../../src/errors.js';
 import { isWithin, joinPath, type Name, type RemotePath, ROOT_PATH, splitPath } from '../../src/ids.js';
 import {
   ALL_RIGHTS,
+  ANY_LOCK,
   type CallOptions,
   type ChangePage,
   type LockInfo,
@@ -343,7 +344,8 @@ export class FakeServer {
   changeLock(path: string, token: string, what: 'refresh' | 'free'): FakeLock {
     const node = this.#get(path);
     const held = this.#lockOf(node);
-    if (held === null || held.token !== token) {
+    const isNamed = held?.token === token || (what === 'free' && token === ANY_LOCK);
+    if (held === null || !isNamed) {
       throw new CloudError('precondition', `the lock ${token} on ${path} is required, found ${held?.token ?? 'none'}`);
     }
     if (what === 'free') node.lock = null;

@@ -296,11 +296,35 @@ describe('finding out what the server is', () => {
     [{ server: 'nginx/1.22.1', dav: '2' }, 'nginx'],
     [{ server: 'nginx/1.22.1', dav: '1, 2' }, 'absolute'], // Go behind nginx
     [{ dav: '1, 2' }, 'absolute'],
+    [{ server: 'lighttpd/1.4.69', dav: '1, 2' }, 'absolute'], // Go behind lighttpd
     [{ server: 'lighttpd/1.4.69', dav: '1,2,3' }, 'lighttpd'],
     [{ server: 'nginx', dav: '1,2,<http://apache.org/dav/propset/fs/1>' }, undefined], // mod_dav behind nginx
   ])('knows what an If header must look like for %j', (headers, expected) => {
     expect(ifHeaderOf({ headers }, 'none')).toBe(expected);
-    expect(ifHeaderOf({ headers }, 'if_match')).toBe(undefined);
+  });
+
+  it.each([
+    ['"17"', true],
+    ['', false],
+  ])('believes in those of lighttpd where it makes ETags, root with %j: %j', async (etag, expected) => {
+    const origin = await serve((request, response) => {
+      response.setHeader('server', 'lighttpd/1.4.69').setHeader('dav', '1,2,3');
+      if (request.method === 'OPTIONS') response.writeHead(200).end();
+      else if (request.method !== 'PROPFIND') return false;
+      else {
+        const tag = etag === '' ? '' : `<d:getetag>${etag}</d:getetag>`;
+        multistatus(
+          response,
+          `<d:response><d:href>/</d:href><d:propstat><d:prop>${tag}<d:resourcetype><d:collection/></d:resourcetype></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>`,
+        );
+      }
+      return true;
+    });
+    const remote = createRemote({ url: origin, auth: AUTH });
+    await remote.connect();
+    expect(remote.capabilities.conditionalPut).toBe(expected);
+    expect(remote.describe().conditional).toBe(expected ? 'if_match' : 'none');
+    await remote.close();
   });
 
   it('believes in conditional writes only where they are known to work', () => {
@@ -308,6 +332,8 @@ describe('finding out what the server is', () => {
     expect(conditionalWritesOf({ headers: apache })).toBe('if_header');
     expect(conditionalWritesOf({ headers: { server: 'Apache/2.4.62', dav: '1, 2' } })).toBe('none');
     expect(conditionalWritesOf({ headers: { 'x-sabre-version': '4.6.0' } })).toBe('if_match');
+    expect(conditionalWritesOf({ headers: { server: 'lighttpd/1.4.69', dav: '1,2,3' } })).toBe('if_match');
+    expect(conditionalWritesOf({ headers: { server: 'lighttpd/1.4.69', dav: '1, 2' } })).toBe('none');
     expect(conditionalWritesOf({ headers: { dav: '1, 2' } })).toBe('none');
   });
 });
