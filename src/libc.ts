@@ -57,6 +57,11 @@ function failure(syscall: string, errno: number, path?: string): NodeJS.ErrnoExc
   return error;
 }
 
+/** Where a buffer's bytes are in memory: they stay there as long as it lives. */
+export function addressOf(buffer: Uint8Array): bigint {
+  return koffi.address(buffer);
+}
+
 /** read(2). Returns the bytes read or `-errno`; never throws, because the caller's hot path meets EAGAIN all the time. */
 export function rawRead(fd: number, into: Uint8Array, size: number): number {
   const n = native.read(fd, into, size);

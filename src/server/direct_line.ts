@@ -5,11 +5,7 @@
 import { closeSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
-
-type Libc = typeof import('../libc.js');
-
-/** Loaded when it is first wanted: where it cannot be, a server answers all the same. */
-let libc: Promise<Libc | null> | null = null;
+import { type NativeCalls, nativeCalls } from './native_calls.js';
 
 /** An answer that counts what leaves past node, which counts only what it sends itself. */
 export interface SentDirectly {
@@ -20,24 +16,21 @@ export class DirectLine {
   readonly #res: ServerResponse & Partial<SentDirectly>;
   /** Of our own: node may close its descriptor while a thread is sending, and the number then be another connection's. */
   readonly #fd: number;
-  readonly #libc: Libc;
+  readonly #native: NativeCalls;
 
-  private constructor(res: ServerResponse, fd: number, native: Libc) {
+  private constructor(res: ServerResponse, fd: number, native: NativeCalls) {
     this.#res = res;
     this.#fd = fd;
-    this.#libc = native;
+    this.#native = native;
   }
 
   /** Null where there is no such way, or the connection is gone. What node has written of the answer must have left. */
   static async open(res: ServerResponse): Promise<DirectLine | null> {
-    libc ??= import('../libc.js').catch(() => null);
-    const native = await libc;
+    const native = await nativeCalls();
     const { socket } = res;
-    // A TLS socket is another class.
-    if (native === null || socket === null || socket.destroyed || Object.getPrototypeOf(socket) !== Socket.prototype)
-      return null;
-    const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } })._handle?.fd ?? -1;
-    if (fd < 0) return null;
+    if (native === null || socket === null || socket.destroyed) return null;
+    const fd = plainDescriptor(socket);
+    if (fd === null) return null;
     try {
       return new DirectLine(res, native.duplicate(fd), native);
     } catch {
@@ -51,7 +44,7 @@ export class DirectLine {
     const { destroyed, socket } = this.#res;
     // Of a connection that has just been given up node says that all was written, although what waited is lost.
     if (destroyed || socket === null || socket.destroyed || socket.writableLength > 0) return null;
-    const sent = await this.#libc.sendFile(this.#fd, file, at, length);
+    const sent = await this.#native.sendFile(this.#fd, file, at, length);
     if (this.#res.direct_bytes !== undefined) this.#res.direct_bytes += sent ?? 0;
     return sent;
   }
@@ -59,4 +52,11 @@ export class DirectLine {
   close(): void {
     closeSync(this.#fd);
   }
+}
+
+/** Of a connection without TLS, whose bytes are what is sent and received; null = it has none. */
+export function plainDescriptor(socket: Socket): number | null {
+  if (Object.getPrototypeOf(socket) !== Socket.prototype) return null; // a TLS socket is another class
+  const fd = (socket as unknown as { readonly _handle?: { readonly fd?: number } })._handle?.fd ?? -1;
+  return fd < 0 ? null : fd;
 }

@@ -26,6 +26,7 @@ import { Departure, type Leaving } from './departure.js';
 import type { SentDirectly } from './direct_line.js';
 import type { RequestContext } from './http_context.js';
 import { hostInUrl, listensOnAll } from './listen_address.js';
+import type { PulledRequest } from './pulled_body.js';
 import { closeOverUnreadBody, sendContinueOnFirstRead } from './request_body.js';
 
 export interface HttpFrontOptions {
@@ -229,7 +230,8 @@ export class HttpFront {
     this.#options.onDone({
       context: exchange,
       duration_ms: performance.now() - exchange.started_ms,
-      received_bytes: connection.read_bytes - read_bytes,
+      received_bytes:
+        connection.read_bytes - read_bytes + ((exchange.request as PulledRequest).pulled?.direct_bytes ?? 0),
       sent_bytes: connection.written_bytes - written_bytes + (response instanceof Answer ? response.direct_bytes : 0),
       aborted,
     });
@@ -243,7 +245,8 @@ export class HttpFront {
       return;
     }
     const { request, response } = exchange;
-    const waitsForBody = !request.complete && request.readableLength === 0;
+    const { pulled } = request as PulledRequest;
+    const waitsForBody = !request.complete && (pulled?.waits ?? request.readableLength === 0);
     const waitsForReader = response.writableLength > 0 || socket.writableLength > 0;
     if (waitsForBody || waitsForReader) {
       this.#options.log.info({ id: exchange.id }, 'connection ended: the client stood still for too long');

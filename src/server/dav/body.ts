@@ -3,6 +3,9 @@
 import type { IncomingMessage } from 'node:http';
 import { CloudError } from '../../errors.js';
 import { parseXml, type XmlElement, type XmlLimits } from '../../remote/wire/xml.js';
+import { nativeCalls } from '../native_calls.js';
+import { PulledBody } from '../pulled_body.js';
+import type { ByteSource } from '../storage/byte_source.js';
 
 /** A whole small body. Throws `too_large` beyond `maxBytes`, `network` when it is cut short. */
 export function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -40,6 +43,15 @@ export function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer
 
 function cut(cause?: unknown): CloudError {
   return new CloudError('network', 'receiving the request body: the client broke off before its end', { cause });
+}
+
+/** From here on a body is worth what it takes to pull it. */
+const PULLED_FROM_BYTES = 16 << 20;
+
+/** The body for storing; `length` as the request says it, null = it does not. */
+export async function contentOf(req: IncomingMessage, length: number | null): Promise<ByteSource> {
+  if (length === null || length < PULLED_FROM_BYTES) return bodyOf(req);
+  return new PulledBody(req, length, await nativeCalls());
 }
 
 /** The body as it arrives. Rejects with `network` when the client breaks off. Who stops reading before its end can still

@@ -2,24 +2,19 @@
 // to work while the upload goes on, so that the last sync is short.
 
 import type { FileHandle } from 'node:fs/promises';
-import { CloudError } from '../../errors.js';
+import { type ByteSource, isPulled } from './byte_source.js';
+import { SYNC_BYTES, type WriteOptions, writeAt } from './file_writes.js';
+import { writePulled } from './write_pulled.js';
 
 /** Bytes gathered for one write call. */
 const WRITE_BYTES = 1 << 20;
-/** Written bytes after which the disk is set to work. */
-const SYNC_BYTES = 32 << 20;
-
-export interface WriteOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** Sees every chunk as it arrives. */
-  readonly tap?: ((chunk: Buffer) => void) | undefined;
-  /** Asked before so many bytes are written; rejects when there is none for them. */
-  readonly room?: ((bytes: number) => Promise<void>) | undefined;
+/** Takes the source to its end and returns how many bytes it had; the last of them may not be on the disk yet. Rejects
+ * with `no_space`, with what the source rejects with, with the signal's reason. */
+export async function writeStream(file: FileHandle, source: ByteSource, options: WriteOptions): Promise<number> {
+  return isPulled(source) ? await writePulled(file, source, options) : await writeChunks(file, source, options);
 }
 
-/** Takes the stream to its end and returns how many bytes it had; the last of them may not be on the disk yet. Rejects
- * with `no_space`, with what the stream rejects with, with the signal's reason. */
-export async function writeStream(
+async function writeChunks(
   file: FileHandle,
   source: AsyncIterable<Buffer>,
   { signal, tap, room }: WriteOptions,
@@ -71,11 +66,5 @@ async function writevAll(file: FileHandle, chunks: readonly Buffer[], length: nu
   const { bytesWritten } = await file.writev(chunks as Buffer[]);
   if (bytesWritten === length) return;
   // A short write (a nearly full disk): go on with the rest until it is written or refused.
-  const rest = Buffer.concat(chunks).subarray(bytesWritten);
-  let at = 0;
-  while (at < rest.length) {
-    const written = (await file.write(rest, at)).bytesWritten;
-    if (written === 0) throw new CloudError('no_space', 'storing an upload: the disk takes no more bytes');
-    at += written;
-  }
+  await writeAt(file, Buffer.concat(chunks).subarray(bytesWritten), null);
 }

@@ -8,6 +8,7 @@ import { CloudError } from '../../errors.js';
 import type { Log } from '../../log.js';
 import type { parseChecksums } from '../dav/checksum.js';
 import type { BlobPin, BlobStore } from '../storage/blobs/blob_store.js';
+import { type ByteSource, watched } from '../storage/byte_source.js';
 import { Assembly } from './assembly.js';
 import { compareChunks, contiguousCount } from './chunk_name.js';
 import { type Chunk, type Committed, type ReceiveOptions, UploadFolder } from './upload_folder.js';
@@ -91,7 +92,7 @@ export class ChunkedUploads {
   async receive(
     key: UploadKey,
     name: string,
-    source: AsyncIterable<Buffer>,
+    source: ByteSource,
     total_bytes: number | null,
     limits: Omit<ReceiveOptions, 'sum'> & { readonly all_bytes: number | null },
   ): Promise<ReceivedChunk> {
@@ -114,32 +115,26 @@ export class ChunkedUploads {
   }
 
   /** Unfinished uploads are no files yet, and so in no quota: they have a bound of their own. */
-  async *#counted(
-    { userId, upload }: UploadKey,
-    name: string,
-    source: AsyncIterable<Buffer>,
-    all_bytes: number,
-  ): AsyncGenerator<Buffer> {
+  #counted({ userId, upload }: UploadKey, name: string, source: ByteSource, all_bytes: number): ByteSource {
     const replaced = this.#active.get(keyText({ userId, upload }))?.chunks.get(name)?.size_bytes ?? 0;
     let came = 0;
-    const count = (bytes: number) => this.#incoming.set(userId, (this.#incoming.get(userId) ?? 0) + bytes);
-    try {
-      for await (const chunk of source) {
-        came += chunk.length;
-        count(chunk.length);
-        const held = this.#held.get(userId) ?? (await this.#heldBytes(userId));
-        if (held - replaced + (this.#incoming.get(userId) ?? 0) > all_bytes) {
-          throw new CloudError(
-            'quota',
-            `receiving a chunk: unfinished uploads may have ${all_bytes} bytes together, more came; finish or delete some`,
-          );
-        }
-        yield chunk;
+    const note = (bytes: number) => this.#incoming.set(userId, (this.#incoming.get(userId) ?? 0) + bytes);
+    const count = async (bytes: number) => {
+      came += bytes;
+      note(bytes);
+      const held = this.#held.get(userId) ?? (await this.#heldBytes(userId));
+      if (held - replaced + (this.#incoming.get(userId) ?? 0) > all_bytes) {
+        throw new CloudError(
+          'quota',
+          `receiving a chunk: unfinished uploads may have ${all_bytes} bytes together, more came; finish or delete some`,
+        );
       }
-    } finally {
-      count(-came);
+    };
+    const end = () => {
+      note(-came);
       if (this.#incoming.get(userId) === 0) this.#incoming.delete(userId);
-    }
+    };
+    return watched(source, count, end);
   }
 
   async #heldBytes(userId: string): Promise<number> {

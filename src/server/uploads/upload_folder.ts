@@ -7,6 +7,7 @@ import type { BigIntStats } from 'node:fs';
 import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
+import type { ByteSource } from '../storage/byte_source.js';
 import type { NodeId } from '../storage/metadata/metadata_store.js';
 import { syncDir } from '../storage/sync_dir.js';
 import { writeStream } from '../storage/write_stream.js';
@@ -99,7 +100,7 @@ export class UploadFolder {
    * `max_bytes`, with `network` when it is not `expected_bytes` long. */
   async receive(
     name: string,
-    source: AsyncIterable<Buffer>,
+    source: ByteSource,
     { expected_bytes, max_bytes, signal, sum, room }: ReceiveOptions,
   ): Promise<{ readonly chunk: Chunk; readonly replaced: boolean }> {
     parseChunkName(name);

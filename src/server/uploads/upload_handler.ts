@@ -21,7 +21,7 @@ import {
 } from '../../remote/wire/multistatus.js';
 import { DAV } from '../../remote/wire/ns.js';
 import { attributesOf } from '../dav/attributes.js';
-import { bodyOf } from '../dav/body.js';
+import { contentOf } from '../dav/body.js';
 import { parseChecksums } from '../dav/checksum.js';
 import { commitUpload, mayUpload, type UploadCommit } from '../dav/commit_upload.js';
 import { type Preconditions, preconditionsOf } from '../dav/conditional.js';
@@ -123,7 +123,8 @@ export class UploadHandler {
     const all_bytes = quota_bytes === null || own === null ? null : 2 * Math.max(own, quota_bytes);
     const limits = { expected_bytes, max_bytes, all_bytes, signal };
     const total_bytes = announcedTotal(context);
-    const { replaced, etag } = await this.#uploads.receive(key, chunk, bodyOf(request), total_bytes, limits);
+    const source = await contentOf(request, expected_bytes);
+    const { replaced, etag } = await this.#uploads.receive(key, chunk, source, total_bytes, limits);
     sendEmpty(context, replaced ? 204 : 201, { ETag: etag, 'OC-ETag': etag });
   }
 

@@ -7,7 +7,7 @@ import { CloudError } from '../../../errors.js';
 import { decodeName } from '../../../names.js';
 import type { MetadataRead, NewContent, NodeId } from '../../storage/metadata/metadata_store.js';
 import { attributesOf } from '../attributes.js';
-import { bodyOf, readBody } from '../body.js';
+import { bodyOf, contentOf, readBody } from '../body.js';
 import { ChecksumVerifier, parseChecksums } from '../checksum.js';
 import { commitUpload, mayUpload, type UploadBody } from '../commit_upload.js';
 import { preconditionsOf } from '../conditional.js';
@@ -143,7 +143,8 @@ async function receiveContent(
         }
       }
     } else {
-      const blob = await services.blobs.put(bodyOf(req), blobOptions(verifier, ctx.signal, bound));
+      const source = await contentOf(req, declaredLength(request, 'content-length'));
+      const blob = await services.blobs.put(source, blobOptions(verifier, ctx.signal, bound));
       release = blob.release;
       content = { kind: 'blob', sha256: blob.sha256, size_bytes: blob.size_bytes };
     }

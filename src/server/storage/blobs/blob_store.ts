@@ -1,7 +1,7 @@
 // Where file contents live, as an interface made for a local folder and for S3. Contents are immutable and named by
 // their SHA-256; the database is the arbiter of what is used (scale.md): bytes first, metadata second, orphans later.
 
-export type ByteSource = AsyncIterable<Buffer>;
+import type { ByteSource } from '../byte_source.js';
 
 export interface StoredBlob {
   readonly sha256: string; // hex, lower case

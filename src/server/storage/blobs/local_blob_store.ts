@@ -18,18 +18,10 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CloudError, isCloudError, toCloudError } from '../../../errors.js';
+import type { ByteSource } from '../byte_source.js';
 import { syncDir } from '../sync_dir.js';
 import { writeStream } from '../write_stream.js';
-import type {
-  BlobInfo,
-  BlobPin,
-  BlobStore,
-  ByteSource,
-  ChunkTaker,
-  OpenBlob,
-  PutOptions,
-  StoredBlob,
-} from './blob_store.js';
+import type { BlobInfo, BlobPin, BlobStore, ChunkTaker, OpenBlob, PutOptions, StoredBlob } from './blob_store.js';
 
 const READ_BYTES = 1 << 18;
 /** How long the free space is believed. */

@@ -31,6 +31,8 @@ test('who has filled the disk can make room again', async () => {
   expect((await server.call('MKCOL', uploads)).status).toBe(201);
   // With contents of their own, with chunks, and with what is kept in the database.
   const ways: readonly ((i: number) => Promise<number>)[] = [
+    async (i) => (await PUT(`huge${i}`, 17_000_000 + i, i)).status,
+    async (i) => (await server.call('PUT', `${uploads}/${50 + i}`, { body: Buffer.alloc(17_000_000, i) })).status,
     async (i) => (await PUT(`big${i}`, 2_000_000, i)).status,
     async (i) => (await server.call('PUT', `${uploads}/${i}`, { body: Buffer.alloc(300_000, i) })).status,
     async (i) => (await PUT(`small${i}`, 60_000, i)).status,
@@ -41,9 +43,9 @@ test('who has filled the disk can make room again', async () => {
     for (let i = 0; status === 201 && i < 100; i++) status = await way(i);
     expect(status).toBe(507);
   }
-  for (let i = 0; i < 3; i++) expect((await server.call('DELETE', `/webdav/big${i}`)).status).toBe(204);
+  for (let i = 0; i < 3; i++) expect((await server.call('DELETE', `/webdav/huge${i}`)).status).toBe(204);
   await server.stop();
   await server.run({ dataDir: join(disk, 'data') });
-  expect((await server.call('GET', '/webdav/big3')).body).toHaveLength(2_000_000);
-  expect((await server.call('DELETE', '/webdav/big3')).status).toBe(204);
+  expect((await server.call('GET', '/webdav/huge3')).body).toHaveLength(17_000_003);
+  expect((await server.call('DELETE', '/webdav/huge3')).status).toBe(204);
 }, 60_000);
