@@ -4,15 +4,15 @@ import { Agent, request } from 'undici';
 import type { DavLogin } from '../test/support/dav_client.js';
 
 export class BareClient {
-  readonly #login: DavLogin;
+  readonly login: DavLogin;
   readonly #agent = new Agent({ connections: 16, pipelining: 1 });
 
   constructor(login: DavLogin) {
-    this.#login = login;
+    this.login = login;
   }
 
   async send(method: string, path: string, headers: Record<string, string> = {}, body?: Buffer): Promise<number> {
-    const { root, user, password } = this.#login;
+    const { root, user, password } = this.login;
     const answer = await request(root + path, {
       method: method as 'GET',
       headers: { authorization: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`, ...headers },

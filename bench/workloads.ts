@@ -8,6 +8,7 @@ import type { BenchServer } from './bench_server.js';
 import { type BareClient, seconds } from './http_limit.js';
 import { dropPageCache, probe, timed } from './probe.js';
 import type { Target, TargetName } from './targets.js';
+import { firstBytesInNewProcess } from './young_client.js';
 
 export interface Metric {
   readonly name: string;
@@ -105,9 +106,8 @@ async function httpSpeed(client: BareClient, name: string, size: number): Promis
 }
 
 async function firstBytesByHttp(client: BareClient): Promise<Figures> {
-  const read = (name: string) => seconds(() => client.send('GET', name, { range: 'bytes=0-4095' }));
-  const [first, next] = BIG_FILES;
-  return { first: await read(first), next: await read(next) };
+  const [first = 0, next = 0] = await firstBytesInNewProcess(client.login, BIG_FILES);
+  return { first, next };
 }
 
 export const WORKLOADS: readonly Workload[] = [
