@@ -8,7 +8,7 @@ import type { BenchServer } from './bench_server.js';
 import { type BareClient, seconds } from './http_limit.js';
 import { dropPageCache, probe, timed } from './probe.js';
 import type { Target, TargetName } from './targets.js';
-import { firstBytesInNewProcess } from './young_client.js';
+import { readInNewProcess } from './young_client.js';
 
 export interface Metric {
   readonly name: string;
@@ -102,11 +102,13 @@ async function readSpeed(target: Target, name: string): Promise<number> {
 }
 
 async function httpSpeed(client: BareClient, name: string, size: number): Promise<number> {
-  return size / (await seconds(() => client.readParallel(name, size))) / MB;
+  const [taken = 0] = await readInNewProcess(client.login, [{ path: name, size }]);
+  return size / taken / MB;
 }
 
 async function firstBytesByHttp(client: BareClient): Promise<Figures> {
-  const [first = 0, next = 0] = await firstBytesInNewProcess(client.login, BIG_FILES);
+  const reads = BIG_FILES.map((path) => ({ path, size: null }));
+  const [first = 0, next = 0] = await readInNewProcess(client.login, reads);
   return { first, next };
 }
 
