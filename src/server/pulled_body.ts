@@ -26,7 +26,7 @@ export class PulledBody implements PullSource {
   readonly #req: IncomingMessage & PulledRequest;
   readonly #native: NativeCalls | null;
   /** Of the body: what nobody has read. */
-  #left_bytes: number;
+  #left_bytes: number | null;
   /** What node has read and nobody has taken. */
   #chunks: Buffer[] = [];
   #started = false;
@@ -41,8 +41,9 @@ export class PulledBody implements PullSource {
   /** For the client, not for whoever takes the bytes. */
   waits = false;
 
-  /** `length`: what the request says. `native`: null = only by node. */
-  constructor(req: IncomingMessage, length: number, native: NativeCalls | null) {
+  /** `length`: what the request says; null = it comes in chunked coding, which is node's to undo. `native`: null = only by
+   * node. */
+  constructor(req: IncomingMessage, length: number | null, native: NativeCalls | null) {
     this.#req = req;
     this.#left_bytes = length;
     this.#native = native;
@@ -104,7 +105,7 @@ export class PulledBody implements PullSource {
   }
 
   #take(chunk: Buffer): void {
-    this.#left_bytes -= chunk.length;
+    if (this.#left_bytes !== null) this.#left_bytes -= chunk.length;
     this.#parsed = afterThisTurn();
     this.#chunks.push(chunk);
     this.#wake();
@@ -121,7 +122,8 @@ export class PulledBody implements PullSource {
   #readDirectly(into: Buffer): number {
     const { socket } = this.#req as { readonly socket: (Socket & { readonly parser?: Parser | null }) | null };
     const parser = socket?.parser;
-    if (this.#native === null || socket === null || socket.destroyed || typeof parser?.execute !== 'function') return 0;
+    if (this.#native === null || this.#left_bytes === null) return 0;
+    if (socket === null || socket.destroyed || typeof parser?.execute !== 'function') return 0;
     const fd = plainDescriptor(socket);
     if (fd === null || typeof parser[ON_BODY] !== 'function') return 0;
     const n = this.#native.rawRead(fd, into, Math.min(into.length, this.#left_bytes));

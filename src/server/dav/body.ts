@@ -48,10 +48,11 @@ function cut(cause?: unknown): CloudError {
 /** From here on a body is worth what it takes to pull it. */
 const PULLED_FROM_BYTES = 16 << 20;
 
-/** The body for storing; `length` as the request says it, null = it does not. */
-export async function contentOf(req: IncomingMessage, length: number | null): Promise<ByteSource> {
-  if (length === null || length < PULLED_FROM_BYTES) return bodyOf(req);
-  return new PulledBody(req, length, await nativeCalls());
+/** The body for storing. `expected_bytes`: how long it may become, as far as is told; null = it is not. */
+export async function contentOf(req: IncomingMessage, expected_bytes: number | null): Promise<ByteSource> {
+  if (expected_bytes === null || expected_bytes < PULLED_FROM_BYTES) return bodyOf(req);
+  const { 'content-length': length } = req.headers;
+  return new PulledBody(req, length === undefined ? null : Number(length), await nativeCalls());
 }
 
 /** The body as it arrives. Rejects with `network` when the client breaks off. Who stops reading before its end can still

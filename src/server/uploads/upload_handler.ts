@@ -123,7 +123,7 @@ export class UploadHandler {
     const all_bytes = quota_bytes === null || own === null ? null : 2 * Math.max(own, quota_bytes);
     const limits = { expected_bytes, max_bytes, all_bytes, signal };
     const total_bytes = announcedTotal(context);
-    const source = await contentOf(request, expected_bytes);
+    const source = await contentOf(request, expected_bytes ?? total_bytes);
     const { replaced, etag } = await this.#uploads.receive(key, chunk, source, total_bytes, limits);
     sendEmpty(context, replaced ? 204 : 201, { ETag: etag, 'OC-ETag': etag });
   }

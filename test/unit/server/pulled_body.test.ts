@@ -52,7 +52,8 @@ let failures: unknown[];
 async function listen(made: http.Server): Promise<void> {
   server = made;
   const onRequest = (req: IncomingMessage, res: http.ServerResponse) => {
-    const body = new PulledBody(req, Number(req.headers['content-length']), native);
+    const { 'content-length': length } = req.headers;
+    const body = new PulledBody(req, length === undefined ? null : Number(length), native);
     take(req, body).then(
       (taken) => res.end(JSON.stringify(taken)),
       (error: unknown) => {
@@ -155,6 +156,21 @@ describe('a long body', () => {
     const taken = await answers(socket, contents.length);
     await sending;
     expect(taken.map(({ sum }) => sum)).toEqual(contents.map(sumOf));
+    socket.destroy();
+  });
+
+  it('comes in chunked coding, too, and ends where that says', async () => {
+    const content = randomBytes(5 * MIB + 3);
+    const coded: Buffer[] = [Buffer.from('PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n')];
+    for (let at = 0; at < content.length; at += 300_000) {
+      const piece = content.subarray(at, at + 300_000);
+      coded.push(Buffer.from(`${piece.length.toString(16)}\r\n`), piece, Buffer.from('\r\n'));
+    }
+    coded.push(Buffer.from('0\r\n\r\n'), Buffer.from(head(3)), Buffer.from('end'));
+    const socket = await client();
+    socket.write(Buffer.concat(coded));
+    const taken = await answers(socket, 2);
+    expect(taken.map(({ sum }) => sum)).toEqual([sumOf(content), sumOf(Buffer.from('end'))]);
     socket.destroy();
   });
 
