@@ -62,7 +62,8 @@ export class PulledBody implements PullSource {
       if (this.#req.complete) return 0;
       if (this.#cut !== null) throw this.#cut;
       await this.#parsed;
-      if (this.#chunks.length > 0 || this.#req.complete) continue;
+      // Meanwhile it may have gone on or come to an end, of which nobody will be told again.
+      if (this.#chunks.length > 0 || this.#req.complete || this.#cut !== null) continue;
       const n = this.#readDirectly(into);
       if (n > 0) return n;
       this.waits = true;

@@ -204,6 +204,23 @@ describe('a long body', () => {
     }
   });
 
+  it('that is given up in the very moment when it is asked for is an error, and not waited for', async () => {
+    take = async (req, body) => {
+      const into = Buffer.alloc(MIB);
+      await body.fill(into);
+      const filling = body.fill(into);
+      req.destroy();
+      await filling;
+      throw new Error('it was given up');
+    };
+    const socket = await client();
+    socket.on('error', () => undefined);
+    socket.write(Buffer.concat([Buffer.from(head(40 * MIB)), randomBytes(1000)]));
+    await eventually('the end to be seen', () => failures.length > 0);
+    expect(failures).toMatchObject([{ code: 'network' }]);
+    socket.destroy();
+  });
+
   it('can be refused when part of it has come', async () => {
     take = async (_req, body) => {
       await body.fill(Buffer.alloc(1000));
