@@ -22,6 +22,12 @@ interface Parser {
 }
 const ON_BODY = 3;
 
+type ParsedSocket = Socket & {
+  readonly parser?: Parser | null;
+  /** Node takes no more requests before earlier answers on the connection are read. */
+  readonly _paused?: boolean;
+};
+
 export class PulledBody implements PullSource {
   readonly #req: IncomingMessage & PulledRequest;
   readonly #native: NativeCalls | null;
@@ -121,10 +127,11 @@ export class PulledBody implements PullSource {
 
   /** How many bytes the connection had: 0 also if there is no such way, or it has ended. */
   #readDirectly(into: Buffer): number {
-    const { socket } = this.#req as { readonly socket: (Socket & { readonly parser?: Parser | null }) | null };
+    const { socket } = this.#req as { readonly socket: ParsedSocket | null };
     const parser = socket?.parser;
     if (this.#native === null || this.#left_bytes === null) return 0;
     if (socket === null || socket.destroyed || typeof parser?.execute !== 'function') return 0;
+    if (socket._paused === true) return 0; // so is the parser, which would refuse what it is shown
     const fd = plainDescriptor(socket);
     if (fd === null || typeof parser[ON_BODY] !== 'function') return 0;
     const n = this.#native.rawRead(fd, into, Math.min(into.length, this.#left_bytes));

@@ -221,6 +221,28 @@ describe('a long body', () => {
     socket.destroy();
   });
 
+  it('waits while node takes no more because an earlier answer is not read', async () => {
+    const before = Buffer.alloc(32 * MIB, 'x');
+    const content = randomBytes(3 * MIB);
+    server.prependListener('request', (req: IncomingMessage, res: http.ServerResponse) => {
+      if (req.method === 'GET') res.writeHead(200, { 'content-length': before.length }).end(before);
+    });
+    take = async (req, body) => (req.method === 'GET' ? await new Promise<Taken>(() => undefined) : takeAll(req, body));
+    const socket = await client();
+    socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await sleep(50);
+    socket.write(head(content.length));
+    socket.write(content);
+    await sleep(200);
+    const pieces: Buffer[] = [];
+    socket.on('data', (piece: Buffer) => pieces.push(piece));
+    await eventually('both answers', () => pieces.at(-1)?.includes('}') === true);
+    expect(failures).toEqual([]);
+    const answer = /\{.*\}/.exec(Buffer.concat(pieces).subarray(before.length).toString('latin1'))?.[0] ?? '{}';
+    expect(JSON.parse(answer)).toMatchObject({ sum: sumOf(content) });
+    socket.destroy();
+  });
+
   it('can be refused when part of it has come', async () => {
     take = async (_req, body) => {
       await body.fill(Buffer.alloc(1000));
