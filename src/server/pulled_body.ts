@@ -56,7 +56,11 @@ export class PulledBody implements PullSource {
   }
 
   async fill(into: Buffer): Promise<number> {
-    if (!this.#started) this.#start();
+    if (!this.#started) {
+      // Within the parser's call node would not stop reading when it is told to: it is about to be told to go on.
+      await afterThisTurn();
+      this.#start();
+    }
     for (;;) {
       const [chunk] = this.#chunks;
       if (chunk !== undefined) {
@@ -94,7 +98,6 @@ export class PulledBody implements PullSource {
     this.#started = true;
     const req = this.#req;
     req.pulled = this;
-    this.#parsed = afterThisTurn();
     req.on('error', this.#onCut);
     req.on('close', this.#onCut);
     if (req.destroyed && !req.complete) this.#onCut();

@@ -139,6 +139,27 @@ describe('a long body', () => {
     socket.destroy();
   });
 
+  it('is not read further than it is taken, also behind another', async () => {
+    let ahead = 0;
+    take = async (req, body) => {
+      const into = Buffer.alloc(100_000);
+      let bytes = 0;
+      for (let n = await body.fill(into); n > 0; n = await body.fill(into)) {
+        bytes += n;
+        if (bytes < 2 * MIB) await sleep(10);
+        ahead = Math.max(ahead, req.socket.bytesRead + body.direct_bytes - bytes);
+      }
+      body.close();
+      return { sum: '', bytes, direct_bytes: body.direct_bytes };
+    };
+    const contents = [randomBytes(1000), randomBytes(24 * MIB)];
+    const socket = await client();
+    socket.write(Buffer.concat(contents.flatMap((content) => [Buffer.from(head(content.length)), content])));
+    expect((await answers(socket, 2)).map(({ bytes }) => bytes)).toEqual([1000, 24 * MIB]);
+    expect(ahead).toBeLessThan(MIB);
+    socket.destroy();
+  });
+
   it.each(gateSeeds(3))('comes as it was sent, in pieces and with pauses of any kind, seed %i', async (seed) => {
     const random = new Random(seed);
     take = (req, body) => takeAll(req, body, 1 + random.below(300_000), random.below(2));
