@@ -42,9 +42,9 @@ export async function writePulled(
     await writing;
     return at;
   } finally {
+    source.close(); // others may wait for what it counts
     // Not lent to others, and no file closed, while one is still being written.
     await writing.catch(() => undefined);
-    source.close();
     await target.close();
     if (native !== null) for (const each of [block, spare]) giveBlock(each);
   }

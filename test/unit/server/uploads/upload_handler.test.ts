@@ -1,9 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { EventEmitter, once } from 'node:events';
 import { mkdir, readdir, readFile, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { silentLog } from '../../../../src/log.js';
+import { BLOCK_BYTES } from '../../../../src/server/storage/aligned_buffers.js';
 import type { BlobPin } from '../../../../src/server/storage/blobs/blob_store.js';
 import { LocalBlobStore } from '../../../../src/server/storage/blobs/local_blob_store.js';
 import type { NodeId } from '../../../../src/server/storage/metadata/metadata_store.js';
@@ -488,6 +490,43 @@ describe('one chunk that is all of the file', () => {
     expect(await put('3')).toBe(201);
     await start('4');
     expect(await put('4')).toBe(507);
+  });
+
+  test('long ones that are refused take no room from others from then on', async () => {
+    const blobs = await LocalBlobStore.open(join(server.dataDir, 'other-blobs'));
+    const root = join(server.dataDir, 'other-uploads');
+    await mkdir(root);
+    const uploads = new ChunkedUploads(root, blobs, silentLog);
+    const limits = { expected_bytes: null, max_bytes: 1e9, all_bytes: BLOCK_BYTES + 1000 };
+    const meanwhile = new EventEmitter();
+    const [begun, over] = [once(meanwhile, 'begun'), once(meanwhile, 'over')];
+    const receive = async (upload: string, steps: readonly (() => Promise<number>)[]) => {
+      const next = steps.values();
+      const source = { fill: () => next.next().value?.() ?? Promise.resolve(0), close: () => undefined };
+      await uploads.create({ userId: 'alice', upload });
+      return await uploads.receive({ userId: 'alice', upload }, '1', source, null, limits);
+    };
+    const refused = receive('1', [
+      async () => BLOCK_BYTES, // is being written when the next byte is refused
+      async () => {
+        await begun;
+        meanwhile.emit('over');
+        return 1;
+      },
+    ]);
+    const other = receive('2', [
+      async () => 1000,
+      async () => {
+        meanwhile.emit('begun');
+        await over;
+        for (let i = 0; i < 100; i += 1) await null; // no time in which a disk could do anything
+        return 1000;
+      },
+    ]);
+    await expect(refused).rejects.toMatchObject({ code: 'quota' });
+    expect(await other).toMatchObject({ replaced: false });
+    await uploads.close();
+    await blobs.close();
   });
 
   test('of unknown length and over the quota is refused with an answer', async () => {
