@@ -69,8 +69,9 @@ export async function requireNow(
 
 /** Checking and writing are two steps in most servers' code, and between them somebody else's change is lost: where there
  * are locks both happen under one. Our own server and Nextcloud do it in one transaction; lighttpd, one thread, checks when
- * all has arrived and changes without a pause. Its locks never run out, nor does it tell whose they are: one that a killed
- * daemon had taken would keep everybody from the file for ever. */
+ * all has arrived and changes without a pause (with server.max-worker, which cannot be seen from here, it is several). Its
+ * locks never run out, nor does it tell whose they are: one that a killed daemon had taken would keep everybody from the
+ * file for ever. */
 function needsLock(dav: Dav, precondition: Precondition, options: CallOptions): boolean {
   const { dialect, ifHeader, capabilities } = dav.info;
   if (dialect !== 'generic' || !capabilities.locks) return false;
