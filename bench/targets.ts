@@ -84,7 +84,7 @@ class OurDrive implements Target {
     const drive = new Drive(base, server, {
       dirCacheTime_s: 300,
       // In the foreground, with the memory of a drive in the background (bin/cli/background.ts).
-      env: { NODE_ENV: 'production', NODE_OPTIONS: '--max-semi-space-size=4' },
+      env: { NODE_ENV: 'production', NODE_OPTIONS: '--max-semi-space-size=4 --v8-pool-size=1' },
       ...(name === 'cloudmount' ? {} : { user: NOBODY }),
     });
     await drive.mount();

@@ -20,9 +20,10 @@ type FromChild =
 
 const MAX_WORDS_BYTES = 1024 ** 2;
 
-/** Room for short-lived objects, in MiB: V8 takes up to 48 where a drive, busy for moments and idle for hours, does not get
- * slower with 12. Can only be said when a process starts. */
-const SMALL_HEAP = ['--max-semi-space-size=4'];
+/** What V8 must be told when a process starts. Room for short-lived objects, in MiB: it takes up to 48 where a drive, busy
+ * for moments and idle for hours, does not get slower with 12. One thread for what it does beside (compiling, collecting):
+ * with four, programs and their drive wait for them where processors are few. */
+const SMALL_ENGINE = ['--max-semi-space-size=4', '--v8-pool-size=1'];
 
 export interface Started {
   readonly pid: number;
@@ -40,7 +41,7 @@ export async function startInBackground(config: DriveConfig): Promise<Started> {
   const words = join(config.stateDir, 'drive.stderr');
   const earlier = await stat(words).catch(() => null);
   const errors = openSync(words, (earlier?.size ?? 0) > MAX_WORDS_BYTES ? 'w' : 'a', 0o600);
-  const child = spawn(process.execPath, [...SMALL_HEAP, process.argv[1] ?? '', DRIVE_PROCESS, config.mountPoint], {
+  const child = spawn(process.execPath, [...SMALL_ENGINE, process.argv[1] ?? '', DRIVE_PROCESS, config.mountPoint], {
     detached: true,
     cwd: '/',
     stdio: ['ignore', errors, errors, 'ipc'],
