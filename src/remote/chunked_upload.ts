@@ -11,7 +11,7 @@
 import { systemClock } from '../clock.js';
 import { CloudError, type ErrorCode, isCloudError, toCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
-import { ANSWER_PATIENCE, type Dav, propElement, show } from './dav.js';
+import { ANSWER_PATIENCE, type Dav, propertyRequest, show } from './dav.js';
 import { lookAt, mismatch } from './guard.js';
 import type { HttpResponse } from './http.js';
 import type { CallOptions, PosixMeta, Precondition, PutResult, UploadSession, UploadSource } from './remote.js';
@@ -19,8 +19,7 @@ import { retry } from './retry.js';
 import { counted, Slice } from './upload_body.js';
 import { segmentsOfHref } from './wire/href.js';
 import { propertyText } from './wire/multistatus.js';
-import { DAV, ROOT_XMLNS } from './wire/ns.js';
-import { XML_DECLARATION } from './wire/xml.js';
+import { DAV } from './wire/ns.js';
 
 export const CHUNKED_FROM_bytes = 64 * 1024 * 1024;
 const CHUNK_bytes = 32 * 1024 * 1024;
@@ -320,13 +319,7 @@ class ChunkedUpload {
   /** Number -> bytes of the chunks the server has; null when it no longer knows the upload. */
   async #chunksThere(state: State): Promise<Map<number, number> | null> {
     const doing = `looking at what is uploaded of ${show(this.#path)}`;
-    const request = {
-      method: 'PROPFIND',
-      path: `${this.#folder(state)}/`,
-      headers: { depth: '1', 'content-type': 'application/xml; charset=utf-8' },
-      body: `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${propElement([{ ns: DAV, local: 'getcontentlength' }])}</d:propfind>`,
-      signal: this.#options.signal,
-    };
+    const request = propertyRequest(`${this.#folder(state)}/`, 1, ['getcontentlength'], this.#options);
     try {
       return await retry(async () => {
         const found = new Map<number, number>();

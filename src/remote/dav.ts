@@ -51,6 +51,26 @@ export function propElement(names: readonly XmlName[]): string {
   return `<d:prop>${names.map(emptyProperty).join('')}</d:prop>`;
 }
 
+function propfindBody(names: readonly XmlName[]): string {
+  return `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${propElement(names)}</d:propfind>`;
+}
+
+/** Asks for some properties, by their local names in `DAV:`, of what is at `path` (encoded) and with depth 1 of its members. */
+export function propertyRequest(
+  path: string,
+  depth: 0 | 1,
+  locals: readonly string[],
+  { signal }: CallOptions,
+): HttpRequest {
+  return {
+    method: 'PROPFIND',
+    path,
+    headers: { depth: String(depth), 'content-type': XML_TYPE },
+    body: propfindBody(locals.map((local) => ({ ns: DAV, local }))),
+    signal,
+  };
+}
+
 export interface Page {
   readonly responses: readonly MultistatusResponse[];
   readonly syncToken: string | null;
@@ -89,8 +109,7 @@ export class Dav {
     this.log = parts.log;
     this.#resolve = hrefResolver(parts.info.base);
     const privileges = parts.info.privileges === true ? [PRIVILEGES] : [];
-    const prop = propElement([...parts.dialect.properties, ...privileges]);
-    this.#propfindBody = `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${prop}</d:propfind>`;
+    this.#propfindBody = propfindBody([...parts.dialect.properties, ...privileges]);
   }
 
   href(path: RemotePath, collection = false): string {

@@ -3,7 +3,7 @@
 
 import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
-import { type Dav, propElement, show } from './dav.js';
+import { type Dav, propertyRequest, show } from './dav.js';
 import { type ActiveLock, activeLocks, lockInfoOf } from './entry.js';
 import type { HttpRequest, HttpResponse } from './http.js';
 import { ANY_LOCK, type CallOptions, type LockInfo } from './remote.js';
@@ -98,13 +98,7 @@ export async function refreshLock(
 export async function whateverToken(dav: Dav, path: RemotePath, options: CallOptions): Promise<string> {
   // Those know the user's right to it.
   if (dav.info.dialect === 'nextcloud' || dav.info.dialect === 'cloudmount') return ANY_LOCK;
-  const request = {
-    method: 'PROPFIND',
-    path: dav.href(path),
-    headers: { depth: '0', 'content-type': 'application/xml; charset=utf-8' },
-    body: `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${propElement([{ ns: DAV, local: 'lockdiscovery' }])}</d:propfind>`,
-    signal: options.signal,
-  };
+  const request = propertyRequest(dav.href(path), 0, ['lockdiscovery'], options);
   const doing = `unlocking ${show(path)}`;
   const locks: ActiveLock[] = [];
   for await (const { responses } of dav.multistatus(request, doing)) {

@@ -7,7 +7,7 @@ import { encodeName } from '../names.js';
 import { type Credentials, userOf } from './auth.js';
 import { ChangeTurns } from './change_turns.js';
 import { makeDirectory, moveNode, removeNode, setAttributes } from './changing.js';
-import { Dav, type Log, propElement } from './dav.js';
+import { Dav, type Log, propertyRequest } from './dav.js';
 import { type Address, detect } from './detect.js';
 import { dialectOf } from './dialects/index.js';
 import { changePage } from './feed.js';
@@ -40,8 +40,7 @@ import type { ServerInfo } from './server_info.js';
 import type { TlsOptions } from './tls.js';
 import { putFile, upload } from './upload.js';
 import { propertyText } from './wire/multistatus.js';
-import { DAV, ROOT_XMLNS } from './wire/ns.js';
-import { XML_DECLARATION } from './wire/xml.js';
+import { DAV } from './wire/ns.js';
 
 export interface WebdavRemoteOptions {
   readonly address: Address;
@@ -216,14 +215,8 @@ export class WebdavRemote implements Remote {
 
   async quota(options: CallOptions = {}): Promise<Quota | null> {
     const dav = this.#known;
-    const names = ['quota-used-bytes', 'quota-available-bytes'].map((local) => ({ ns: DAV, local }));
-    const request = {
-      method: 'PROPFIND',
-      path: dav.href(ROOT_PATH, true),
-      headers: { depth: '0', 'content-type': 'application/xml; charset=utf-8' },
-      body: `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${propElement(names)}</d:propfind>`,
-      signal: options.signal,
-    };
+    const names = ['quota-used-bytes', 'quota-available-bytes'];
+    const request = propertyRequest(dav.href(ROOT_PATH, true), 0, names, options);
     return await retry(async () => {
       let quota: Quota | null = null;
       for await (const page of dav.multistatus(request, 'asking for the quota')) {
@@ -261,11 +254,7 @@ export class WebdavRemote implements Remote {
   async ping(options: CallOptions = {}): Promise<void> {
     const dav = this.#known;
     const request = {
-      method: 'PROPFIND',
-      path: dav.href(ROOT_PATH, true),
-      headers: { depth: '0', 'content-type': 'application/xml; charset=utf-8' },
-      body: `${XML_DECLARATION}<d:propfind${ROOT_XMLNS}>${propElement([{ ns: DAV, local: 'resourcetype' }])}</d:propfind>`,
-      signal: options.signal,
+      ...propertyRequest(dav.href(ROOT_PATH, true), 0, ['resourcetype'], options),
       timeout_ms: Math.min(PING_ms, this.#options.timeout_ms),
       lane: 'probe' as const,
     };

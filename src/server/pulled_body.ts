@@ -5,9 +5,10 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { CloudError } from '../errors.js';
+import type { CloudError } from '../errors.js';
 import { plainDescriptor } from './direct_line.js';
 import type { NativeCalls } from './native_calls.js';
+import { bodyCut } from './request_body.js';
 import type { PullSource } from './storage/byte_source.js';
 
 /** A request whose body is read past node, which knows of what it reads itself. */
@@ -122,9 +123,7 @@ export class PulledBody implements PullSource {
   }
 
   readonly #onCut = (cause?: unknown) => {
-    this.#cut ??= new CloudError('network', 'receiving the request body: the client broke off before its end', {
-      cause,
-    });
+    this.#cut ??= bodyCut(cause);
     this.#wake();
   };
 

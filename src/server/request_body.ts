@@ -7,8 +7,13 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { CloudError } from '../errors.js';
 
 const LINGER_MS = 5_000;
+
+export function bodyCut(cause?: unknown): CloudError {
+  return new CloudError('network', 'receiving the request body: the client broke off before its end', { cause });
+}
 
 /** To be called just before the status line and headers go out. */
 export function closeOverUnreadBody(request: IncomingMessage, response: ServerResponse): void {

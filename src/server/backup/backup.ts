@@ -10,15 +10,8 @@ import Database from 'better-sqlite3';
 import { CloudError, toCloudError } from '../../errors.js';
 import { type DataDir, dataDirLayout } from '../data_dir.js';
 import { tryLock } from '../server_lock.js';
-import {
-  type BlobRef,
-  blobFile,
-  copyBlobFile,
-  hasBlobFile,
-  linkBlobFile,
-  sha256OfFile,
-  syncPath,
-} from './blob_files.js';
+import { syncPath } from '../storage/sync_path.js';
+import { type BlobRef, blobFile, copyBlobFile, hasBlobFile, linkBlobFile, sha256OfFile } from './blob_files.js';
 import { takeBackupLease } from './lease.js';
 import { type BackupFiles, type BackupManifest, readManifest, writeManifest } from './manifest.js';
 

@@ -110,13 +110,3 @@ export async function sha256OfFile(file: string, signal?: AbortSignal): Promise<
     await handle.close();
   }
 }
-
-/** Makes names in a folder durable (or a file's content). */
-export async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}

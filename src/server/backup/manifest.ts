@@ -10,7 +10,7 @@
 import { open, readFile, rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
-import { syncPath } from './blob_files.js';
+import { syncPath } from '../storage/sync_path.js';
 
 export interface BackupManifest {
   readonly format: 'cloudmount-backup';

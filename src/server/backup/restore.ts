@@ -13,8 +13,9 @@ import { dataDirLayout, prepareDataDir } from '../data_dir.js';
 import { ServerLock } from '../server_lock.js';
 import { SqliteDatabase } from '../storage/metadata/sqlite/database.js';
 import { SqliteMetadataStore } from '../storage/metadata/sqlite/sqlite_metadata_store.js';
+import { syncPath } from '../storage/sync_path.js';
 import { type BackupProgress, referencedBlobs } from './backup.js';
-import { blobFile, copyBlobFile, sha256OfFile, syncPath } from './blob_files.js';
+import { blobFile, copyBlobFile, sha256OfFile } from './blob_files.js';
 import { type BackupFiles, readManifest } from './manifest.js';
 
 export interface RestoreOptions {

@@ -5,6 +5,7 @@ import { CloudError } from '../../errors.js';
 import { parseXml, type XmlElement, type XmlLimits } from '../../remote/wire/xml.js';
 import { nativeCalls } from '../native_calls.js';
 import { PulledBody } from '../pulled_body.js';
+import { bodyCut } from '../request_body.js';
 import type { ByteSource } from '../storage/byte_source.js';
 
 /** A whole small body. Throws `too_large` beyond `maxBytes`, `network` when it is cut short. */
@@ -28,10 +29,10 @@ export function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer
       chunks.push(chunk);
       if (size_bytes > maxBytes) finish(tooLarge(maxBytes));
     };
-    const onEnd = () => finish(req.complete ? null : cut());
-    const onCut = (cause?: unknown) => finish(cut(cause));
+    const onEnd = () => finish(req.complete ? null : bodyCut());
+    const onCut = (cause?: unknown) => finish(bodyCut(cause));
     if (req.readableEnded || req.destroyed) {
-      finish(req.complete ? null : cut());
+      finish(req.complete ? null : bodyCut());
       return;
     }
     req.on('data', onData);
@@ -39,10 +40,6 @@ export function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer
     req.on('error', onCut);
     req.on('close', onCut);
   });
-}
-
-function cut(cause?: unknown): CloudError {
-  return new CloudError('network', 'receiving the request body: the client broke off before its end', { cause });
 }
 
 /** From here on a body is worth what it takes to pull it. */
@@ -61,9 +58,9 @@ export async function* bodyOf(req: IncomingMessage): AsyncGenerator<Buffer> {
   try {
     for await (const chunk of req.iterator({ destroyOnReturn: false })) yield chunk as Buffer;
   } catch (error) {
-    throw cut(error);
+    throw bodyCut(error);
   }
-  if (!req.complete) throw cut();
+  if (!req.complete) throw bodyCut();
 }
 
 /** Root element of the body, null when there is none (white space counts as none). */

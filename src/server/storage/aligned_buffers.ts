@@ -10,11 +10,12 @@ export const ALIGNMENT_BYTES = 4096;
 const MAX_IDLE = 16;
 const idle: Buffer[] = [];
 
-export function takeBlock(native: NativeCalls): Buffer {
+/** `native`: null = nobody can tell where memory begins, and so nothing is written without a copy. */
+export function takeBlock(native: NativeCalls | null): Buffer {
   const block = idle.pop();
   if (block !== undefined) return block;
   const raw = Buffer.allocUnsafeSlow(BLOCK_BYTES + ALIGNMENT_BYTES);
-  const over = Number(native.addressOf(raw) % BigInt(ALIGNMENT_BYTES));
+  const over = native === null ? 0 : Number(native.addressOf(raw) % BigInt(ALIGNMENT_BYTES));
   const start = over === 0 ? 0 : ALIGNMENT_BYTES - over;
   return raw.subarray(start, start + BLOCK_BYTES);
 }

@@ -1,4 +1,4 @@
-// What the two ways of storing an upload share.
+// What the ways of storing an upload share.
 
 import type { FileHandle } from 'node:fs/promises';
 import { CloudError } from '../../errors.js';

@@ -4,7 +4,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { type NativeCalls, nativeCalls } from '../native_calls.js';
-import { ALIGNMENT_BYTES, BLOCK_BYTES, giveBlock, takeBlock } from './aligned_buffers.js';
+import { ALIGNMENT_BYTES, giveBlock, takeBlock } from './aligned_buffers.js';
 import type { PullSource } from './byte_source.js';
 import { SYNC_BYTES, type WriteOptions, writeAt } from './file_writes.js';
 
@@ -15,8 +15,7 @@ export async function writePulled(
 ): Promise<number> {
   const native = await nativeCalls();
   const target = await Target.open(file, native);
-  const take = () => (native === null ? Buffer.allocUnsafeSlow(BLOCK_BYTES) : takeBlock(native));
-  let [block, spare] = [take(), take()];
+  let [block, spare] = [takeBlock(native), takeBlock(native)];
   let [filled, at] = [0, 0];
   let writing: Promise<void> = Promise.resolve();
   const flush = async () => {
@@ -46,7 +45,8 @@ export async function writePulled(
     // Not lent to others, and no file closed, while one is still being written.
     await writing.catch(() => undefined);
     await target.close();
-    if (native !== null) for (const each of [block, spare]) giveBlock(each);
+    giveBlock(block);
+    giveBlock(spare);
   }
 }
 

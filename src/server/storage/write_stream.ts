@@ -8,6 +8,7 @@ import { writePulled } from './write_pulled.js';
 
 /** Bytes gathered for one write call. */
 const WRITE_BYTES = 1 << 20;
+
 /** Takes the source to its end and returns how many bytes it had; the last of them may not be on the disk yet. Rejects
  * with `no_space`, with what the source rejects with, with the signal's reason. */
 export async function writeStream(file: FileHandle, source: ByteSource, options: WriteOptions): Promise<number> {

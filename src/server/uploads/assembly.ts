@@ -8,6 +8,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { CloudError } from '../../errors.js';
 import { ChecksumVerifier, type parseChecksums } from '../dav/checksum.js';
+import { SYNC_BYTES } from '../storage/file_writes.js';
 import type { Chunk, UploadFolder } from './upload_folder.js';
 
 export interface Assembled {
@@ -20,7 +21,6 @@ export interface Assembled {
 type Expected = ReturnType<typeof parseChecksums>;
 
 const READ_BYTES = 512 * 1024;
-const SYNC_BYTES = 32 * 1024 * 1024;
 
 export class Assembly {
   readonly #folder: UploadFolder;

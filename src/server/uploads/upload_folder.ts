@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { CloudError, toCloudError } from '../../errors.js';
 import type { ByteSource } from '../storage/byte_source.js';
 import type { NodeId } from '../storage/metadata/metadata_store.js';
-import { syncDir } from '../storage/sync_dir.js';
+import { syncPath } from '../storage/sync_path.js';
 import { writeStream } from '../storage/write_stream.js';
 import { type ChunkName, compareChunks, parseChunkName } from './chunk_name.js';
 
@@ -131,7 +131,7 @@ export class UploadFolder {
       const replaced = (await this.#stat(name)) !== null;
       await rename(temporary, target);
       // Its name, too: a client that was answered does not send it again, and the upload may be put together without.
-      await syncDir(this.path);
+      await syncPath(this.path);
       const chunk = hash === null ? found : { ...found, sha256: hash.digest('hex') };
       return { chunk, replaced };
     } catch (error) {

@@ -19,7 +19,7 @@ import {
 import { join } from 'node:path';
 import { CloudError, isCloudError, toCloudError } from '../../../errors.js';
 import type { ByteSource } from '../byte_source.js';
-import { syncDir } from '../sync_dir.js';
+import { syncPath } from '../sync_path.js';
 import { writeStream } from '../write_stream.js';
 import type { BlobInfo, BlobPin, BlobStore, ChunkTaker, OpenBlob, PutOptions, StoredBlob } from './blob_store.js';
 
@@ -51,7 +51,7 @@ export class LocalBlobStore implements BlobStore {
     await mkdir(store.#objects, { recursive: true, mode: 0o700 });
     await mkdir(store.#tmp, { recursive: true, mode: 0o700 });
     for (const name of await readdir(store.#tmp)) await rm(join(store.#tmp, name), { recursive: true, force: true });
-    await syncDir(dir);
+    await syncPath(dir);
     return store;
   }
 
@@ -86,7 +86,7 @@ export class LocalBlobStore implements BlobStore {
       const now_s = Date.now() / 1000;
       await utimes(path, now_s, now_s);
       await rename(path, file);
-      await syncDir(dir);
+      await syncPath(dir);
       return { ...blob, release };
     } catch (error) {
       release();
@@ -217,7 +217,7 @@ export class LocalBlobStore implements BlobStore {
   #ensureShard(dir: string): Promise<void> {
     let made = this.#shards.get(dir);
     if (made === undefined) {
-      made = mkdir(dir, { recursive: true, mode: 0o700 }).then(() => syncDir(this.#objects));
+      made = mkdir(dir, { recursive: true, mode: 0o700 }).then(() => syncPath(this.#objects));
       made.catch(() => this.#shards.delete(dir));
       this.#shards.set(dir, made);
     }
