@@ -25,7 +25,7 @@ export function describeUnsent({ changes, names }: Unsent): string | null {
 export function unsentOf(sql: Sqlite.Database): Unsent {
   const changes = sql.prepare('SELECT count(*) FROM node WHERE pending IS NOT NULL').pluck().get();
   const names = sql
-    .prepare('SELECT name FROM node WHERE pending IS NOT NULL ORDER BY pending LIMIT ?')
+    .prepare('SELECT name FROM node WHERE pending IS NOT NULL ORDER BY pending LIMIT +?')
     .pluck()
     .all(UNSENT_NAMED) as (string | Buffer)[];
   return { changes: Number(changes), names: names.map(nameFromSql) };

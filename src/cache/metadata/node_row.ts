@@ -78,7 +78,7 @@ export const NODE = `SELECT ino, ${COLUMNS.join(', ')} FROM node`;
 export const AT = Object.fromEntries(COLUMNS.map((column, at) => [column, at + 1])) as Readonly<Record<Column, number>>;
 
 export const MEMBER_VIEWS = `SELECT ino, kind, name, size, mtime_s, mtime_ns, ctime_s, ctime_ns, atime_s, atime_ns, mode, uid, gid,
-    rights, lock, target, base_parent FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?`;
+    rights, lock, target, base_parent FROM node WHERE parent = ? AND ino > ? ORDER BY ino LIMIT +?`;
 
 export function fromRow(row: Row): NodeRecord {
   const node = new NodeRecord(

@@ -46,7 +46,7 @@ export type LastUsed = Pick<NodeRecord, 'used_ms' | 'cached_bytes' | 'ino'>;
 
 const LEAST_RECENTLY_USED =
   'SELECT used_ms, cached, ino FROM node WHERE cached > 0 AND (used_ms, cached, ino) > (?, ?, ?) ' +
-  'ORDER BY used_ms, cached, ino LIMIT ?';
+  'ORDER BY used_ms, cached, ino LIMIT +?';
 
 export class NodeStore {
   readonly #db: Database;
@@ -280,7 +280,7 @@ export class NodeStore {
 
   /** Members of a directory in inode order. */
   members(parent: Ino, after: number, limit: number): NodeRecord[] {
-    return this.#load('WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?', parent, after, limit);
+    return this.#load('WHERE parent = ? AND ino > ? ORDER BY ino LIMIT +?', parent, after, limit);
   }
 
   /** Members whose names end so and have more in front. Reads the names of the directory, no rows. */

@@ -395,13 +395,13 @@ export class SqliteAccounts implements AccountStore {
       .prepare<[string, string, string, string, number], AccountRow>(
         `SELECT * FROM account WHERE is_disabled = 0
          AND (instr(lower(name), ?) > 0 OR instr(lower(display_name), ?) > 0 OR instr(display_name, ?) > 0)
-         ORDER BY lower(name) <> ?, name LIMIT ?`,
+         ORDER BY lower(name) <> ?, name LIMIT +?`,
       )
       .all(wanted, wanted, part.trim(), wanted, limit);
     const groups = reader
       .prepare<[string, string, string, number], GroupRow>(
         `SELECT name, created_ms FROM account_group WHERE instr(lower(name), ?) > 0 OR instr(name, ?) > 0
-         ORDER BY lower(name) <> ?, name LIMIT ?`,
+         ORDER BY lower(name) <> ?, name LIMIT +?`,
       )
       .all(wanted, part.trim(), wanted, limit);
     return {

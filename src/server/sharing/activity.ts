@@ -100,9 +100,9 @@ const CLIENT_CHARS = 200;
 /** The newest few of each kind suffice: with one condition for all three SQLite would sort everything a user ever did. */
 const newestIds = (column: string) =>
   `SELECT id FROM (SELECT id FROM activity WHERE ${column} = $userId AND id < $before AND at_ms >= $since_ms
-   ORDER BY id DESC LIMIT $limit)`;
+   ORDER BY id DESC LIMIT +$limit)`;
 const OF_USER = `SELECT * FROM activity WHERE id IN (
-  ${['actor', 'owner', 'affected'].map(newestIds).join(' UNION ')}) ORDER BY id DESC LIMIT $limit`;
+  ${['actor', 'owner', 'affected'].map(newestIds).join(' UNION ')}) ORDER BY id DESC LIMIT +$limit`;
 
 interface OfUser {
   readonly userId: string;
@@ -152,7 +152,7 @@ export class Activity {
       query.fileId !== undefined
         ? reader
             .prepare<[number, number, number], Row>(
-              'SELECT * FROM activity WHERE file_id = ? AND id < ? ORDER BY id DESC LIMIT ?',
+              'SELECT * FROM activity WHERE file_id = ? AND id < ? ORDER BY id DESC LIMIT +?',
             )
             .all(query.fileId, before, query.limit)
         : reader

@@ -51,7 +51,7 @@ function feedStatements(db: Connection) {
   return {
     nodes: db
       .prepare<[number, number, number], NodeRow>(
-        `SELECT ${nodeColumns('n')} FROM nodes n WHERE n.root_id = ? AND n.changed_seq > ? ORDER BY n.changed_seq LIMIT ?`,
+        `SELECT ${nodeColumns('n')} FROM nodes n WHERE n.root_id = ? AND n.changed_seq > ? ORDER BY n.changed_seq LIMIT +?`,
       )
       .raw(),
     nodesBelow: db
@@ -59,12 +59,12 @@ function feedStatements(db: Connection) {
         `WITH RECURSIVE below(id) AS (
            SELECT ? UNION ALL SELECT n.id FROM below JOIN nodes n ON n.parent_id = below.id)
          SELECT ${nodeColumns('n')} FROM below JOIN nodes n ON n.id = below.id
-         WHERE n.changed_seq > ? ORDER BY n.changed_seq LIMIT ?`,
+         WHERE n.changed_seq > ? ORDER BY n.changed_seq LIMIT +?`,
       )
       .raw(),
     tombstones: db
       .prepare<[number, number, number], Tombstone>(
-        'SELECT seq, path, parent_id FROM tombstones WHERE root_id = ? AND seq > ? ORDER BY seq LIMIT ?',
+        'SELECT seq, path, parent_id FROM tombstones WHERE root_id = ? AND seq > ? ORDER BY seq LIMIT +?',
       )
       .raw(),
     floor: db.prepare<[number], number>('SELECT feed_floor FROM roots WHERE node_id = ?').pluck(),

@@ -71,12 +71,12 @@ function readStatements(db: Connection) {
       .raw(),
     children: db
       .prepare<[number, SqlName, number], NodeRow>(
-        `SELECT ${node} FROM nodes n WHERE n.parent_id = ? AND n.name > ? ORDER BY n.name LIMIT ?`,
+        `SELECT ${node} FROM nodes n WHERE n.parent_id = ? AND n.name > ? ORDER BY n.name LIMIT +?`,
       )
       .raw(),
     briefChildren: db
       .prepare<[number, SqlName, number], BriefRow>(
-        `SELECT ${BRIEF_COLUMNS} FROM nodes n WHERE n.parent_id = ? AND n.name > ? ORDER BY n.name LIMIT ?`,
+        `SELECT ${BRIEF_COLUMNS} FROM nodes n WHERE n.parent_id = ? AND n.name > ? ORDER BY n.name LIMIT +?`,
       )
       .raw(),
     /** Mounts by the ids of their rows, with the nodes they stand for. */
@@ -95,7 +95,7 @@ function readStatements(db: Connection) {
         `WITH RECURSIVE below(id) AS (
            SELECT id FROM nodes WHERE parent_id = ?
            UNION ALL SELECT n.id FROM below JOIN nodes n ON n.parent_id = below.id)
-         SELECT count(*) FROM (SELECT 1 FROM below LIMIT ?)`,
+         SELECT count(*) FROM (SELECT 1 FROM below LIMIT +?)`,
       )
       .pluck(),
     propertiesOfOne: db

@@ -49,11 +49,11 @@ function storeStatements(db: Database.Database) {
        AND node_id IN (SELECT root_id FROM tombstones WHERE seq <= ?)`,
     ),
     prune: db.prepare<[number, number]>(
-      'DELETE FROM tombstones WHERE seq IN (SELECT seq FROM tombstones WHERE seq <= ? ORDER BY seq LIMIT ?)',
+      'DELETE FROM tombstones WHERE seq IN (SELECT seq FROM tombstones WHERE seq <= ? ORDER BY seq LIMIT +?)',
     ),
     unused: db
       .prepare<[number, number], [string, number]>(
-        'SELECT sha256, size FROM contents WHERE unused_since_ms IS NOT NULL AND unused_since_ms < ? AND data IS NULL LIMIT ?',
+        'SELECT sha256, size FROM contents WHERE unused_since_ms IS NOT NULL AND unused_since_ms < ? AND data IS NULL LIMIT +?',
       )
       .raw(),
     forget: db
