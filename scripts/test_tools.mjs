@@ -17,6 +17,8 @@ const TOOLS = {
   sqlite3: 'sqlite3',
   vim: 'vim',
   getfattr: 'attr',
+  'stress-ng': 'stress-ng',
+  fio: 'fio',
   apache2: 'apache2',
   htpasswd: 'apache2-utils',
   nginx: 'nginx libnginx-mod-http-dav-ext',

@@ -10,6 +10,7 @@ import { Call } from './call.js';
 import { Errno, errnoOf } from './errno.js';
 import { type Filesystem, NOT_OFFERED } from './filesystem.js';
 import { type Negotiated, negotiate } from './init.js';
+import { isAskedToEnd } from './pending_signals.js';
 import type { RequestBuffer } from './request_buffer.js';
 import { Opcode } from './wire/abi.js';
 import { DecodeError, decodeRequest } from './wire/decode.js';
@@ -42,6 +43,8 @@ interface InFlight {
   readonly kind: Op['kind'];
   readonly abortAt_ms: number;
   answered: boolean;
+  /** Its caller has a signal that does not ask it to end: the kernel says nothing of the next. */
+  looking: NodeJS.Timeout | null;
 }
 
 /** Storing data may wait for room or, with write-through, for the server. */
@@ -50,6 +53,7 @@ const LONG: ReadonlySet<Op['kind']> = new Set(['write', 'flush', 'fsync', 'fallo
 /** How long an aborted request has to end by itself. */
 const GRACE_MS = 10_000;
 const SWEEP_MS = 5_000;
+const LOOK_MS = 100;
 const OPCODE_NAMES = new Map<number, string>(Object.entries(Opcode).map(([name, code]) => [code, name.toLowerCase()]));
 
 export class Session {
@@ -188,7 +192,7 @@ export class Session {
       case 'ioctl':
         return { kind: 'error', errno: Errno.ENOTTY };
       case 'interrupt':
-        this.#inFlight.get(op.target)?.call.abort();
+        this.#interrupted(op.target);
         return NO_ANSWER;
       case 'init':
         return this.#init(op);
@@ -216,7 +220,13 @@ export class Session {
   /** Settles when the work is over, which may be after the answer. */
   async #await(call: Call, kind: Op['kind'], answer: Promise<Answer>): Promise<void> {
     const bound_ms = LONG.has(kind) ? LONG_BOUND_MS : this.#options.requestTimeout_ms;
-    const flight: InFlight = { call, kind, abortAt_ms: this.#clock.monotonic_ms() + bound_ms, answered: false };
+    const flight: InFlight = {
+      call,
+      kind,
+      abortAt_ms: this.#clock.monotonic_ms() + bound_ms,
+      answered: false,
+      looking: null,
+    };
     this.#inFlight.set(call.unique, flight);
     try {
       const result = await answer;
@@ -225,8 +235,23 @@ export class Session {
     } catch (error) {
       if (!flight.answered) this.#fail(call.unique, kind, error);
     } finally {
-      if (!flight.answered) this.#inFlight.delete(call.unique);
+      if (!flight.answered) this.#over(call.unique, flight);
     }
+  }
+
+  #interrupted(unique: number): void {
+    const flight = this.#inFlight.get(unique);
+    if (flight === undefined) return;
+    const look = () => {
+      if (isAskedToEnd(flight.call.pid)) flight.call.abort();
+    };
+    look();
+    if (!flight.call.aborted) flight.looking ??= setInterval(look, LOOK_MS).unref();
+  }
+
+  #over(unique: number, flight: InFlight): void {
+    if (flight.looking !== null) clearInterval(flight.looking);
+    this.#inFlight.delete(unique);
   }
 
   #fail(unique: number, kind: Op['kind'], error: unknown): void {
@@ -253,7 +278,7 @@ export class Session {
       if (now_ms < flight.abortAt_ms + GRACE_MS) continue;
       this.#log.error({ op: flight.kind, unique }, 'a request did not end when it was aborted; answered without it');
       flight.answered = true;
-      this.#inFlight.delete(unique);
+      this.#over(unique, flight);
       this.#send(unique, { kind: 'error', errno: Errno.ETIMEDOUT });
     }
   }
@@ -268,11 +293,11 @@ export class Session {
   end(): void {
     clearInterval(this.#sweeper);
     this.#channel = null;
-    for (const flight of this.#inFlight.values()) {
+    for (const [unique, flight] of this.#inFlight) {
       flight.answered = true;
       flight.call.abort();
+      this.#over(unique, flight);
     }
-    this.#inFlight.clear();
   }
 
   stats(): { inFlight: number; errors: number; requests: Record<string, number> } {

@@ -115,6 +115,29 @@ it('a read that waits for a silent server ends within the bound and can be inter
   await expect(fs.readFile(path)).rejects.toMatchObject(errno('ENOENT'));
 });
 
+/** Removes a file past all libraries, which would try again; a timer goes off twenty times a second. */
+const UNLINK_WITH_A_TIMER = `
+import ctypes, os, signal, sys
+libc = ctypes.CDLL(None, use_errno=True)
+rung = []
+signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+failed = libc.unlink(sys.argv[1].encode())
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(os.strerror(ctypes.get_errno()) if failed else 'removed', len(rung) > 0)
+`;
+
+it('a timer of the program interrupts nothing: a local disk is not interrupted either', async () => {
+  const server = await stage().server('apache');
+  await server.dav.mkcol('folder');
+  await server.dav.put('folder/file', 'x');
+  const link = await stage().link(server, { roundTrip_ms: 600 });
+  const drive = await stage().mount(link);
+  const path = drive.path('folder/file');
+  expect(await drive.must('python3', ['-c', UNLINK_WITH_A_TIMER, path], { timeout_ms: 30_000 })).toBe('removed True\n');
+  await drive.unmount();
+});
+
 it('listing and stat cost no request per file', async () => {
   const server = await stage().server('apache');
   for (let i = 0; i < 50; i++) await server.dav.put(`f${i}`, 'x');

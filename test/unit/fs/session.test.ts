@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -119,7 +121,10 @@ describe('what goes wrong with one request', () => {
 });
 
 describe('INTERRUPT', () => {
+  const NOBODY = { uid: 0, gid: 0, pid: 0 };
+
   it('ends the read that waits with EINTR', async () => {
+    kernel.caller = NOBODY;
     const unique = await blockedRead();
     kernel.post(Opcode.INTERRUPT, 0, u64(unique));
     expect((await kernel.reply(unique)).error).toBe(-4);
@@ -130,6 +135,25 @@ describe('INTERRUPT', () => {
     kernel.post(Opcode.INTERRUPT, 0, u64(unique + 1000));
     await new Promise((done) => setImmediate(done));
     expect(kernel.replyTo(unique)).toBeUndefined();
+  });
+
+  it('for a signal that asks for no end ends nothing; for the next one, of which the kernel says nothing, it does', async () => {
+    // What is sent to a process that is stopped stays pending, as in one that waits for us.
+    const child = spawn('python3', ['-uc', 'import signal; signal.signal(14, print); print(1); signal.pause()']);
+    try {
+      await once(child.stdout, 'data');
+      child.kill('SIGSTOP');
+      child.kill('SIGALRM');
+      kernel.caller = { ...NOBODY, pid: child.pid ?? 0 };
+      const unique = await blockedRead();
+      kernel.post(Opcode.INTERRUPT, 0, u64(unique));
+      await new Promise((done) => setTimeout(done, 300));
+      expect(kernel.replyTo(unique)).toBeUndefined();
+      child.kill('SIGINT');
+      expect((await kernel.reply(unique)).error).toBe(-4);
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 });
 
