@@ -125,6 +125,7 @@ async function checkContent(
   problems: string[],
 ): Promise<void> {
   const say = (what: string) => problems.push(`inode ${node.ino} "${node.name}": ${what}`);
+  if (node.unstored) say('the disk did not take all that was written; it is not sent before it is written anew');
   if (node.kind !== 'file' || node.extents === null) return;
   const open = services.contents.peek(node.ino);
   if (open !== null) return; // in use: its record follows

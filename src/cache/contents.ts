@@ -392,6 +392,7 @@ export class Contents {
     node.sums = null;
     node.fingerprint = null;
     node.cached_bytes = 0;
+    node.unstored = false;
     node.gen = gen + 1;
     if (!had && !this.#o.files.has(node.ino, gen)) return;
     try {
@@ -423,7 +424,7 @@ export class Contents {
     const mine = [...this.#active.values()].filter((content) => (content.users === 0) === (line === 'closed'));
     const unsaved = mine.filter((content) => content.unsaved);
     try {
-      await this.#saver.save(unsaved);
+      await this.#saver.save(unsaved, 'told once');
     } finally {
       if (line === 'closed') {
         await this.#bury();

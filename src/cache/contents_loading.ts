@@ -38,6 +38,7 @@ export class ContentLoader {
       ? this.#o.files.open(node.ino, node.gen, { create: true, size_bytes: node.size_bytes })
       : this.#openExisting(node, extents);
     if (file.stat().size_bytes !== node.size_bytes && !node.contentDirty) file.truncate(node.size_bytes);
+    if (node.unstored) file.doubt();
     const content = new ActiveContent(node, file, extents, sums, (of) => {
       const path = this.#o.mirror().remotePath(of);
       if (path === null) throw new CloudError('stale', `reading "${of.name}": its version is no longer on the server`);

@@ -121,6 +121,16 @@ export class ContentFile {
     }
   }
 
+  /** The disk has refused bytes of it, and it has not been emptied since: what is read need not be what was written. */
+  get isDoubtful(): boolean {
+    return this.#syncFailure !== null;
+  }
+
+  /** So it was when it was open before. */
+  doubt(): void {
+    this.#syncFailure = new CloudError('io', `making ${this.#name} durable: the disk has refused it before`);
+  }
+
   truncate(size_bytes: number): void {
     this.#try('truncating', () => fs.ftruncateSync(this.fd, size_bytes));
     // Nothing that was lost is part of it any more: what is written now is synced for itself.

@@ -94,6 +94,8 @@ export class NodeRecord implements NodeView {
   torn = false;
   /** A truncate to `cut_bytes` is recorded, and its file, of which only parts are here, may still be as long as before. */
   cutting = false;
+  /** The disk has refused what was written: the content may be another by now. It is not sent before it is written anew. */
+  unstored = false;
   /** Since the base version, oldest first. */
   sending: readonly Sending[] = [];
   seen = 0;

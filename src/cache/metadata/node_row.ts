@@ -11,6 +11,7 @@ const LIMBO = ['none', 'follow', 'stay'] as const;
 /** Bits of `torn`. */
 const TORN = 1;
 const CUTTING = 2;
+const UNSTORED = 4;
 export type SqlName = string | Buffer;
 
 export const COLUMNS = [
@@ -110,6 +111,7 @@ export function fromRow(row: Row): NodeRecord {
   node.cut_bytes = row[AT.cut] as number | null;
   node.torn = ((row[AT.torn] as number) & TORN) !== 0;
   node.cutting = ((row[AT.torn] as number) & CUTTING) !== 0;
+  node.unstored = ((row[AT.torn] as number) & UNSTORED) !== 0;
   node.sending = row[AT.sent] === null ? [] : decodeSending(row[AT.sent] as string);
   node.seen = row[AT.seen] as number;
   node.limbo = LIMBO[row[AT.limbo] as number] ?? 'none';
@@ -190,7 +192,7 @@ export function toRow(node: NodeRecord): unknown[] {
     node.baseEtag,
     node.baseSize_bytes,
     node.cut_bytes,
-    (node.torn ? TORN : 0) | (node.cutting ? CUTTING : 0),
+    (node.torn ? TORN : 0) | (node.cutting ? CUTTING : 0) | (node.unstored ? UNSTORED : 0),
     node.sending.length === 0 ? null : encodeSending(node.sending),
     node.seen,
     LIMBO.indexOf(node.limbo),

@@ -27,7 +27,7 @@ CREATE TABLE node (
   base_etag TEXT,                     -- version our content is, or was, based on; collections: their ETag
   base_size INTEGER,
   cut INTEGER,                        -- the file was truncated here: of the server's version only this much still counts
-  torn INTEGER NOT NULL DEFAULT 0,    -- 1: truncated, and nothing was synced since; 2: about to be cut to that
+  torn INTEGER NOT NULL DEFAULT 0,    -- 1: truncated, and nothing was synced since; 2: about to be cut to that; 4: refused by the disk
   sent TEXT,                          -- JSON list of Sending: what may have reached the server since base_etag
   seen INTEGER NOT NULL DEFAULT 0,    -- last full listing that named it
   limbo INTEGER NOT NULL DEFAULT 0,   -- 1, 2: pushed out of its base slot by a feed that has not ended yet

@@ -8,6 +8,7 @@ import type { RemotePath } from '../../ids.js';
 import type { PosixMeta, Precondition, PutResult, Remote, UploadSource } from '../../remote/remote.js';
 import type { ActiveContent } from '../active_content.js';
 import type { Contents } from '../contents.js';
+import { notStored } from '../contents_saving.js';
 import { crashPoint } from '../crash_points.js';
 import type { Hydrator } from '../hydrator.js';
 import { type BasePlace, Dirty, type NodeRecord } from '../metadata/node.js';
@@ -54,6 +55,7 @@ export async function upload(
   let saved: Promise<void> = Promise.resolve();
   try {
     if (node.base === null && !content.complete) throw lostParts(node);
+    if (content.file.isDoubtful) throw notStored(node, 'as it said before');
     requireQuiet(content);
     requireRoom(content, contents.limit_bytes);
     await hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal });
