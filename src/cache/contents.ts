@@ -230,6 +230,11 @@ export class Contents {
     return this.#o.space().limit_bytes;
   }
 
+  /** The same, with what else is on the disk. */
+  get holdable_bytes(): number {
+    return this.#o.space().holdable_bytes;
+  }
+
   // ---- eviction -------------------------------------------------------------------------------------------------------
 
   /** `known`: behind those of which the last look found that they stay; of a large pinned folder that nobody has used for
@@ -271,7 +276,7 @@ export class Contents {
     const keep_bytes = Math.min(KEEP_NEAR_BYTES, Math.floor(this.#o.space().limit_bytes / KEEP_NEAR_PARTS));
     for (const content of this.#active.values()) {
       if (freed >= bytes) break;
-      if (content.node.contentDirty || content.access === 'passthrough' || this.#o.isPinned(content.node)) continue;
+      if (content.node.contentDirty || content.access === 'passthrough' || this.#mustStay(content.node)) continue;
       const wanted = this.#o.hydrator().wanted(content);
       const readers = { positions: [...content.positions.values()], keep_bytes, wanted };
       for (const range of farFrom(content.extents, readers, bytes - freed, sides)) {
@@ -340,7 +345,12 @@ export class Contents {
     if (this.isOpen(node) || this.#justClean.has(node.ino)) return false;
     const active = this.#active.get(node.ino);
     if (active !== undefined && this.#o.hydrator().isBusy(active)) return false;
-    return !this.#o.isPinned(node);
+    return !this.#mustStay(node);
+  }
+
+  /** Of a pinned file that can never be here completely a part is no use. */
+  #mustStay(node: NodeRecord): boolean {
+    return node.size_bytes <= this.limit_bytes && this.#o.isPinned(node);
   }
 
   async #collect(): Promise<number> {

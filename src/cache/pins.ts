@@ -56,6 +56,8 @@ export class Pins {
   /** What could not be fetched in the last round, and what ended it early. */
   #failures = new Map<Ino, Failure>();
   #ended: CloudError | null = null;
+  /** What of all that is pinned is here, or on its way. */
+  #held_bytes = 0;
 
   constructor(options: PinsOptions) {
     this.#o = options;
@@ -207,6 +209,7 @@ export class Pins {
 
   async #round(failedBefore: ReadonlyMap<Ino, Failure>): Promise<void> {
     if (!this.#o.connection.online) return;
+    this.#held_bytes = this.#held();
     for (const ino of this.#roots) {
       const root = this.#o.store.get(ino);
       if (root !== null) await this.#fetchTree(root, failedBefore);
@@ -220,7 +223,9 @@ export class Pins {
       for (const node of work) {
         if (this.#stop.signal.aborted) return;
         if (node.kind !== 'file' || this.#o.contents.isComplete(node)) continue;
-        await this.#fetch(node).catch((error: unknown) => this.#note(node, error, failedBefore));
+        const tooLarge = this.#tooLarge(node);
+        if (tooLarge !== null) this.#failed(node, tooLarge, failedBefore);
+        else await this.#fetch(node).catch((error: unknown) => this.#note(node, error, failedBefore));
       }
     };
     await Promise.all(Array.from({ length: PARALLEL }, lane));
@@ -243,16 +248,54 @@ export class Pins {
     const error = toCloudError(caught, `fetching "${node.name}"`);
     this.#o.connection.suspect(error);
     if (isCloudError(error, ...OF_ALL)) throw error;
+    this.#failed(node, error, failedBefore);
+  }
+
+  #failed(node: NodeRecord, error: CloudError, failedBefore: ReadonlyMap<Ino, Failure>): void {
     this.#o.log.debug({ err: error, ino: node.ino }, 'something pinned could not be fetched');
     this.#failures.set(node.ino, { error, times: (failedBefore.get(node.ino)?.times ?? 0) + 1 });
   }
 
+  /** Nothing pinned can go again: what does not fit beside the rest of it is not begun, it would only take the room of what
+   * fits and of all that is not pinned. */
+  #tooLarge(node: NodeRecord): CloudError | null {
+    const { holdable_bytes } = this.#o.contents;
+    if (this.#held_bytes + this.#missing(node) <= holdable_bytes) return null;
+    return new CloudError(
+      'no_space',
+      `fetching "${node.name}": its ${node.size_bytes} bytes do not fit beside what is pinned and here already ` +
+        `(${this.#held_bytes} bytes) into the cache, which has room for ${holdable_bytes}. Mount with a larger one, or unpin something`,
+    );
+  }
+
+  #missing(node: NodeRecord): number {
+    return Math.max(0, node.size_bytes - this.#o.contents.cachedBytes(node));
+  }
+
+  #held(): number {
+    let held_bytes = 0;
+    for (const ino of this.#roots) {
+      const root = this.#o.store.get(ino);
+      const above = root === null || root.parent === null ? null : this.#o.store.get(root.parent);
+      if (root === null || (above !== null && this.state(above) !== 'none')) continue; // counted with that
+      for (const node of this.#walk(root)) if (node.kind === 'file') held_bytes += this.#o.contents.cachedBytes(node);
+    }
+    return held_bytes;
+  }
+
   async #fetch(node: NodeRecord): Promise<void> {
-    const content = await this.#o.contents.acquire(node);
+    const missing_bytes = this.#missing(node);
+    this.#held_bytes += missing_bytes; // at once: others are begun meanwhile
     try {
-      await this.#o.hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal: this.#stop.signal });
-    } finally {
-      this.#o.contents.release(content);
+      const content = await this.#o.contents.acquire(node);
+      try {
+        await this.#o.hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal: this.#stop.signal });
+      } finally {
+        this.#o.contents.release(content);
+      }
+    } catch (error) {
+      this.#held_bytes -= missing_bytes;
+      throw error;
     }
   }
 

@@ -95,6 +95,12 @@ export class SpaceBudget {
     return this.#options.limit_bytes;
   }
 
+  /** What the cache may hold with what else is on its disk now. */
+  get holdable_bytes(): number {
+    this.#sample(false);
+    return this.#used + this.#room();
+  }
+
   get minFree_bytes(): number {
     return this.#options.minFree_bytes;
   }

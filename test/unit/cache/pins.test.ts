@@ -3,7 +3,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { CloudError, type ErrorCode } from '../../../src/errors.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
-import { TestCache } from '../../support/test_cache.js';
+import { CALLER, TestCache } from '../../support/test_cache.js';
 
 const open: TestCache[] = [];
 
@@ -64,4 +64,47 @@ it('what has changed while it was fetched is waited for', async () => {
   await drive.cache.waitPinned('a.txt', AbortSignal.timeout(15_000));
   remote.goOffline();
   expect(await drive.read('a.txt')).toBe('another');
+});
+
+/** A cache of 2 MiB, and `d` with files of these sizes, named by their place. */
+async function withSizes(sizes: readonly number[]): Promise<TestCache> {
+  const remote = new FakeRemote(new FakeServer());
+  sizes.forEach((size, at) => {
+    remote.server.write(`d/${at}`, Buffer.alloc(size, at));
+  });
+  remote.server.write('other', Buffer.alloc(MiB / 2, 'o'));
+  const drive = await TestCache.open({ remote, sizeLimit_bytes: 2 * MiB, spaceWait_ms: 200 });
+  open.push(drive);
+  await drive.until('the tree is here', async () => (await drive.node(`d/${sizes.length - 1}`)) !== null);
+  await drive.until('so is this', async () => (await drive.node('other')) !== null);
+  return drive;
+}
+
+const MiB = 1024 * 1024;
+
+it('what does not fit keeps the others away no more than it takes their room, and is not fetched in vain', async () => {
+  const drive = await withSizes([3 * MiB, 3 * MiB, 3 * MiB, 3 * MiB, MiB / 4]);
+  drive.cache.pin('d');
+  await drive.until('what fits is here', () => drive.cache.pins()[0]?.cached_bytes === MiB / 4);
+  await expect(drive.cache.waitPinned('d', AbortSignal.timeout(15_000))).rejects.toMatchObject({ code: 'no_space' });
+  expect(drive.remote.bytesRead).toBe(MiB / 4);
+  expect(await drive.read('other')).toBe('o'.repeat(MiB / 2));
+});
+
+it('of those that fit only one by one the first is here, and the other is not begun', async () => {
+  const drive = await withSizes([MiB + MiB / 4, MiB]);
+  drive.cache.pin('d');
+  await expect(drive.cache.waitPinned('d', AbortSignal.timeout(15_000))).rejects.toThrow('beside what is pinned');
+  expect(drive.remote.bytesRead).toBe(MiB + MiB / 4);
+  drive.cache.unpin('d');
+  drive.cache.pin('d/1');
+  await drive.cache.waitPinned('d/1', AbortSignal.timeout(15_000));
+});
+
+it('a pinned file that is larger than the cache is read from end to end', async () => {
+  const drive = await withSizes([6 * MiB]);
+  drive.cache.pin('d');
+  const file = await drive.open('d/0');
+  for (let at = 0; at < 6 * MiB; at += 100_000) await file.read(at, 100_000, CALLER);
+  file.release();
 });

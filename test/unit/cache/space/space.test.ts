@@ -229,6 +229,17 @@ describe('SpaceBudget', () => {
     expect(waiter.done).toBe('ok');
   });
 
+  it('tells how much it may hold beside what else is on the disk', async () => {
+    const shelf = new Shelf();
+    shelf.add(300);
+    let free = 1e12;
+    const { space, clock } = budget(shelf, { minFree_bytes: 400, freeBytes: () => free });
+    expect(space.holdable_bytes).toBe(1000);
+    free = 500;
+    await clock.advance(2000);
+    expect(space.holdable_bytes).toBe(400);
+  });
+
   it('asks the clean open files when no closed one is left', () => {
     const shelf = new Shelf();
     shelf.add(1000, 'open');
