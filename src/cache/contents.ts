@@ -225,6 +225,12 @@ export class Contents {
     if (node.base !== null) this.#o.store.save(node);
   }
 
+  /** Room for bytes of which only the next save will say where they are. Answers how to give it back. */
+  async room(bytes: number, signal: AbortSignal): Promise<() => void> {
+    await this.#o.space().reserve(bytes, { signal });
+    return () => this.#o.space().refund(bytes);
+  }
+
   /** What all contents together may take. */
   get limit_bytes(): number {
     return this.#o.space().limit_bytes;

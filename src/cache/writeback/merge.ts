@@ -2,6 +2,8 @@
 
 import { CloudError } from '../../errors.js';
 import type { RemoteEntry } from '../../remote/remote.js';
+import type { ActiveContent } from '../active_content.js';
+import type { ByteRange } from '../content/extents.js';
 import type { NodeRecord } from '../metadata/node.js';
 import { Outgoing } from './outgoing.js';
 import { COMPARE_LIMIT_BYTES, sha256Of } from './sent.js';
@@ -49,7 +51,7 @@ export async function sameContent(
 
 /** A dirty file of which only parts are here, while the version it was based on is gone: the parts nobody changed here
  * come from the server's new version, also where the old one's are here (where the new one is shorter these stay, and what
- * is not here is zeros). */
+ * is not here is zeros). Rejects with `no_space` where there is no room for them. */
 export async function completeFrom(
   node: NodeRecord,
   entry: RemoteEntry,
@@ -58,7 +60,11 @@ export async function completeFrom(
 ): Promise<void> {
   const { contents, remote } = services;
   const content = await contents.acquire(node);
+  let giveBack = () => {};
   try {
+    const missing_bytes = lengthOf(content.extents.missing(0, Math.min(node.size_bytes, entry.size_bytes)));
+    requireRoom(content, missing_bytes, contents.limit_bytes);
+    giveBack = await contents.room(missing_bytes, signal);
     const gaps = content.extents.notDirty(0, node.size_bytes);
     for (const gap of gaps) {
       const end = Math.min(gap.end, entry.size_bytes);
@@ -91,8 +97,28 @@ export async function completeFrom(
     content.unsaved = true;
     await contents.save(content);
   } finally {
+    giveBack(); // the save has counted what is there now
     contents.release(content);
   }
+}
+
+function lengthOf(ranges: readonly ByteRange[]): number {
+  return ranges.reduce((sum, { start, end }) => sum + end - start, 0);
+}
+
+/** What is fetched for a changed file cannot go before that is sent: where it does not fit at all, it would only take the
+ * room of all others. */
+export function requireRoom(
+  { node, accounted_bytes }: ActiveContent,
+  missing_bytes: number,
+  limit_bytes: number,
+): void {
+  if (missing_bytes <= 0 || missing_bytes + accounted_bytes <= limit_bytes) return;
+  throw new CloudError(
+    'no_space',
+    `sending "${node.name}": only a part of it is here, and the other ${missing_bytes} bytes, which are sent with it, do ` +
+      `not fit into the cache of ${limit_bytes} bytes. Mount with a larger one, or "cloudmount discard" the change`,
+  );
 }
 
 /** A file that was changed here while only a part of it was here, and whose version on the server is gone. */

@@ -1,6 +1,6 @@
 // The server has something else than we thought: look, then keep both, join, or send again.
 
-import type { CloudError } from '../../errors.js';
+import { type CloudError, isCloudError } from '../../errors.js';
 import type { RemotePath } from '../../ids.js';
 import type { Log } from '../../log.js';
 import type { RemoteEntry } from '../../remote/remote.js';
@@ -182,7 +182,13 @@ export class Reconciler {
     }
     let reason = 'changed on the server and here';
     if (entry.kind === 'file' && !this.#o.contents.isComplete(node)) {
-      await completeFrom(node, entry, this.#o, signal);
+      try {
+        await completeFrom(node, entry, this.#o, signal);
+      } catch (error) {
+        if (!isCloudError(error, 'no_space')) throw error;
+        this.#o.keep(node, error);
+        return;
+      }
       this.#o.conflicts.otherBytes(node);
       reason =
         'changed on the server while only a part was here: what was not changed here is from the server’s version';

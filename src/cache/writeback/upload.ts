@@ -13,7 +13,7 @@ import { crashPoint } from '../crash_points.js';
 import type { Hydrator } from '../hydrator.js';
 import { type BasePlace, Dirty, type NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
-import { lostParts } from './merge.js';
+import { lostParts, requireRoom } from './merge.js';
 import { Outgoing, readSmall, sendSmall } from './outgoing.js';
 import { asHolder, posixOf } from './request.js';
 import { Saving } from './saving.js';
@@ -57,7 +57,7 @@ export async function upload(
     if (node.base === null && !content.complete) throw lostParts(node);
     if (content.file.isDoubtful) throw notStored(node, 'as it said before');
     requireQuiet(content);
-    requireRoom(content, contents.limit_bytes);
+    requireRoom(content, node.size_bytes - content.extents.presentBytes, contents.limit_bytes);
     await hydrator.need(content, 0, node.size_bytes, { priority: 'pin', signal });
     requireQuiet(content);
     const { size_bytes, mtime, mode, uid, gid } = node;
@@ -131,18 +131,6 @@ async function sourceOf(
 
 function requireQuiet(content: ActiveContent): void {
   if (content.changing) throw new CloudError('again', `sending "${content.node.name}": it is being changed`);
-}
-
-/** What is fetched for a changed file cannot go before that is sent: where it does not fit at all, it would only take the
- * room of all others. */
-function requireRoom({ node, extents, accounted_bytes }: ActiveContent, limit_bytes: number): void {
-  const missing_bytes = node.size_bytes - extents.presentBytes;
-  if (missing_bytes <= 0 || missing_bytes + accounted_bytes <= limit_bytes) return;
-  throw new CloudError(
-    'no_space',
-    `sending "${node.name}": only a part of it is here, and the other ${missing_bytes} bytes, which are sent with it, do ` +
-      `not fit into the cache of ${limit_bytes} bytes. Mount with a larger one, or "cloudmount discard" the change`,
-  );
 }
 
 /** On a full disk sending goes on all the same: it is what makes room. Returns whether it was not full. */

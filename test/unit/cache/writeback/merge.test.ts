@@ -82,3 +82,42 @@ it('is of one version besides what was changed here, also where the old one had 
   expect(server.read(copy).indexOf(1)).toBe(-1);
   expect(server.read(copy).equals(expected)).toBe(true);
 });
+
+/** A cache of 4 MiB in which a file of this size was changed at its beginning, and on the server. */
+async function changedOnBothSides(size_bytes: number): Promise<void> {
+  drive = await TestCache.open({ quiet_ms: 60_000, sizeLimit_bytes: 4 * MiB, spaceWait_ms: 300 });
+  const { server } = drive;
+  server.write('large.bin', Buffer.alloc(size_bytes, 1));
+  server.write('other.bin', Buffer.alloc(2 * MiB, 9));
+  await drive.until('it is here', async () => (await drive.node('large.bin')) !== null);
+  await drive.until('so is the other', async () => (await drive.node('other.bin')) !== null);
+  await drive.read('other.bin');
+  const file = await drive.open('large.bin', 'r+');
+  await file.write(0, Buffer.from('changed here'), CALLER);
+  await file.flush(CALLER);
+  server.write('large.bin', Buffer.alloc(size_bytes, 2));
+  file.release();
+}
+
+const MiB = 1024 * 1024;
+
+it('fetches nothing where there is no room for the rest, and says so', async () => {
+  await changedOnBothSides(3 * MiB);
+  const held = await drive.open('held.bin', 'w');
+  let written: unknown = null;
+  const stop = drive.remote.before('read', () => {
+    stop();
+    // Takes the room that was meant for the old version's bytes.
+    written = held.write(0, Buffer.alloc(3 * MiB, 'h'), CALLER);
+  });
+  const before = drive.remote.bytesRead;
+  await expect(drive.flush('large.bin')).rejects.toThrow('required room');
+  await written;
+  expect(drive.remote.bytesRead).toBe(before);
+  expect(drive.cache.status().cacheUsed_bytes).toBeLessThanOrEqual(4 * MiB);
+  await held.flush(CALLER);
+  held.release();
+  await drive.flush('held.bin');
+  await drive.flush('large.bin');
+  expect(drive.server.paths().filter((path) => path.includes('conflict'))).toHaveLength(1);
+});
