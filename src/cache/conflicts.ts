@@ -53,7 +53,7 @@ export class Conflicts {
     });
     node.name = name;
     node.conflict = { original, atEpoch_ms: this.#o.clock.now_ms(), reason };
-    node.localOnly = false;
+    if (!node.isDir) node.localOnly = false;
     this.#o.tree.changed(node, 0);
     this.#o.invalidate({ kind: 'entry', parent, name: shown });
     this.#o.invalidate({ kind: 'entry', parent, name });

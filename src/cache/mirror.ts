@@ -48,6 +48,8 @@ export interface MirrorOptions {
   readonly onUnlinked: (node: NodeRecord) => void;
 }
 
+const MEMBERS_PAGE = 500;
+
 export class Mirror {
   readonly #o: MirrorOptions;
   readonly #store: NodeStore;
@@ -245,7 +247,11 @@ export class Mirror {
     }
     if (keep) {
       if (node.kind === 'file') node.dirty |= Dirty.content | Dirty.mtime | Dirty.mode;
-      this.#o.log.info({ ino: node.ino, name: node.name }, 'removed on the server, kept here: it will be sent again');
+      if (node.isDir) node.localOnly = this.#holdsOnlyOurs(node);
+      this.#o.log.info(
+        { ino: node.ino, name: node.name, localOnly: node.localOnly },
+        'removed on the server, kept here: it will be sent again, unless nothing in it is ever sent',
+      );
       this.#o.tree.changed(node);
       return;
     }
@@ -313,7 +319,7 @@ export class Mirror {
         this.#joinDirectories(local, parent, entry, epoch);
         return;
       }
-      if (local.localOnly && entry.kind !== 'dir') {
+      if (local.localOnly && !local.isDir && entry.kind !== 'dir') {
         local.surpassed = true; // ours is never sent, and in use; theirs is asked for when it goes
         return;
       }
@@ -341,6 +347,7 @@ export class Mirror {
 
   #joinDirectories(local: NodeRecord, parent: NodeRecord, entry: RemoteEntry, epoch: number): void {
     local.base = { parent: parent.ino, name: local.name };
+    local.localOnly = false;
     local.seen = epoch;
     local.listed_ms = 0;
     this.#applyIdentity(local, entry);
@@ -523,6 +530,15 @@ export class Mirror {
     if (node.isDir) return this.#store.hasMembers(node.ino);
     if (node.kind === 'symlink') return !node.inPlace && node.limbo === 'none';
     return node.contentDirty || (node.limbo === 'none' && !node.inPlace && this.#o.isComplete(node));
+  }
+
+  #holdsOnlyOurs(dir: NodeRecord): boolean {
+    for (let after = 0; ; ) {
+      const page = this.#store.members(dir.ino, after, MEMBERS_PAGE);
+      if (!page.every((member) => member.staysHere)) return false;
+      if (page.length < MEMBERS_PAGE) return true;
+      after = page.at(-1)?.ino ?? after;
+    }
   }
 
   #removeLocally(node: NodeRecord): void {

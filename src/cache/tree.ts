@@ -51,6 +51,7 @@ export class Tree {
   changed(node: NodeRecord, quiet_ms = this.#options.quiet_ms): void {
     if (node.differs) {
       this.#mustBeSent(node);
+      this.#folderMustBeSent(node);
       node.notBefore_ms = this.#clock.monotonic_ms() + quiet_ms;
     } else if (node.pending !== null) {
       node.pending = null;
@@ -61,6 +62,14 @@ export class Tree {
     }
     this.#store.save(node);
     this.#options.onPending(node);
+  }
+
+  /** A folder that stayed here for what is never sent has something else in it now. */
+  #folderMustBeSent({ parent }: NodeRecord): void {
+    const dir = parent === null ? null : this.#store.get(parent);
+    if (dir === null || !dir.localOnly) return;
+    dir.localOnly = false;
+    this.changed(dir);
   }
 
   #mustBeSent(node: NodeRecord): void {

@@ -119,6 +119,8 @@ export class NodeRecord implements NodeView {
   cached_bytes = 0;
   used_ms = 0;
   pin = false;
+  /** A file that is called like what only this machine cares about; a folder that the server has removed, and nothing else
+   * than such files are in here. */
   localOnly = false;
   conflict: ConflictNote | null = null;
   /** In memory only. */
