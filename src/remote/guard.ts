@@ -4,11 +4,13 @@
 
 import { CloudError, isCloudError } from '../errors.js';
 import { type RemotePath, splitPath } from '../ids.js';
-import { type Dav, isLockNull, show } from './dav.js';
+import { type Dav, isLockNull, propertyRequest, show } from './dav.js';
 import { freeLock, refreshLock, type Taken, takeLock } from './locks.js';
 import type { CallOptions, LockInfo, Precondition, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
 import { isStamp } from './stamp.js';
+import { propertyText } from './wire/multistatus.js';
+import { DAV } from './wire/ns.js';
 
 /** How long a lock outlives us if we die holding it: two minutes, more for what takes long to send. */
 const LOCK_MIN_s = 120;
@@ -72,16 +74,30 @@ export async function requireNow(
  * all has arrived and changes without a pause (with server.max-worker, which cannot be seen from here, it is several). Its
  * locks never run out, nor does it tell whose they are: one that a killed daemon had taken would keep everybody from the
  * file for ever. */
-function needsLock(dav: Dav, precondition: Precondition, options: CallOptions): boolean {
+function needsLock(dav: Dav, precondition: Precondition, blind: boolean, options: CallOptions): boolean {
   const { dialect, ifHeader, capabilities } = dav.info;
   if (dialect !== 'generic' || !capabilities.locks) return false;
-  if (ifHeader === 'lighttpd' && !isBlind(dav, precondition)) return false;
+  if (ifHeader === 'lighttpd' && !blind) return false;
   return options.lockToken === undefined && precondition.kind !== 'none';
 }
 
 /** Does the server not check this by itself? */
-function isBlind(dav: Dav, precondition: Precondition): boolean {
-  return dav.info.conditional === 'none' || (precondition.kind === 'if_match' && isStamp(precondition.etag));
+async function isBlind(dav: Dav, path: RemotePath, precondition: Precondition, options: CallOptions): Promise<boolean> {
+  if (dav.info.conditional === 'none') return true;
+  if (precondition.kind === 'if_match' && isStamp(precondition.etag)) return true;
+  if (precondition.kind !== 'if_absent' || dav.info.ifHeader !== 'lighttpd') return false;
+  const folder = splitPath(path).parent;
+  return !(await retry(() => makesTags(dav, folder, options), dav.retrying(options)));
+}
+
+/** lighttpd may be told to make no ETags in some folders only; there it holds no condition. */
+async function makesTags(dav: Dav, folder: RemotePath, options: CallOptions): Promise<boolean> {
+  const request = propertyRequest(dav.href(folder, true), 0, ['getetag'], options);
+  let found = false;
+  for await (const { responses } of dav.multistatus(request, `looking at ${show(folder)}`)) {
+    found ||= responses.some((response) => (propertyText(response, DAV, 'getetag') ?? '') !== '');
+  }
+  return found;
 }
 
 /** The change itself: sends it with `headers`; calls `sent` as soon as the server has answered. */
@@ -97,9 +113,13 @@ export async function guarded<T>(
   options: CallOptions,
   act: Act<T>,
 ): Promise<T> {
-  if (needsLock(dav, precondition, options)) return await underLock(dav, path, precondition, size_bytes, options, act);
-  const blind = isBlind(dav, precondition);
-  const looks = blind || dav.info.conditional === 'put_if_match';
+  const blind = await isBlind(dav, path, precondition, options);
+  if (needsLock(dav, precondition, blind, options))
+    return await underLock(dav, path, precondition, blind, size_bytes, options, act);
+  // lighttpd: whether it still makes the ETags it made once shows by that.
+  const { conditional, ifHeader } = dav.info;
+  const looks =
+    blind || conditional === 'put_if_match' || (ifHeader === 'lighttpd' && precondition.kind === 'if_match');
   if (looks && precondition.kind !== 'none') await requireNow(dav, path, precondition, options);
   const checked: Precondition = blind ? { kind: 'none' } : precondition;
   return await act(dav.conditionHeaders(path, checked, options.lockToken), () => undefined);
@@ -109,11 +129,11 @@ async function underLock<T>(
   dav: Dav,
   path: RemotePath,
   precondition: Precondition,
+  blind: boolean,
   size_bytes: number,
   options: CallOptions,
   act: Act<T>,
 ): Promise<T> {
-  const blind = isBlind(dav, precondition);
   const timeout_s = Math.min(LOCK_MIN_s + Math.floor(size_bytes / SLOW_bytesPerSecond), LOCK_MAX_s);
   // mod_dav keeps the locks of free names in one file per folder and loses some when several are taken at once.
   const alone = precondition.kind === 'if_absent' && !blind;

@@ -15,6 +15,8 @@ export interface SmallServerOptions {
   readonly root?: string;
   /** nginx: how long locks last; its own time is a minute, whatever is asked for. */
   readonly lock_s?: number;
+  /** lighttpd: a folder of the root in which it is told to make no ETags. */
+  readonly untagged?: string;
 }
 
 export interface SmallServer {
@@ -32,6 +34,7 @@ interface Place {
   readonly root: string;
   readonly port: number;
   readonly lock_s: number;
+  readonly untagged: string | null;
 }
 
 interface Kind {
@@ -81,11 +84,13 @@ http {
 `,
 };
 
+const WITHOUT_ETAGS = ['inode', 'mtime', 'size'].map((part) => `etag.use-${part} = "disable"`).join('\n');
+
 const LIGHTTPD: Kind = {
   binary: '/usr/sbin/lighttpd',
   login: (user, password) => `${user}:${password}\n`,
   args: (configuration) => ['-D', '-f', configuration],
-  configuration: ({ dir, root, port }) => `
+  configuration: ({ dir, root, port, untagged }) => `
 server.modules = ("mod_auth", "mod_authn_file", "mod_webdav")
 server.bind = "127.0.0.1"
 server.port = ${port}
@@ -97,6 +102,7 @@ auth.require = ("/" => ("method" => "basic", "realm" => "test", "require" => "va
 mimetype.assign = (".txt" => "text/plain")
 webdav.activate = "enable"
 webdav.sqlite-db-name = "${dir}/locks.db"
+${untagged === null ? '' : `$HTTP["url"] =~ "^/${untagged}/" { ${WITHOUT_ETAGS} }`}
 `,
 };
 
@@ -111,7 +117,10 @@ async function start(kind: Kind, { user, password, ...options }: SmallServerOpti
   const port = options.port ?? (await freePort());
   const configuration = join(dir, 'server.conf');
   await writeFile(join(dir, 'users'), kind.login(user, password));
-  await writeFile(configuration, kind.configuration({ dir, root, port, lock_s: options.lock_s ?? 60 }));
+  await writeFile(
+    configuration,
+    kind.configuration({ dir, root, port, lock_s: options.lock_s ?? 60, untagged: options.untagged ?? null }),
+  );
   const log = join(dir, 'log');
   const child = spawnTracked(kind.binary, kind.args(configuration), { log });
   const url = `http://127.0.0.1:${port}/`;

@@ -1,5 +1,7 @@
 // nginx and lighttpd where something goes wrong, or takes long.
 
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
@@ -84,5 +86,48 @@ describe.each(['nginx', 'lighttpd'] as const)('%s', (kind) => {
     const theirs = () => codeOf(put(other, file, 'theirs', { kind: 'if_match', etag: now }));
     await eventually('the file to be free', theirs, (code) => code !== 'locked', kind === 'nginx' ? 10_000 : 0);
     expect((await readAll(other, file)).toString()).toBe('theirs');
+  });
+});
+
+describe('lighttpd that makes no ETags in one folder', () => {
+  let server: SmallServer;
+  let remote: WebdavRemote;
+
+  beforeAll(async () => {
+    server = await startLighttpd({ ...ACCOUNT, untagged: 'plain' });
+    await mkdir(join(server.root, 'plain'));
+    remote = createRemote({ url: server.url, auth: ACCOUNT, lockOwner: 'the first' });
+    await remote.connect();
+  });
+  afterAll(async () => {
+    await remote.close();
+    await server.stop();
+  });
+
+  it('overwrites nothing there that somebody else has made', async () => {
+    await writeFile(join(server.root, 'plain', 'new.txt'), 'theirs');
+    expect(await codeOf(put(remote, 'plain/new.txt', 'ours', { kind: 'if_absent' }))).toBe('precondition');
+    expect((await readAll(remote, 'plain/new.txt')).toString()).toBe('theirs');
+  });
+
+  it('replaces there the version that is known, and no other', async () => {
+    const { etag } = await put(remote, 'plain/known.txt', 'base', { kind: 'if_absent' });
+    const next = await put(remote, 'plain/known.txt', 'longer', { kind: 'if_match', etag: etag ?? '' });
+    await writeFile(join(server.root, 'plain', 'known.txt'), 'theirs, longer');
+    for (const old of [etag, next.etag, '"a tag of before"'])
+      expect(await codeOf(put(remote, 'plain/known.txt', 'ours', { kind: 'if_match', etag: old ?? '' }))).toBe(
+        'precondition',
+      );
+    expect((await readAll(remote, 'plain/known.txt')).toString()).toBe('theirs, longer');
+  });
+
+  it('of two who make the same file there at once one is told', async () => {
+    const other = createRemote({ url: server.url, auth: ACCOUNT, lockOwner: 'the second' });
+    await other.connect();
+    for (let i = 0; i < 20; i += 1) {
+      const both = [remote, other].map((one, at) => codeOf(put(one, `plain/${i}`, `by ${at}`, { kind: 'if_absent' })));
+      expect((await Promise.all(both)).filter((code) => code === 'no error')).toHaveLength(1);
+    }
+    await other.close();
   });
 });
