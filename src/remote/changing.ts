@@ -1,8 +1,10 @@
 // MKCOL, MOVE, DELETE, PROPPATCH: changes of the tree. Each is sent under a precondition, so that sending it again is safe;
 // where an answer was lost, we look what the tree says before we call it a failure.
 
+import { randomUUID } from 'node:crypto';
 import { CloudError, isCloudError } from '../errors.js';
-import { isWithin, type RemotePath, splitPath } from '../ids.js';
+import { isWithin, joinPath, type Name, type RemotePath, splitPath } from '../ids.js';
+import { NAME_MAX_BYTES, nameBytes } from '../names.js';
 import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
 import { dropOrphans, guarded, lockLost, lookAt, mismatch, requireNow } from './guard.js';
 import { codeOfStatus } from './http_failure.js';
@@ -254,6 +256,7 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
   const attempt = async () => {
     if (etag === null) {
       const collection = await requireEmpty(dav, path, doing, options);
+      if (collection && dav.info.capabilities.hidesDotNames === true) return await putAway(dav, path, held, doing);
       return await send(collection, dav.conditionHeaders(path, { kind: 'none' }, held.lockToken));
     }
     // Locking makes a file of a name that is free: it must be there before.
@@ -277,6 +280,33 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
       throw lockLost(path, error);
     }
   }, dav.retrying(options));
+}
+
+/** For what servers that hide dot names (nginx) have in a folder that looks empty. */
+const REMOVED = '.cloudmount-removed' as RemotePath;
+
+/** What may be in the collection cannot be seen, and DELETE takes all of it: it goes where nobody sees it instead. */
+async function putAway(dav: Dav, path: RemotePath, options: CallOptions, doing: string): Promise<void> {
+  const { signal, lockToken } = options;
+  await dav.send({ method: 'MKCOL', path: dav.href(REMOVED, true), signal }, [201, 405], doing);
+  const mark = randomUUID();
+  const name = `${splitPath(path).name}.${mark}` as Name;
+  const to = joinPath(REMOVED, nameBytes(name) <= NAME_MAX_BYTES ? name : (mark as Name));
+  await dav.send(
+    {
+      method: 'MOVE',
+      path: dav.href(path, true),
+      headers: {
+        destination: dav.url(to, true),
+        overwrite: 'F',
+        ...dav.conditionHeaders(path, { kind: 'none' }, lockToken),
+      },
+      answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
+      signal,
+    },
+    [201, 204],
+    doing,
+  );
 }
 
 /** Without a version to insist on, DELETE takes everything below: nothing may be there. A file goes only where the server

@@ -1,6 +1,6 @@
 // nginx and lighttpd where something goes wrong, or takes long.
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -86,6 +86,37 @@ describe.each(['nginx', 'lighttpd'] as const)('%s', (kind) => {
     const theirs = () => codeOf(put(other, file, 'theirs', { kind: 'if_match', etag: now }));
     await eventually('the file to be free', theirs, (code) => code !== 'locked', kind === 'nginx' ? 10_000 : 0);
     expect((await readAll(other, file)).toString()).toBe('theirs');
+  });
+});
+
+describe('nginx, which does not list names that begin with a dot', () => {
+  let server: SmallServer;
+  let remote: WebdavRemote;
+
+  beforeAll(async () => {
+    server = await startNginx(ACCOUNT);
+    remote = createRemote({ url: server.url, auth: ACCOUNT, lockOwner: 'the first' });
+    await remote.connect();
+  });
+  afterAll(async () => {
+    await remote.close();
+    await server.stop();
+  });
+
+  it('loses none of them with the folder that looks empty', async () => {
+    const long = 'ü'.repeat(127);
+    for (const name of ['project', 'project', long]) {
+      await mkdir(join(server.root, name));
+      await writeFile(join(server.root, name, '.env'), `of ${name}`);
+      await remote.remove(path(name), null);
+      expect(await codeOf(remote.stat(path(name)))).toBe('not_found');
+    }
+    const kept = join(server.root, '.cloudmount-removed');
+    const contents = await Promise.all((await readdir(kept)).map((name) => readFile(join(kept, name, '.env'), 'utf8')));
+    expect(contents.sort()).toEqual(['of project', 'of project', `of ${long}`]);
+    const listed = [];
+    for await (const batch of remote.list(path(''))) listed.push(...batch.map((entry) => entry.path));
+    expect(listed).toEqual(['']);
   });
 });
 
