@@ -14,8 +14,9 @@ export async function writePulled(
   { signal, tap, room }: WriteOptions,
 ): Promise<number> {
   const native = await nativeCalls();
-  const target = await Target.open(file, native);
+  // Before a descriptor is opened: memory may be refused.
   let [block, spare] = [takeBlock(native), takeBlock(native)];
+  const target = await Target.open(file, native);
   let [filled, at] = [0, 0];
   let writing: Promise<void> = Promise.resolve();
   const flush = async () => {

@@ -1,9 +1,10 @@
 // Long uploads go past the page cache where the file system can, and are the same everywhere.
 
-import { type FileHandle, mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { type FileHandle, mkdtemp, open, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { takeBlock } from '../../../../src/server/storage/aligned_buffers.js';
 import type { PullSource } from '../../../../src/server/storage/byte_source.js';
 import { writeStream } from '../../../../src/server/storage/write_stream.js';
 import { must } from '../../../support/processes.js';
@@ -99,5 +100,24 @@ describe.each(['a disk', 'a file system in memory that has no O_DIRECT'])('on %s
       'given up',
     );
     expect([broken, refused, given].map(({ closed }) => closed)).toEqual([1, 1, 1]);
+  });
+
+  it('that no memory is left for leaves no descriptor behind', async () => {
+    const path = join(dir, 'file');
+    const descriptors = async () => {
+      const open = await readdir('/proc/self/fd');
+      const names = await Promise.all(open.map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => '')));
+      return names.filter((name) => name === path).length;
+    };
+    while (takeBlock(null).byteOffset !== 0); // until one is fresh
+    const refused = vi.spyOn(Buffer, 'allocUnsafeSlow').mockImplementation(() => {
+      throw new RangeError('Array buffer allocation failed');
+    });
+    try {
+      await expect(writeStream(file, new Source(Buffer.alloc(1), new Random(1)), {})).rejects.toThrow('allocation');
+    } finally {
+      refused.mockRestore();
+    }
+    expect(await descriptors()).toBe(1);
   });
 });
