@@ -85,6 +85,9 @@ export class HttpFront {
     server.keepAliveTimeout = limits.keepAlive_ms;
     server.maxConnections = limits.maxConnections;
     server.setTimeout(limits.idleTimeout_ms);
+    // Who ends their half behind a request (`nc -N`, some clients of HTTP/1.0) waits for the answer; node would end ours
+    // without it.
+    (server as { httpAllowHalfOpen?: boolean }).httpAllowHalfOpen = true;
     server.on('request', (request, response) => this.#onRequest(request, response));
     server.on('checkContinue', (request, response) => {
       sendContinueOnFirstRead(request, response);

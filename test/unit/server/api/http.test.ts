@@ -155,6 +155,58 @@ describe('bodies', () => {
   });
 });
 
+describe('who says all there is to say and ends their half of the connection', () => {
+  const end = async (text: string) => {
+    const raw = server.raw();
+    raw.socket.end(text);
+    return await raw.untilClosed();
+  };
+
+  test('is answered, then the connection ends', async () => {
+    server = await TestServer.start();
+    await server.call('PUT', '/webdav/f', { body: Buffer.alloc(3_000_000, 'x') });
+    expect(await end(`GET /webdav/f HTTP/1.1\r\n${HEAD}\r\n`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\nx{3000000}$/);
+    expect(await end(`GET /webdav/f HTTP/1.0\r\n${HEAD}\r\n`)).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\n\r\nx{3000000}$/);
+    expect(await end(`PUT /webdav/g HTTP/1.1\r\n${HEAD}Content-Length: 5\r\n\r\nhello`)).toMatch(/^HTTP\/1\.1 201 /);
+    const long = `PUT /webdav/h HTTP/1.1\r\n${HEAD}Content-Length: 20000000\r\n\r\n${'y'.repeat(20_000_000)}`;
+    expect(await end(long)).toMatch(/^HTTP\/1\.1 201 /);
+    const two = `GET /webdav/g HTTP/1.1\r\n${HEAD}\r\nGET /webdav/none HTTP/1.1\r\n${HEAD}\r\n`;
+    expect(await end(two)).toMatch(/^HTTP\/1\.1 200 [\s\S]*helloHTTP\/1\.1 404 /);
+    // A password is checked for long enough that the end is known by then.
+    const first = HEAD.replace(basic('alice'), basic('bert'));
+    expect(await end(`PROPFIND /webdav/ HTTP/1.1\r\n${first}\r\n`)).toMatch(
+      /^HTTP\/1\.1 207 [\s\S]*<\/d:multistatus>\n?$/,
+    );
+  });
+
+  test('in the middle of a body or of the headers is let go, and nothing is kept', async () => {
+    server = await TestServer.start();
+    for (const [length, sent] of [
+      [100, 5],
+      [200_000, 100_000],
+      [30_000_000, 20_000_000],
+    ] as const) {
+      await end(`PUT /webdav/f HTTP/1.1\r\n${HEAD}Content-Length: ${length}\r\n\r\n${'x'.repeat(sent)}`);
+    }
+    await end(`PUT /webdav/f HTTP/1.1\r\n${HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n`);
+    await end(`GET /webdav/f HTTP/1.1\r\n${HEAD}`);
+    await end('');
+    expect((await server.call('GET', '/webdav/f')).status).toBe(404);
+  });
+
+  test('and then reads nothing is not waited for for ever', async () => {
+    server = await TestServer.start({ limits: { idleTimeout_ms: 300 } });
+    await server.call('PUT', '/webdav/f', { body: Buffer.alloc(30_000_000) });
+    const raw = server.raw();
+    raw.socket.pause();
+    raw.socket.end(`GET /webdav/f HTTP/1.1\r\n${HEAD}\r\n`);
+    const isCut = () =>
+      server.requests().some(({ fields }) => fields['method'] === 'GET' && fields['aborted'] === true);
+    await expect.poll(isCut, { timeout: 5000 }).toBe(true);
+    raw.socket.destroy();
+  });
+});
+
 describe('stopping', () => {
   test('lets a running upload end, takes no new connection', async () => {
     server = await TestServer.start();
