@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { Name } from '../../../../src/ids.js';
 import { type DavServer, startDavServer } from './dav_server.js';
 
 let server: DavServer;
@@ -73,6 +74,36 @@ describe('MOVE', () => {
     expect((await transfer('MOVE', 'f', 'x', { Depth: '0' })).status).toBe(400);
     expect((await transfer('MOVE', 'f', 'x', { Depth: 'infinity' })).status).toBe(201);
   });
+});
+
+test('what is deeper than may be is renamed, brought up and deleted, and not made deeper', async () => {
+  const x = (n: number) => Array.from({ length: n }, () => 'x').join('/');
+  const rootId = await server.rootOf('anna');
+  await server.ask('MKCOL', `${d}/x`);
+  // As a program without the limit did it.
+  await server.metadata.write(async (tx) => {
+    const top = (await tx.resolve(rootId, [d, 'x'] as Name[])).node ?? expect.fail();
+    const { writer } = server.database;
+    const own = new Set(['id', 'parent_id', 'tree_seq', 'changed_seq', 'path_seq']);
+    const columns = (writer.pragma('table_info(nodes)') as { readonly name: string }[]).map(({ name }) => name);
+    const values = columns.map((name) => (own.has(name) ? `:${name}` : name));
+    const add = writer.prepare(`INSERT INTO nodes (${columns}) SELECT ${values} FROM nodes WHERE id = :parent_id`);
+    for (let parent_id: number = top.id, id = 1_000_000; id < 1_002_099; parent_id = id++) {
+      add.run({ id, parent_id, tree_seq: id, changed_seq: id, path_seq: id });
+    }
+    writer.prepare('UPDATE store SET seq = 2000000').run();
+  });
+  expect((await server.ask('MKCOL', `${d}/${x(2099)}/y`)).status).toBe(400);
+  expect((await transfer('MOVE', x(2060), `${x(2059)}/y`)).status).toBe(201);
+  expect((await transfer('MOVE', `${x(2059)}/y`, 'sub/up')).status).toBe(201);
+  expect((await transfer('MOVE', 'sub', `${x(2040)}/down`)).status).toBe(400);
+  expect((await transfer('MOVE', 'x', 'sub/x')).status).toBe(400);
+  expect((await transfer('MOVE', 'x', 'renamed')).status).toBe(201);
+  expect((await server.ask('DELETE', `${d}/renamed`)).status).toBe(204);
+  expect(await text('sub/g')).toBe('g');
+  expect(
+    (await server.ask('PROPFIND', `${d}/sub/up`, { headers: { Depth: 'infinity' } })).text.split('<d:response>'),
+  ).toHaveLength(42);
 });
 
 describe('COPY', () => {

@@ -256,13 +256,15 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#mustBeFree(parent, name);
     this.#shares.checkMove(node, parent);
     if (node.rootId !== parent.rootId) this.#checkQuota(parent.rootId, node.size_bytes);
-    checkDepth(this.#moveEntry(node, parent, name));
+    const { before, after } = this.#moveEntry(node, parent, name);
+    // What is too deep already (an older program's, a removed user's files) can be brought out of there.
+    if (after > before) checkDepth(after);
     this.#shares.afterMove(this.#mustNode(node.id));
     return this.#mustNode(node.id);
   }
 
-  /** What is shared of it has to follow. Returns how deep the lowest of it is now. */
-  #moveEntry(node: NodeRecord, parent: NodeRecord, name: Name): number {
+  /** What is shared of it has to follow. Returns how deep the lowest of it was and is. */
+  #moveEntry(node: NodeRecord, parent: NodeRecord, name: Name): { readonly before: number; readonly after: number } {
     if (node.parentId === null) throw new CloudError('no_access', 'moving: the root of a tree cannot be moved');
     const oldPath = this.#pathSync(node);
     this.#deleteLocks(node);
@@ -275,15 +277,15 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     // The tombstone comes last, so that who follows the feed sees the node at its new place before the old one goes.
     const last = this.#next();
     this.#sql.tombstone.run(last, node.rootId, pathToSql(oldPath), this.#clock.now_ms(), node.parentId);
-    this.#entryChanged(node.parentId, last, -node.size_bytes);
-    const depth = this.#entryChanged(parent.id, last, node.size_bytes);
+    const before = levels + this.#entryChanged(node.parentId, last, -node.size_bytes);
+    const after = levels + this.#entryChanged(parent.id, last, node.size_bytes);
     this.#touch(node.rootId, node.id, node.parentId);
     this.#touch(parent.rootId, node.id, parent.id);
     // Who sees only something below is told as well: its locks are gone, and what is granted from above is other now.
     for (const id of this.#sql.sharedIn.all(parent.rootId)) {
       if (this.sql.isBelow.get(id, node.id) !== undefined) this.#changedAt.add(id as NodeId);
     }
-    return depth + levels;
+    return { before, after };
   }
 
   async copy(from: NodeRecord, to: NodeRecord, name: Name, deep: boolean): Promise<NodeRecord> {
