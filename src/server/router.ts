@@ -5,7 +5,7 @@ import type { Log } from '../log.js';
 import { decodeSegment, encodeSegment } from '../names.js';
 import { errorBody } from '../remote/wire/multistatus.js';
 import { answerAbove, DAV_OPTIONS_HEADERS, sendAboveOptions } from './above_trees.js';
-import type { AccountStore, User } from './accounts/account_store.js';
+import type { AccountStore } from './accounts/account_store.js';
 import { userIdOf } from './accounts/user_name.js';
 import { ACTIVITY_PATH, type ActivityApi, activityApi } from './api/activity.js';
 import { appPasswords } from './api/app_passwords.js';
@@ -270,7 +270,7 @@ async function treeOf(metadata: MetadataStore, principal: Principal, spelled: st
   const rootId = (root ?? (await metadata.write((tx) => tx.ensureRoot(user.id)))).id;
   const known = trees.get(principal);
   if (known !== undefined && known.rootId === rootId && known.spelled === spelled) return known;
-  const tree = { ...describeTree(user, spelled), rootId, spelled };
+  const tree = { ...describeTree(principal, spelled), rootId, spelled };
   trees.set(principal, tree);
   return tree;
 }
@@ -278,7 +278,8 @@ async function treeOf(metadata: MetadataStore, principal: Principal, spelled: st
 /** A login is the same object from request to request. */
 const trees = new WeakMap<Principal, Tree & { readonly spelled: string | null }>();
 
-function describeTree(user: User, spelled: string | null): Omit<Tree, 'rootId'> {
+function describeTree(login: Principal, spelled: string | null): Omit<Tree, 'rootId'> {
+  const { user, loginVersion: version, credential } = login;
   const names = new Set([user.name, user.id, spelled ?? user.name].map(encodeSegment));
   const named = [...names].flatMap((name) => [`/dav/files/${name}/`, `/remote.php/dav/files/${name}/`]);
   return {
@@ -286,6 +287,7 @@ function describeTree(user: User, spelled: string | null): Omit<Tree, 'rootId'> 
       userId: user.id,
       displayName: user.displayName,
       isAdmin: user.isAdmin,
+      login: { version, credential },
       href: `/remote.php/dav/files/${encodeSegment(user.name)}/`,
     },
     aliases: [...named, '/remote.php/webdav/', '/webdav/'],

@@ -3,7 +3,7 @@
 import { stat } from 'node:fs/promises';
 import { systemClock } from '../clock.js';
 import { accessThroughLog } from './access_log.js';
-import type { AccountStore } from './accounts/account_store.js';
+import type { AccountStore, Login } from './accounts/account_store.js';
 import { SERVER_SCHEMA } from './accounts/open_accounts.js';
 import { SqliteAccounts } from './accounts/sqlite_accounts.js';
 import { storedShares, storedUserFiles } from './accounts/user_files.js';
@@ -112,7 +112,7 @@ async function start(
     clock,
     limits: DEFAULT_DAV_LIMITS,
     displayName: (userId: string) => accounts.displayNameOf(userId),
-    standing: (userId: string) => accounts.standing(userId),
+    standing: (userId: string, login?: Login) => accounts.standing(userId, login),
     onDone: ({ ctx, ...done }: DavDone) => {
       activity.note({
         ...done,

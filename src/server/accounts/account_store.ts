@@ -76,6 +76,14 @@ export interface LoginRecord {
   readonly version: number;
 }
 
+/** What somebody logged in with, and when. */
+export interface Login {
+  /** `LoginRecord.version` then. */
+  readonly version: number;
+  /** The id of an app token, or what is stored of the password. */
+  readonly credential: number | string | null;
+}
+
 export interface TokenRecord {
   readonly login: LoginRecord;
   readonly token: AppToken;

@@ -13,6 +13,7 @@ import type {
   AppToken,
   FoundSharees,
   Group,
+  Login,
   LoginRecord,
   NewUser,
   RemovedUser,
@@ -315,10 +316,19 @@ export class SqliteAccounts implements AccountStore {
     return this.#selectVersion.get(name)?.login_version ?? null;
   }
 
-  /** As of now; in a write transaction, as of its beginning. */
-  standing(name: string): 'active' | 'disabled' | 'unknown' {
+  /** As of now; in a write transaction, as of its beginning. `ended`: what was logged in with does not count any more. */
+  standing(name: string, login?: Login): 'active' | 'ended' | 'disabled' | 'unknown' {
     const row = this.#selectAccount.get(name);
-    return row === undefined ? 'unknown' : row.is_disabled === 0 ? 'active' : 'disabled';
+    if (row === undefined) return 'unknown';
+    if (row.is_disabled !== 0) return 'disabled';
+    return login === undefined || this.#counts(row, login) ? 'active' : 'ended';
+  }
+
+  /** The version changes for all logins of the user; only some of them end by it. */
+  #counts(row: AccountRow, { version, credential }: Login): boolean {
+    if (row.login_version === version) return true;
+    if (typeof credential !== 'number') return credential === row.password_hash;
+    return this.#selectTokens.all(row.name).some(({ id }) => id === credential);
   }
 
   async touchToken(id: number): Promise<void> {

@@ -11,7 +11,7 @@
 
 import { createHmac, hash, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { AccountStore, LoginRecord, User } from '../accounts/account_store.js';
+import type { AccountStore, Login, LoginRecord, User } from '../accounts/account_store.js';
 import { looksLikeToken } from '../accounts/app_token.js';
 import { verifyNothing, verifyPassword } from '../accounts/password.js';
 import { isUserName } from '../accounts/user_name.js';
@@ -25,6 +25,7 @@ export interface Principal {
   readonly via: 'password' | 'token';
   /** As at login; when `AccountStore.loginVersion` answers another, the login is over. */
   readonly loginVersion: number;
+  readonly credential: Login['credential'];
 }
 
 export type AuthAnswer =
@@ -98,7 +99,7 @@ export class Authenticator {
       if (now !== null && !now.user.isDisabled && now.version === login.version) {
         if (tokenId !== null) this.#used(tokenId);
         if (now === login) return answer;
-        const fresh = ok(now, answer.principal.via);
+        const fresh = ok(now, tokenId);
         this.#admitted.set(key, { login: now, answer: fresh, tokenId });
         return fresh;
       }
@@ -137,7 +138,7 @@ export class Authenticator {
     const named = credentials.kind === 'bearer' || sameName(credentials.user, record?.login.user.name);
     if (record !== null && named && !record.login.user.isDisabled) {
       this.#used(record.token.id);
-      return ok(record.login, 'token');
+      return ok(record.login, record.token.id);
     }
     return this.#guess(credentials.kind === 'basic' ? credentials.user : '', address, async () => null);
   }
@@ -147,8 +148,7 @@ export class Authenticator {
     const known = this.#verified.get(key);
     if (known !== undefined) {
       const login = await this.#accounts.loginRecord(known.name);
-      if (login !== null && !login.user.isDisabled && login.version === known.loginVersion)
-        return ok(login, 'password');
+      if (login !== null && !login.user.isDisabled && login.version === known.loginVersion) return ok(login);
       this.#verified.delete(key);
     }
     const refusedFor = this.#refused.get(key);
@@ -184,7 +184,7 @@ export class Authenticator {
     });
     if (login === null) return { kind: 'denied' };
     await this.#throttle.refund(user, address);
-    return ok(login, 'password');
+    return ok(login);
   }
 
   async #verify(user: string, password: string, key: string): Promise<LoginRecord | null> {
@@ -209,8 +209,11 @@ export class Authenticator {
   }
 }
 
-function ok(login: LoginRecord, via: Principal['via']): AuthAnswer & { readonly kind: 'ok' } {
-  return { kind: 'ok', principal: { user: login.user, via, loginVersion: login.version } };
+/** `tokenId` null: by the password. */
+function ok(login: LoginRecord, tokenId: number | null = null): AuthAnswer & { readonly kind: 'ok' } {
+  const { user, version: loginVersion, passwordHash } = login;
+  const credential = tokenId ?? passwordHash;
+  return { kind: 'ok', principal: { user, via: tokenId === null ? 'password' : 'token', loginVersion, credential } };
 }
 
 function sameName(given: string, stored: string | undefined): boolean {

@@ -3,6 +3,7 @@
 
 import type { Name } from '../../ids.js';
 import { submittedTokens } from '../../remote/wire/if_header.js';
+import { CHALLENGE } from '../auth/credentials.js';
 import { Access, type Viewer } from '../sharing/access.js';
 import { has, NO_RIGHTS, READ } from '../sharing/rights.js';
 import type { Attributes, MetadataRead, NewContent, NodeRecord, Resolved } from '../storage/metadata/metadata_store.js';
@@ -125,7 +126,13 @@ async function viewerNow(
 ): Promise<Viewer> {
   const viewer = viewerOf(ctx);
   if (ctx.link === undefined) {
-    if (standing !== undefined && standing(viewer.userId) !== 'active') {
+    const now = standing?.(viewer.userId, ctx.principal.login) ?? 'active';
+    if (now === 'ended') {
+      throw new DavFailure(401, 'unauthorized', 'storing content: the password or token was revoked meanwhile', {
+        headers: { 'WWW-Authenticate': CHALLENGE },
+      });
+    }
+    if (now !== 'active') {
       throw new DavFailure(403, 'no_access', 'storing content: the account has been disabled or removed meanwhile');
     }
     return viewer;
@@ -133,6 +140,7 @@ async function viewerNow(
   const share = await tx.share(ctx.link.id);
   const isOver =
     share === null ||
+    (share.link?.passwordHash ?? null) !== ctx.link.passwordHash ||
     (share.expires_ms !== null && share.expires_ms <= now_ms) ||
     [share.ownerId, share.sharerId].some((userId) => standing?.(userId) === 'disabled');
   return { ...viewer, linkRights: isOver ? NO_RIGHTS : ctx.link.rights & share.granted };

@@ -7,6 +7,7 @@ import { headerText } from '../../remote/wire/href.js';
 import { type IfList, parseIfHeader, submittedTokens } from '../../remote/wire/if_header.js';
 import type { XmlLimits } from '../../remote/wire/xml.js';
 import { REQUEST_LIMITS } from '../../remote/wire/xml.js';
+import type { Login } from '../accounts/account_store.js';
 import { Access, type Viewer } from '../sharing/access.js';
 import type { BlobStore } from '../storage/blobs/blob_store.js';
 import type { MetadataRead, MetadataStore, NodeId } from '../storage/metadata/metadata_store.js';
@@ -54,7 +55,8 @@ export const DEFAULT_DAV_LIMITS: DavLimits = {
   xml: REQUEST_LIMITS,
 };
 
-export type Standing = 'active' | 'disabled' | 'unknown';
+/** `ended`: what they logged in with does not count any more. */
+export type Standing = 'active' | 'ended' | 'disabled' | 'unknown';
 
 export interface DavServices {
   readonly metadata: MetadataStore;
@@ -64,7 +66,7 @@ export interface DavServices {
   /** How people are called, for what they have shared or locked; default: by their ids. */
   readonly displayName?: (userId: string) => string;
   /** How it stands with who asks, now; default: as when they began. Synchronous, so that a transaction may ask. */
-  readonly standing?: (userId: string) => Standing;
+  readonly standing?: (userId: string, login?: Login) => Standing;
   /** Told of what was done, once it is done. */
   readonly onDone?: (done: DavDone) => void;
 }
@@ -88,6 +90,8 @@ export interface DavPrincipal {
   readonly displayName: string;
   /** May break locks of others. */
   readonly isAdmin?: boolean;
+  /** What they logged in with; without it, it is not asked whether that still counts. */
+  readonly login?: Login;
   /** Address of the principal resource for `DAV:current-user-principal`; default `/dav/principals/users/ID/`. */
   readonly href?: string;
 }
@@ -116,6 +120,8 @@ export interface LinkAccess {
   readonly label: string;
   readonly rights: number;
   readonly hideDownload: boolean;
+  /** What is stored of the password they gave; null = it had none. */
+  readonly passwordHash: string | null;
   /** Takes one download from what the link allows; false = none are left. null = not limited. */
   readonly countDownload: (() => Promise<boolean>) | null;
 }

@@ -14,7 +14,6 @@ import {
   DavRequest,
   type DavServices,
   DEFAULT_DAV_LIMITS,
-  type Standing,
 } from './context.js';
 import { copy, move } from './methods/copy_move.js';
 import { remove } from './methods/delete.js';
@@ -57,7 +56,7 @@ export interface DavHandlerOptions {
   readonly clock: Clock;
   readonly limits?: Partial<DavLimits>;
   readonly displayName?: (userId: string) => string;
-  readonly standing?: (userId: string) => Standing;
+  readonly standing?: NonNullable<DavServices['standing']>;
   readonly onDone?: (done: DavDone) => void;
 }
 

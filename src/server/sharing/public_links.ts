@@ -131,6 +131,7 @@ export class PublicLinks {
       label: share.label,
       rights: share.granted,
       hideDownload: share.link?.hideDownload ?? false,
+      passwordHash: share.link?.passwordHash ?? null,
       countDownload: isLimited ? () => this.#metadata.write((tx) => tx.countDownload(share.id)) : null,
     };
   }
