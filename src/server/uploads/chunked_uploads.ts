@@ -57,6 +57,7 @@ export class ChunkedUploads {
   async create(key: UploadKey): Promise<void> {
     const folder = this.#folder(key);
     await mkdir(join(this.#root, key.userId), { recursive: true, mode: 0o700 });
+    await this.#blobs.demandRoom(0);
     this.#active.delete(keyText(key));
     await folder.create();
   }
@@ -104,6 +105,7 @@ export class ChunkedUploads {
     const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
     const counted = limits.all_bytes === null ? source : this.#counted(key, name, source, limits.all_bytes);
     const room = (bytes: number) => this.#blobs.demandRoom(bytes);
+    await room(0);
     const { chunk, replaced } = await folder.receive(name, counted, { ...limits, room, sum: active.chunks.size === 0 });
     const held = this.#held.get(key.userId);
     const before = active.chunks.get(name)?.size_bytes ?? 0;

@@ -109,6 +109,7 @@ async function transfer(request: DavRequest, kind: 'copied' | 'moved', act: Act)
   if (path.names.length === 0) {
     throw new DavFailure(403, 'no_access', 'copying or moving: the root of the tree stays where it is');
   }
+  await services.blobs.demandRoom(0, kind === 'copied' ? 'new' : 'change');
   const outcome = await services.metadata.write(async (tx): Promise<Outcome> => {
     const access = request.access(tx);
     const at = await resolveChecked(request, tx, 'read', access);

@@ -65,6 +65,7 @@ async function acquire(request: DavRequest, { scope, ownerXml }: LockWish, timeo
   const { services, ctx, path, now_ms } = request;
   const depth = parseDepth(request.header('depth'), 'infinity');
   if (depth === 1) throw new CloudError('invalid', 'locking: Depth must be 0 or infinity, found 1');
+  await services.blobs.demandRoom(0);
   return services.metadata.write(async (tx): Promise<Granted> => {
     const at = await resolveChecked(request, tx, ({ node }) => (node === null ? 'add' : 'lock'));
     let { node } = at;

@@ -23,6 +23,7 @@ export async function mkcol(request: DavRequest): Promise<void> {
   if (path.names.length === 0) throw taken();
   const name = newName(path);
   const attributes = attributesOf(request);
+  await services.blobs.demandRoom(0);
   const node = await services.metadata.write(async (tx) => {
     const at = await resolveChecked(request, tx, 'add');
     if (at.node !== null) throw taken();

@@ -54,6 +54,7 @@ const SETTABLE = new Map<string, (text: string) => Attributes>([
 export async function proppatch(request: DavRequest): Promise<void> {
   const { services, ctx, path, res, req } = request;
   const instructions = read(await readXml(req, services.limits.xml));
+  if (instructions.some((one) => one.kind === 'dead' && one.change.kind === 'set')) await services.blobs.demandRoom(0);
   const isRefused = instructions.some(({ kind }) => kind === 'refused');
   const node = await services.metadata.write(async (tx) => {
     const at = await resolveChecked(request, tx, 'write');

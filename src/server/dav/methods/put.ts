@@ -99,6 +99,7 @@ function declaredLength(request: DavRequest, ...names: readonly string[]): numbe
 }
 
 async function receiveTarget(request: DavRequest): Promise<Received> {
+  await request.services.blobs.demandRoom(0);
   const bytes = await readBody(request.req, MAX_TARGET_BYTES);
   if (bytes.length === 0 || bytes.includes(0)) {
     throw new CloudError(

@@ -34,6 +34,10 @@ export async function userLock(request: DavRequest): Promise<void> {
   const asked = parseTimeout(request.header('timeout'));
   const timeout_s =
     asked === null || asked === 'infinite' ? maxLock_s : Math.min(Math.max(asked, minLock_s), maxLock_s);
+  const noRoom = await services.blobs.demandRoom(0).then(
+    () => null,
+    (error: unknown) => error,
+  );
   const node = await services.metadata.write(async (tx) => {
     const at = await resolveChecked(request, tx, 'lock');
     const node = existing(at, path.slash);
@@ -46,6 +50,7 @@ export async function userLock(request: DavRequest): Promise<void> {
       return node;
     }
     if (conflicts.length > 0) throw await lockedFailure(tx, ctx, conflicts, 'no-conflicting-lock');
+    if (noRoom !== null) throw noRoom;
     await mayHoldOneMore(tx, at, userId, services.limits, now_ms);
     await tx.addLock({
       token: `urn:uuid:${randomUUID()}`,

@@ -54,9 +54,10 @@ export interface BlobStore {
   list(): AsyncIterable<BlobInfo>;
   /** Bytes that still fit, null = without a known end. May be some seconds old. */
   free(): Promise<number | null>;
-  /** Asked before so many bytes are written. Rejects with `no_space` where that would leave the database none: without it
-   * nobody could remove anything. */
-  demandRoom(bytes: number): Promise<void>;
+  /** Asked before so many bytes of content are written, and with 0 before the database is to hold more than before. Rejects
+   * with `no_space` where that would leave it none: without it nobody could remove anything. What only changes what is
+   * there (`change`: a move) may go somewhat further, as it may be what stands before a removal. */
+  demandRoom(bytes: number, use?: 'new' | 'change'): Promise<void>;
   /** A name for a temporary file on the same file system as the blobs, cleared at the next start. */
   temporaryPath(): string;
   close(): Promise<void>;

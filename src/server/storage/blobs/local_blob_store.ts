@@ -173,13 +173,14 @@ export class LocalBlobStore implements BlobStore {
     return Math.max(0, this.#free.bytes - this.#free.reserve_bytes);
   }
 
-  async demandRoom(bytes: number): Promise<void> {
+  async demandRoom(bytes: number, use: 'new' | 'change' = 'new'): Promise<void> {
     // A file system that does not tell (some of the network) says so when it is written to.
     // What the database takes meanwhile counts when it matters.
     if (this.#free.bytes < 2 * this.#free.reserve_bytes) this.#free.at_ms = Number.NEGATIVE_INFINITY;
     const free = await this.free().catch(() => null);
     if (this.#free.reserve_bytes === 0 || free === null) return;
-    if (free < bytes) {
+    const isFull = free === 0 && (use === 'new' || this.#free.bytes < this.#free.reserve_bytes / 2);
+    if (isFull || free < bytes) {
       throw new CloudError('no_space', 'storing content: the disk is full but for what the database needs');
     }
     this.#free.bytes -= bytes;

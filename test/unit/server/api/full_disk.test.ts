@@ -7,11 +7,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { TestServer } from './test_server.js';
 
-const disk = mkdtempSync(join(tmpdir(), 'cloudmount-disk-'));
+let disk: string;
 let server: TestServer;
 
 beforeEach(async (context) => {
   context.skip(process.getuid?.() !== 0, 'only root mounts');
+  disk = mkdtempSync(join(tmpdir(), 'cloudmount-disk-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=128m', 'none', disk]);
   server = await TestServer.start({ dataDir: join(disk, 'data') });
 });
@@ -49,3 +50,38 @@ test('who has filled the disk can make room again', async () => {
   expect((await server.call('GET', '/webdav/huge3')).body).toHaveLength(17_000_003);
   expect((await server.call('DELETE', '/webdav/huge3')).status).toBe(204);
 }, 60_000);
+
+test('what takes no content does not fill the rest either', async () => {
+  const name = (i: number) => `${i}`.padStart(250, 'n');
+  const folder = Array.from({ length: 8 }, () => 'd'.repeat(250)).join('/');
+  for (const [at] of [...folder].entries()) {
+    if (folder[at] === '/') expect((await server.call('MKCOL', `/webdav/${folder.slice(0, at)}`)).status).toBe(201);
+  }
+  expect((await server.call('MKCOL', `/webdav/${folder}`)).status).toBe(201);
+  for (const file of ['a', 'b', 'moved0']) expect((await PUT(`${folder}/${file}`, 0, 0)).status).toBe(201);
+  for (const file of ['huge0', 'huge1']) expect((await PUT(file, 17_000_000, 0)).status).toBe(201);
+  for (let i = 0, status = 201; status === 201; i++) status = (await PUT(`big${i}`, 500_000 + i, i)).status;
+  const lockBody = `<d:lockinfo xmlns:d="DAV:"><d:lockscope><d:shared/></d:lockscope><d:locktype><d:write/></d:locktype></d:lockinfo>`;
+  const properties = (i: number) =>
+    `<d:propertyupdate xmlns:d="DAV:"><d:set><d:prop><p${i} xmlns="u:">${'p'.repeat(100_000)}</p${i}></d:prop></d:set></d:propertyupdate>`;
+  const destination = (i: number) => ({ destination: `${server.url}/webdav/${folder}/moved${i}` });
+  const ways: readonly ((i: number) => Promise<number>)[] = [
+    async (i) => (await PUT(name(i), 0, 0)).status,
+    async (i) => (await server.call('MKCOL', `/webdav/${folder}/${name(i)}`)).status,
+    async (i) => (await server.call('LOCK', `/webdav/lock${i}`, { body: lockBody })).status,
+    async () => (await server.call('LOCK', `/webdav/${folder}/b`, { headers: { 'x-user-lock': '1' } })).status,
+    async (i) => (await server.call('PROPPATCH', '/webdav/big0', { body: properties(i) })).status,
+    async (i) =>
+      (await server.call('COPY', '/webdav/big0', { headers: { destination: `${server.url}/webdav/copy${i}` } })).status,
+    async (i) => (await server.call('MKCOL', `/remote.php/dav/uploads/alice/${i}`)).status,
+    async (i) => (await server.call('MOVE', `/webdav/${folder}/moved${i}`, { headers: destination(i + 1) })).status,
+  ];
+  for (const way of ways) {
+    let status = 0;
+    for (let i = 0; status < 300 && i < 5000; i++) status = await way(i);
+    expect([ways.indexOf(way), status]).toEqual([ways.indexOf(way), 507]);
+  }
+  for (const file of [`${folder}/a`, 'huge0', 'huge1']) {
+    expect((await server.call('DELETE', `/webdav/${file}`)).status).toBe(204);
+  }
+}, 120_000);
