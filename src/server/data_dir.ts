@@ -5,6 +5,7 @@
 //   DIR/uploads/        unfinished chunked uploads, one folder per user and upload
 //   DIR/tmp/            bodies that are being received; emptied at every start
 //   DIR/server.lock     held locked by the server that serves this folder (server_lock.ts)
+//   DIR/spare           room on the disk for when others have filled it (spare_room.ts)
 //   DIR/server.json     who that is: pid and URL, for `cloudmount status` and error messages
 //
 // Everything of one server lives in here, so that copying it with `cloudmount backup` copies the server. Mode 0700:
@@ -14,6 +15,7 @@ import { access, chmod, mkdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { CloudError } from '../errors.js';
 import { manifestFile } from './backup/manifest.js';
+import { useSpareRoomIfTight } from './spare_room.js';
 
 export interface DataDir {
   /** Absolute. */
@@ -22,6 +24,7 @@ export interface DataDir {
   readonly blobs: string;
   readonly uploads: string;
   readonly tmp: string;
+  readonly spare: string;
   readonly lockFile: string;
   readonly stateFile: string;
 }
@@ -34,6 +37,7 @@ export function dataDirLayout(dir: string): DataDir {
     blobs: join(root, 'blobs'),
     uploads: join(root, 'uploads'),
     tmp: join(root, 'tmp'),
+    spare: join(root, 'spare'),
     lockFile: join(root, 'server.lock'),
     stateFile: join(root, 'server.json'),
   };
@@ -47,6 +51,7 @@ export async function prepareDataDir(dir: string): Promise<DataDir> {
     const found = await stat(layout.root);
     if (!found.isDirectory()) throw new CloudError('not_dir', `data folder ${layout.root}: it is not a folder`);
     await refuseBackup(layout);
+    await useSpareRoomIfTight(layout);
     if ((found.mode & 0o077) !== 0) await chmod(layout.root, 0o700);
     for (const part of [layout.blobs, layout.uploads, layout.tmp]) await mkdir(part, { recursive: true, mode: 0o700 });
   } catch (error) {

@@ -5,6 +5,7 @@ import type { Clock } from '../clock.js';
 import type { Log } from '../log.js';
 import { backupRuns } from './backup/lease.js';
 import type { DataDir } from './data_dir.js';
+import { keepSpareRoom } from './spare_room.js';
 import type { BlobStore } from './storage/blobs/blob_store.js';
 import { type CollectResult, collectGarbage } from './storage/blobs/collector.js';
 import type { MetadataStore, SweepResult } from './storage/metadata/metadata_store.js';
@@ -75,6 +76,7 @@ export class Housekeeping {
     const collected = backupRuns(dir, now_ms)
       ? null
       : await collectGarbage(metadata, blobs, { now_ms, orphans, signal: this.#abort.signal });
+    await keepSpareRoom(dir, await blobs.free());
     return { ...swept, removedUploads, collected };
   }
 }

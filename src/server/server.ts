@@ -27,6 +27,7 @@ import { PublicFace } from './sharing/public_face.js';
 import { PublicLinks } from './sharing/public_links.js';
 import { ShareTicker } from './sharing/share_ticker.js';
 import { SharingService } from './sharing/sharing_service.js';
+import { useSpareRoom } from './spare_room.js';
 import { LocalBlobStore } from './storage/blobs/local_blob_store.js';
 import { SqliteDatabase } from './storage/metadata/sqlite/database.js';
 import { SqliteMetadataStore } from './storage/metadata/sqlite/sqlite_metadata_store.js';
@@ -81,12 +82,17 @@ async function start(
   const lock = await ServerLock.acquire(dir);
   closers.push(() => lock.release());
 
-  const database = SqliteDatabase.open(dir.database, SERVER_SCHEMA);
+  const database = SqliteDatabase.open(dir.database, SERVER_SCHEMA, () => {
+    if (useSpareRoom(dir)) log.warn({ dataDir: dir.root }, 'the disk is full: the room that was kept for it is used');
+  });
   closers.push(() => database.close());
   const metadata = new SqliteMetadataStore(database, { clock });
   closers.push(() => metadata.close());
   const blobs = await LocalBlobStore.open(dir.blobs);
   closers.push(() => blobs.close());
+  if ((await blobs.free().catch(() => null)) === 0) {
+    log.warn({ dataDir: dir.root }, 'the disk is full: what is here can be read and removed, nothing can be added');
+  }
   const accounts = new SqliteAccounts(database, storedUserFiles(metadata, dir.uploads), {
     clock,
     shared: storedShares(metadata),

@@ -5,8 +5,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import Database from 'better-sqlite3';
-import { CloudError } from '../errors.js';
+import { CloudError, toCloudError } from '../errors.js';
 import type { DataDir } from './data_dir.js';
+import { fullDisk, isFullDisk } from './storage/metadata/sqlite/database.js';
 
 export interface ServerState {
   readonly pid: number;
@@ -34,7 +35,12 @@ export class ServerLock {
     if (database === null) throw heldByAnother(dir);
     const state = { pid: process.pid, purpose, url: null, startedAt: new Date().toISOString() };
     const lock = new ServerLock(database, dir, state);
-    await lock.#write();
+    try {
+      await lock.#write();
+    } catch (error) {
+      database.close();
+      throw toCloudError(error, `noting in ${dir.stateFile} who serves the folder`);
+    }
     return lock;
   }
 
@@ -82,6 +88,7 @@ export function tryLock(file: string): Database.Database | null {
   } catch (error) {
     database.close();
     if ((error as { code?: string }).code === 'SQLITE_BUSY') return null;
+    if (isFullDisk(error, file)) throw fullDisk(error);
     throw new CloudError('io', `locking ${file}: ${String(error)}`, { cause: error });
   }
 }

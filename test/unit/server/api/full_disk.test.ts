@@ -1,10 +1,12 @@
 // A disk that people have filled: what is there can be read and removed, also after a restart. Needs a small disk, and so root.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, rmdirSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { dataDirLayout } from '../../../../src/server/data_dir.js';
+import { keepSpareRoom } from '../../../../src/server/spare_room.js';
 import { TestServer } from './test_server.js';
 
 let disk: string;
@@ -85,3 +87,59 @@ test('what takes no content does not fill the rest either', async () => {
     expect((await server.call('DELETE', `/webdav/${file}`)).status).toBe(204);
   }
 }, 120_000);
+
+/** As another program does it, to the last byte. */
+function fill(): void {
+  const file = openSync(join(disk, 'log'), 'w');
+  try {
+    for (let size = 1 << 20; size > 0; size >>= 1) {
+      try {
+        for (;;) writeSync(file, Buffer.alloc(size, 1));
+      } catch (error) {
+        expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC');
+      }
+    }
+  } finally {
+    closeSync(file);
+  }
+  expect(statfsSync(disk).bavail).toBe(0);
+}
+
+const free = (): number => statfsSync(disk).bavail * statfsSync(disk).bsize;
+
+test('where others have filled it to the last byte the server starts, is read and removed from, and takes nothing', async () => {
+  const dataDir = join(disk, 'data');
+  const dir = dataDirLayout(dataDir);
+  expect((await PUT('huge', 17_000_000, 1)).status).toBe(201);
+  expect((await PUT('small', 1000, 1)).status).toBe(201);
+  await keepSpareRoom(dir, free());
+  for (const isRunning of [false, true]) {
+    if (!isRunning) await server.stop();
+    fill();
+    if (!isRunning) await server.run({ dataDir });
+    else await new Promise((resolve) => setTimeout(resolve, 2100)); // how long free room is believed
+    const isTold = server.lines.some(
+      ({ level, message }) => level === 'warn' && message.startsWith('the disk is full'),
+    );
+    if (!isRunning) expect([isTold, existsSync(dir.spare)]).toEqual([true, false]);
+    expect((await server.call('GET', '/webdav/huge')).body).toHaveLength(17_000_000);
+    expect((await server.call('PROPFIND', '/webdav/', { headers: { depth: '1' } })).status).toBe(207);
+    for (const bytes of [0, 1000, 2_000_000]) expect((await PUT('more', bytes, 1)).status).toBe(507);
+    expect((await server.call('MKCOL', '/webdav/folder')).status).toBe(507);
+    // The first that is refused gives up the room for the next.
+    const statuses = [];
+    for (let i = 0; i < 2; i++) statuses.push((await server.call('DELETE', '/webdav/small')).status);
+    expect(statuses).toContain(204);
+    rmSync(join(disk, 'log'));
+    expect((await PUT('small', 1000, 1)).status).toBe(201);
+    await keepSpareRoom(dir, free());
+    expect(existsSync(dir.spare)).toBe(true);
+  }
+  // Without it a start says what is wrong.
+  await server.stop();
+  rmSync(dir.spare);
+  fill();
+  await expect(server.run({ dataDir })).rejects.toMatchObject({ code: 'no_space' });
+  rmSync(join(disk, 'log'));
+  await server.run({ dataDir });
+}, 60_000);

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -112,4 +112,13 @@ test('abandoned uploads go', async () => {
   ahead_ms = 49 * HOUR_MS;
   expect(await housekeeping.round()).toMatchObject({ removedUploads: 2 });
   expect(await readdir(join(dir.uploads, 'anna'))).toEqual([]);
+});
+
+test('room on the disk is kept for when others have filled it', async () => {
+  await housekeeping.round();
+  const kept = await stat(dir.spare);
+  expect(kept.size).toBeGreaterThan(100_000);
+  expect(kept.blocks * 512).toBeGreaterThanOrEqual(kept.size);
+  await housekeeping.round();
+  expect((await stat(dir.spare)).ino).toBe(kept.ino);
 });

@@ -8,10 +8,10 @@
 // disk", and the event loop never waits for the disk. What nobody waits for (`writeSoon`) is gathered, and written
 // a few times a second.
 
-import { closeSync, fdatasync, fsyncSync, openSync } from 'node:fs';
+import { closeSync, fdatasync, fsyncSync, openSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
-import { CloudError, toCloudError } from '../../../../errors.js';
+import { CloudError, isCloudError, toCloudError } from '../../../../errors.js';
 import { Checkpointer } from './checkpointer.js';
 
 /** A part of the schema with its own version line. `migrations[i]` brings the part from version i to i + 1. Released
@@ -70,6 +70,7 @@ export class SqliteDatabase {
   #isReading = false;
   #viewTimer: NodeJS.Timeout | undefined;
   #version = 0;
+  readonly #onFull: () => void;
   #walFd: number;
   #queue: Job[] = [];
   /** Jobs that are in no hurry. */
@@ -86,8 +87,9 @@ export class SqliteDatabase {
   #failed: CloudError | null = null;
   #closed = false;
 
-  private constructor(path: string, writer: Connection, reader: Connection, walFd: number) {
+  private constructor(path: string, writer: Connection, reader: Connection, walFd: number, onFull: () => void) {
     this.path = path;
+    this.#onFull = onFull;
     this.writer = writer;
     this.reader = reader;
     this.#walFd = walFd;
@@ -107,9 +109,11 @@ export class SqliteDatabase {
   }
 
   /** Opens or creates the file and brings every module's schema up to date. Throws `unsupported` if the file was
-   * written by a newer version. */
-  static open(path: string, modules: readonly SchemaModule[]): SqliteDatabase {
+   * written by a newer version, `no_space` on a full disk. `onFull`: a group of writes has just been refused because the
+   * disk is full. */
+  static open(path: string, modules: readonly SchemaModule[], onFull: () => void = () => undefined): SqliteDatabase {
     const writer = new Database(path, { timeout: BUSY_TIMEOUT_MS });
+    const opened: (() => void)[] = [() => writer.close()];
     try {
       writer.pragma(`page_size = ${PAGE_SIZE}`);
       writer.pragma('journal_mode = WAL');
@@ -121,19 +125,21 @@ export class SqliteDatabase {
       migrate(writer, modules);
       writer.pragma(`busy_timeout = ${HELD_BLOCKING_MS}`);
       const reader = new Database(path, { timeout: BUSY_TIMEOUT_MS, fileMustExist: true });
+      opened.unshift(() => reader.close());
       reader.pragma('query_only = ON');
       reader.pragma('temp_store = MEMORY');
       reader.pragma('cache_size = -32768');
       const walFd = openSync(`${path}-wal`, 'r');
-      const database = new SqliteDatabase(path, writer, reader, walFd);
+      opened.unshift(() => closeSync(walFd));
+      const database = new SqliteDatabase(path, writer, reader, walFd, onFull);
       // The names of the file and its WAL must be on disk before anything in them counts as durable.
       const dirFd = openSync(dirname(path), 'r');
       fsyncSync(dirFd);
       closeSync(dirFd);
       return database;
     } catch (error) {
-      writer.close();
-      throw error;
+      for (const close of opened) close();
+      throw isFullDisk(error, path) ? fullDisk(error) : sqliteError(error);
     }
   }
 
@@ -315,6 +321,7 @@ export class SqliteDatabase {
     } catch (error) {
       if (this.writer.inTransaction) this.writer.exec('ROLLBACK');
       const mapped = sqliteError(error);
+      if (isCloudError(mapped, 'no_space')) this.#onFull();
       const settled = new Set(failed.map((f) => f.job));
       for (const job of group) if (!settled.has(job)) failed.push({ job, error: mapped });
     }
@@ -409,18 +416,28 @@ function migrate(db: Connection, modules: readonly SchemaModule[]): void {
   }
 }
 
+/** Less than what opening takes. */
+const TIGHT_BYTES = 1 << 18;
+
+/** When it is opened, SQLite calls a full disk an I/O error. */
+export function isFullDisk(error: unknown, path: string): boolean {
+  if (!(error instanceof Database.SqliteError) || !/^SQLITE_(IOERR|FULL|CANTOPEN)/.test(error.code)) return false;
+  const { bavail, bsize } = statfsSync(dirname(path));
+  return bavail * bsize < TIGHT_BYTES;
+}
+
+export function fullDisk(cause: unknown): CloudError {
+  return new CloudError('no_space', 'writing to the database: no space left on its disk', { cause });
+}
+
 /** SQLite's own failures as domain errors; anything else as it is. */
 export function sqliteError(error: unknown): unknown {
   if (!(error instanceof Database.SqliteError)) return error;
   const { code } = error;
-  if (code.startsWith('SQLITE_FULL')) {
-    return new CloudError('no_space', 'writing to the database: no space left on its disk', { cause: error });
-  }
+  if (code.startsWith('SQLITE_FULL')) return fullDisk(error);
   if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) {
     return new CloudError('busy', 'writing to the database: another process holds it', { cause: error });
   }
-  if (code.startsWith('SQLITE_IOERR') && /ENOSPC|disk is full/i.test(error.message)) {
-    return new CloudError('no_space', 'writing to the database: no space left on its disk', { cause: error });
-  }
+  if (code.startsWith('SQLITE_IOERR') && /ENOSPC|disk is full/i.test(error.message)) return fullDisk(error);
   return new CloudError('io', `using the database: ${code}: ${error.message}`, { cause: error });
 }
