@@ -72,7 +72,7 @@ const PROPERTIES: readonly LiveProperty[] = [
   dav('supported-report-set', (node) => (node.kind === 'dir' ? REPORTS : '')),
   dav('sync-token', (node, page) => (node.kind === 'dir' ? escapeText(page.syncToken(node)) : null), { needs: 'head' }),
   dav('quota-available-bytes', (node, page) => page.available(node), { needs: 'usage' }),
-  dav('quota-used-bytes', (node) => (node.kind === 'dir' ? String(node.size_bytes) : null)),
+  dav('quota-used-bytes', (node, page) => page.used(node), { needs: 'usage' }),
   dav('current-user-privilege-set', (node, page) => page.privileges(node)),
   dav('current-user-principal', (_, page) => page.principal),
   dav('owner', (node, page) => page.ownerPrincipal(node)),
@@ -484,6 +484,12 @@ export class PropertyPage {
     const left = quota_bytes === null ? Number.POSITIVE_INFINITY : Math.max(0, quota_bytes - used_bytes);
     const available = Math.min(left, this.#free_bytes ?? Number.POSITIVE_INFINITY);
     return available === Number.POSITIVE_INFINITY ? '-3' : String(available);
+  }
+
+  /** Of a whole tree, what counts in its quota. */
+  used(node: NodeRecord): string | null {
+    if (node.kind !== 'dir') return null;
+    return String((node.parentId === null ? this.#usage?.used_bytes : null) ?? node.size_bytes);
   }
 
   syncToken(node: NodeRecord): string {

@@ -158,6 +158,8 @@ interface LockWish {
 // A client sends the same body with every lock.
 const wishes = new LRUCache<string, LockWish>({ max: 500 });
 const MAX_REMEMBERED_BYTES = 1024;
+/** No quota counts them; everybody who lists what is locked is told them. */
+const MAX_OWNER_CHARS = 4096;
 
 /** null = no body: a refresh. */
 function wishFor(request: DavRequest, body: Buffer): LockWish | null {
@@ -185,5 +187,12 @@ function wanted(body: XmlElement): LockWish {
     throw new CloudError('invalid', 'reading LOCK: the lockscope must be exclusive or shared');
   }
   const owner = childOf(body, DAV, 'owner');
-  return { scope: isShared ? 'shared' : 'exclusive', ownerXml: owner === null ? '' : writeElement(owner) };
+  const ownerXml = owner === null ? '' : writeElement(owner);
+  if (ownerXml.length > MAX_OWNER_CHARS) {
+    throw new CloudError(
+      'too_large',
+      `reading LOCK: the owner may have ${MAX_OWNER_CHARS} characters, found ${ownerXml.length}`,
+    );
+  }
+  return { scope: isShared ? 'shared' : 'exclusive', ownerXml };
 }

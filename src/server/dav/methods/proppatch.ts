@@ -79,7 +79,7 @@ export async function proppatch(request: DavRequest): Promise<void> {
   sendBody(res, 207, MULTISTATUS_TYPE, body);
 }
 
-/** Properties are not counted by the quota, so they must not grow without end. */
+/** Where there is no quota, they must not grow without end either: all of a resource's are read at a time. */
 async function mayHold(tx: MetadataRead, node: NodeRecord): Promise<void> {
   let size = 0;
   for (const { xml } of (await tx.properties([node.id])).get(node.id) ?? []) size += xml.length;

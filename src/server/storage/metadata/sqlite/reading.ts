@@ -111,7 +111,7 @@ function readStatements(db: Connection) {
       .raw(),
     usage: db
       .prepare<[number], [number, number | null]>(
-        'SELECT n.size, r.quota_bytes FROM nodes n LEFT JOIN roots r ON r.node_id = n.id WHERE n.id = ?',
+        'SELECT n.size + coalesce(r.property_bytes, 0), r.quota_bytes FROM nodes n LEFT JOIN roots r ON r.node_id = n.id WHERE n.id = ?',
       )
       .raw(),
     nextLockExpiry: db.prepare<[], number | null>('SELECT min(expires_ms) FROM locks').pluck(),

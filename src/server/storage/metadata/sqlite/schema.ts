@@ -144,5 +144,32 @@ export const METADATA_SCHEMA: SchemaModule = {
     `
     CREATE TABLE share_by_hand (user_id TEXT PRIMARY KEY) WITHOUT ROWID;
     `,
+    // What properties take counts in the quota of whose tree they are in. By triggers: they are set, copied, moved and
+    // removed in many ways.
+    `
+    ALTER TABLE roots ADD COLUMN property_bytes INTEGER NOT NULL DEFAULT 0;
+    UPDATE roots SET property_bytes = held.bytes
+      FROM (SELECT n.root_id, sum(octet_length(p.xml)) AS bytes FROM properties p JOIN nodes n ON n.id = p.node_id
+            GROUP BY n.root_id) AS held
+      WHERE roots.node_id = held.root_id;
+    CREATE TRIGGER property_added AFTER INSERT ON properties BEGIN
+      UPDATE roots SET property_bytes = property_bytes + octet_length(new.xml)
+      WHERE node_id = (SELECT root_id FROM nodes WHERE id = new.node_id);
+    END;
+    CREATE TRIGGER property_changed AFTER UPDATE OF xml ON properties BEGIN
+      UPDATE roots SET property_bytes = property_bytes + octet_length(new.xml) - octet_length(old.xml)
+      WHERE node_id = (SELECT root_id FROM nodes WHERE id = new.node_id);
+    END;
+    CREATE TRIGGER property_removed AFTER DELETE ON properties BEGIN
+      UPDATE roots SET property_bytes = property_bytes - octet_length(old.xml)
+      WHERE node_id = (SELECT root_id FROM nodes WHERE id = old.node_id);
+    END;
+    CREATE TRIGGER properties_moved AFTER UPDATE OF root_id ON nodes
+    WHEN new.has_properties = 1 AND new.root_id <> old.root_id BEGIN
+      UPDATE roots SET property_bytes = property_bytes + iif(node_id = new.root_id, 1, -1)
+        * (SELECT sum(octet_length(xml)) FROM properties WHERE node_id = new.id)
+      WHERE node_id IN (old.root_id, new.root_id);
+    END;
+    `,
   ],
 };

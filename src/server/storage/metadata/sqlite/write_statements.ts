@@ -107,7 +107,8 @@ export function writeStatements(db: Connection) {
     deleteBelow: db.prepare<[number]>(`${BELOW} DELETE FROM nodes WHERE id IN (SELECT id FROM below)`),
     deleteProperties: db.prepare<[number]>('DELETE FROM properties WHERE node_id = ?'),
     setProperty: db.prepare<[number, string, string, string]>(
-      'INSERT OR REPLACE INTO properties (node_id, ns, name, xml) VALUES (?, ?, ?, ?)',
+      `INSERT INTO properties (node_id, ns, name, xml) VALUES (?, ?, ?, ?)
+       ON CONFLICT (node_id, ns, name) DO UPDATE SET xml = excluded.xml`,
     ),
     removeProperty: db.prepare<[number, string, string]>(
       'DELETE FROM properties WHERE node_id = ? AND ns = ? AND name = ?',

@@ -231,10 +231,12 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
 
   async setProperties({ id }: NodeRecord, changes: readonly PropertyChange[]): Promise<NodeRecord> {
     const node = this.#mustNode(id);
-    for (const change of changes) {
-      if (change.kind === 'set') this.#sql.setProperty.run(node.id, change.ns, change.name, change.xml);
-      else this.#sql.removeProperty.run(node.id, change.ns, change.name);
-    }
+    this.#withinQuota(node.rootId, () => {
+      for (const change of changes) {
+        if (change.kind === 'set') this.#sql.setProperty.run(node.id, change.ns, change.name, change.xml);
+        else this.#sql.removeProperty.run(node.id, change.ns, change.name);
+      }
+    });
     return this.#stamp(node, this.#sql.anyProperty.get(node.id) !== undefined);
   }
 
@@ -255,8 +257,9 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     const parent = this.#mustNode(parentId);
     this.#mustBeFree(parent, name);
     this.#shares.checkMove(node, parent);
-    if (node.rootId !== parent.rootId) this.#checkQuota(parent.rootId, node.size_bytes);
-    const { before, after } = this.#moveEntry(node, parent, name);
+    const moving = () => this.#moveEntry(node, parent, name);
+    const isWithin = node.rootId === parent.rootId;
+    const { before, after } = isWithin ? moving() : this.#withinQuota(parent.rootId, moving);
     // What is too deep already (an older program's, a removed user's files) can be brought out of there.
     if (after > before) checkDepth(after);
     this.#shares.afterMove(this.#mustNode(node.id));
@@ -294,8 +297,10 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#mustBeFree(parent, name);
     const size = node.kind === 'dir' && !deep ? 0 : node.size_bytes;
     this.#checkQuota(parent.rootId, size);
+    const used_bytes = this.usageSync(parent.rootId).used_bytes;
     const id = await this.#copyTree(node, parent, name, deep, this.lineageSync(parent.id).length);
     this.#entryChanged(parent.id, this.#seq, size);
+    this.#checkGrown(parent.rootId, used_bytes);
     this.#touch(parent.rootId, id, parent.id);
     return this.#mustNode(id);
   }
@@ -483,6 +488,20 @@ export class SqliteWrite extends SqliteRead implements MetadataWrite {
     this.#sql.carryEntry.run(seq, size_bytes, now.s, now.ns, dir);
     const above = this.#sql.parentOf.get(dir) ?? null;
     return 1 + (above === null ? 0 : this.#carryUp(above as NodeId, seq, size_bytes));
+  }
+
+  #withinQuota<T>(rootId: NodeId, change: () => T): T {
+    const { used_bytes } = this.usageSync(rootId);
+    const result = change();
+    this.#checkGrown(rootId, used_bytes);
+    return result;
+  }
+
+  /** After a change whose size shows only then. Who is beyond the quota may still take away. */
+  #checkGrown(rootId: NodeId, before_bytes: number): void {
+    const { used_bytes, quota_bytes } = this.usageSync(rootId);
+    if (quota_bytes === null || used_bytes <= Math.max(quota_bytes, before_bytes)) return;
+    throw new CloudError('quota', `storing: the quota is ${quota_bytes} bytes, ${used_bytes} would be used`);
   }
 
   #checkQuota(rootId: NodeId, more_bytes: number): void {
