@@ -37,6 +37,8 @@ export interface DavLimits {
   /** How long a streamed listing may take: as long as it is read from one moment's view, what others write meanwhile stays
    * in the WAL. */
   readonly listing_ms: number;
+  /** The same while that has become much. */
+  readonly listingHeldUp_ms: number;
   readonly xml: XmlLimits;
 }
 
@@ -52,6 +54,7 @@ export const DEFAULT_DAV_LIMITS: DavLimits = {
   locksOnOne: 100,
   stall_ms: 60_000,
   listing_ms: 15 * 60_000,
+  listingHeldUp_ms: 60_000,
   xml: REQUEST_LIMITS,
 };
 

@@ -144,7 +144,7 @@ class Answer {
       plan: this.#plan,
       page: new PropertyPage(tx, this.#plan, ctx, now_ms, this.#free_bytes, services.displayName),
       out: this.#out,
-      until_ms: performance.now() + services.limits.listing_ms,
+      began_ms: performance.now(),
     };
   }
 

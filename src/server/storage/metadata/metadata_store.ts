@@ -258,6 +258,8 @@ export interface MetadataStore {
    * `mayLapse` (of the result) it resolves as soon as everybody sees it and a crash does not undo it: for what a power cut
    * in the next milliseconds may undo without harm to any file. */
   write<T>(fn: (tx: MetadataWrite) => Promise<T>, mayLapse?: (result: T) => boolean): Promise<T>;
+  /** What is written waits in large amounts for a `snapshot` to end. */
+  isHeldUp(): boolean;
   /** Resolves when all that a `read` could have seen so far is durable. */
   durable(): Promise<void>;
   /** Called after a transaction is durable, in order, before its `write` resolves (unless that `mayLapse`). */

@@ -8,7 +8,7 @@
 // disk", and the event loop never waits for the disk. What nobody waits for (`writeSoon`) is gathered, and written
 // a few times a second.
 
-import { closeSync, fdatasync, fsyncSync, openSync, statfsSync } from 'node:fs';
+import { closeSync, fdatasync, fstatSync, fsyncSync, openSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { CloudError, isCloudError, toCloudError } from '../../../../errors.js';
@@ -44,6 +44,9 @@ const HELD_TIMEOUT_MS = 30_000;
 const HELD_BLOCKING_MS = 10;
 const HELD_AGAIN_MS = 20;
 const PAGE_SIZE = 8192;
+/** What is kept of the WAL's file when it begins anew. */
+const WAL_BYTES = 64 << 20;
+const HELD_UP_BYTES = 4 * WAL_BYTES;
 /** Jobs in one group; bounds how long the loop is held. */
 const GROUP_MAX = 256;
 /** How long `writeSoon` gathers. */
@@ -121,7 +124,7 @@ export class SqliteDatabase {
       writer.pragma('foreign_keys = ON');
       writer.pragma('temp_store = MEMORY');
       writer.pragma('cache_size = -32768');
-      writer.pragma('journal_size_limit = 67108864');
+      writer.pragma(`journal_size_limit = ${WAL_BYTES}`);
       migrate(writer, modules);
       writer.pragma(`busy_timeout = ${HELD_BLOCKING_MS}`);
       const reader = new Database(path, { timeout: BUSY_TIMEOUT_MS, fileMustExist: true });
@@ -219,6 +222,11 @@ export class SqliteDatabase {
     clearTimeout(this.#viewTimer);
     this.#isReading = false;
     this.#readSql.commit.run();
+  }
+
+  /** The WAL is far longer than it gets while nobody holds an old view of the database. */
+  isHeldUp(): boolean {
+    return this.#walFd >= 0 && fstatSync(this.#walFd).size > HELD_UP_BYTES;
   }
 
   /** Resolves when everything committed so far is on disk (what `reader` can see included). */

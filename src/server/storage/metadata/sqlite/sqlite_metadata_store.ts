@@ -179,6 +179,10 @@ export class SqliteMetadataStore implements MetadataStore {
     });
   }
 
+  isHeldUp(): boolean {
+    return this.#database.isHeldUp();
+  }
+
   durable(): Promise<void> {
     return this.#database.durable();
   }
