@@ -68,7 +68,7 @@ export class ControlServer {
     return control;
   }
 
-  /** Ends all connections; the socket is gone when it resolves. */
+  /** Ends all connections. The socket is gone at once; what is at its path later is that of a drive mounted since. */
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     // The answer to the request that had us stop (`unmount`) is due in this turn of the event loop.
@@ -79,7 +79,6 @@ export class ControlServer {
     }, 500);
     await closed;
     clearTimeout(timer);
-    await rm(this.path, { force: true });
   }
 
   #serve(socket: Socket): void {

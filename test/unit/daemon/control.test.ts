@@ -224,6 +224,19 @@ describe('control socket', () => {
     server = await ControlServer.listen(server.path, handlers, silentLog);
   });
 
+  it('the socket of a drive that was mounted while a client was slow to go stays', async () => {
+    const { path } = server;
+    const slow = connect({ path, allowHalfOpen: true });
+    await new Promise((resolve) => slow.once('connect', resolve));
+    slow.resume().on('error', () => undefined);
+    await (await client()).call('echo');
+    const closed = server.close();
+    server = await ControlServer.listen(path, { echo: () => 'the next' }, silentLog);
+    await closed;
+    expect(await (await client()).call('echo')).toBe('the next');
+    slow.destroy();
+  });
+
   it('a daemon that accepts no connection (it was stopped) is not one that is gone', async () => {
     const path = join(dir, 'full');
     const listener = createServer((socket) => socket.destroy());
