@@ -114,8 +114,10 @@ async function unmountRunning(
     const gone = error instanceof CommandError && error.exitCode === EXIT.notRunning;
     if (!gone && !(force && isCloudError(error, 'timeout', 'network'))) throw error;
     if (!gone) await killStuck(mount);
-    await unregisterMount(dirs, mount.cacheDir);
-    if (readMountTable().some((entry) => isDrive(entry) && entry.mountPoint === mount.mountPoint)) {
+    unregisterMount(dirs, mount);
+    // Ending it took seconds: what is there now may have been mounted since.
+    const isAgain = (await runningMounts(dirs)).some((one) => one.mountPoint === mount.mountPoint);
+    if (!isAgain && readMountTable().some((entry) => isDrive(entry) && entry.mountPoint === mount.mountPoint)) {
       await unmountByKernel(mount.mountPoint, true);
     }
     return null;

@@ -286,7 +286,7 @@ class RunningDrive implements Drive {
     for (const [what, step] of [
       ['closing the cache', () => cache.close()],
       ['closing the connection', () => remote.close()],
-      ['leaving the list of mounts', () => unregisterMount(dirs, config.cacheDir)],
+      ['leaving the list of mounts', async () => unregisterMount(dirs, this.running)],
     ] as const) {
       await step().catch((error: unknown) => log.error({ error }, what));
     }

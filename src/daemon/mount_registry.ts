@@ -47,15 +47,20 @@ function deathPath(dirs: UserDirs, cacheDir: string): string {
 /** Its process ended without saying so: a crash, or `kill -9`. Takes it off the list, remembered for `deadMounts`. The
  * drive may run again by now, where the reader was slow: note and socket of that one stay. */
 export function markDead(dirs: UserDirs, mount: RunningMount): void {
-  const path = notePath(dirs, mount.cacheDir);
-  try {
-    // Nothing waits in between.
-    const note = parseNote(readFileSync(path, 'utf8'));
-    if (note?.pid !== mount.pid || note.startedAt !== mount.startedAt) return;
+  withNoteOf(dirs, mount, (path) => {
     rmSync(mount.socket, { force: true });
     renameSync(path, deathPath(dirs, mount.cacheDir));
+  });
+}
+
+/** Nothing waits between the look and what is done. */
+function withNoteOf(dirs: UserDirs, mount: RunningMount, act: (path: string) => void): void {
+  const path = notePath(dirs, mount.cacheDir);
+  try {
+    const note = parseNote(readFileSync(path, 'utf8'));
+    if (note?.pid === mount.pid && note.startedAt === mount.startedAt) act(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // by another reader
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // by another process
   }
 }
 
@@ -93,8 +98,9 @@ export async function registerMount(dirs: UserDirs, mount: RunningMount): Promis
   await rm(deathPath(dirs, mount.cacheDir), { force: true });
 }
 
-export async function unregisterMount(dirs: UserDirs, cacheDir: string): Promise<void> {
-  await rm(notePath(dirs, cacheDir), { force: true });
+/** The drive may have been mounted again by now, by another process: the note of that one stays. */
+export function unregisterMount(dirs: UserDirs, mount: RunningMount): void {
+  withNoteOf(dirs, mount, (path) => rmSync(path));
 }
 
 /** All drives of this user whose process lives, ordered by mount point. */

@@ -134,7 +134,7 @@ describe('running mounts', () => {
     await writeFile(join(dirs.runtime, 'junk.json'), '{');
     expect((await runningMounts(dirs)).map((one) => one.cacheDir)).toEqual(['/a', '/b']);
     await expect(stat(join(dirs.runtime, `${mountId('/dead')}.json`))).rejects.toThrow();
-    await unregisterMount(dirs, '/a');
+    unregisterMount(dirs, mount('/a', process.pid));
     expect((await runningMounts(dirs)).map((one) => one.cacheDir)).toEqual(['/b']);
   });
 
@@ -158,6 +158,17 @@ describe('running mounts', () => {
     expect(await deadMounts(dirs)).toEqual([]);
   });
 
+  it('one that was mounted again keeps its note when the process before it, slow to end, takes its own away', async () => {
+    const before = mount('/a', 0x3fffff);
+    await registerMount(dirs, before);
+    await registerMount(dirs, mount('/a', process.pid));
+    unregisterMount(dirs, before);
+    expect((await runningMounts(dirs)).map((one) => one.pid)).toEqual([process.pid]);
+    unregisterMount(dirs, mount('/a', process.pid));
+    unregisterMount(dirs, mount('/a', process.pid));
+    expect(await runningMounts(dirs)).toEqual([]);
+  });
+
   it('one that ended without unmounting is remembered until it is mounted again, or forgotten', async () => {
     await registerMount(dirs, mount('/a', 0x3fffff));
     await registerMount(dirs, mount('/b', 0x3fffff));
@@ -165,7 +176,7 @@ describe('running mounts', () => {
     await registerMount(dirs, mount('/a', process.pid));
     expect((await deadMounts(dirs)).map((one) => one.cacheDir)).toEqual(['/b']);
     await forgetDeath(dirs, '/b');
-    await unregisterMount(dirs, '/a');
+    unregisterMount(dirs, mount('/a', process.pid));
     expect(await deadMounts(dirs)).toEqual([]);
   });
 
