@@ -84,10 +84,15 @@ export const login: Command<Options> = {
       addedAt: new Date().toISOString(),
     };
     await context.accounts.put(account);
-    if (oldToken !== null) {
+    const { renewed, left } = await renewDrives(context, name, token ?? password);
+    // Not before: a running drive must not be refused in between.
+    if (oldToken !== null && left === 0) {
       await revokeAppToken({ ...attempt, password: oldToken, tls: await readTlsFiles(tls) }, userAgent(), silentLog);
+    } else if (oldToken !== null) {
+      note(
+        `Its app token was therefore not revoked: remove it on the server afterwards, in the list of devices of ${printable(user)}.`,
+      );
     }
-    const refreshed = await renewDrives(context, name, token ?? password);
     if (options.json) {
       printJson({ ...account, dialect: capabilities.dialect });
       return;
@@ -97,25 +102,35 @@ export const login: Command<Options> = {
     printLine(
       `${kept} is kept in the ${credential === 'keyring' ? 'keyring' : 'credentials file, readable by you alone'}.`,
     );
-    if (refreshed.length === 0) printLine(`Mount it with: cloudmount mount ${name} DIR`);
-    else printLine(`Used by the running drive from now on: ${refreshed.map(printable).join(', ')}`);
+    if (renewed.length > 0) printLine(`Used by the running drive from now on: ${renewed.map(printable).join(', ')}`);
+    else if (left === 0) printLine(`Mount it with: cloudmount mount ${name} DIR`);
   },
 };
 
+interface Renewal {
+  readonly renewed: readonly string[];
+  /** So many go on with the old login. */
+  readonly left: number;
+}
+
 /** The drives that run with this account take the new login over; a drive that cannot is left to the next mount. */
-async function renewDrives({ dirs }: Context, account: string, password: string): Promise<readonly string[]> {
+async function renewDrives({ dirs }: Context, account: string, password: string): Promise<Renewal> {
   const renewed: string[] = [];
+  let left = 0;
   for (const mount of await runningMounts(dirs)) {
     if (mount.account !== account) continue;
     try {
       await withDrive(dirs, mount, (client) => client.call('usePassword', { password }));
       renewed.push(mount.mountPoint);
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      note(`${printable(mount.mountPoint)} goes on with the old login (${why}): unmount it and mount it again.`);
+      if (error instanceof CommandError && error.exitCode === EXIT.notRunning) continue;
+      left += 1;
+      note(
+        `${printable(mount.mountPoint)} goes on with the old login (${messageOf(error)}): unmount it and mount it again.`,
+      );
     }
   }
-  return renewed;
+  return { renewed, left };
 }
 
 async function chooseName(context: Context, wanted: string | undefined, url: string, user: string): Promise<string> {

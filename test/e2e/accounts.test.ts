@@ -5,7 +5,12 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
+import { ControlServer } from '../../src/daemon/control/control_server.js';
+import { registerMount, socketPath } from '../../src/daemon/mount_registry.js';
+import { userDirs } from '../../src/daemon/user_dirs.js';
+import { silentLog } from '../../src/log.js';
 import { cli, mustCli, PROGRAM } from '../support/cli.js';
+import { FaultProxy } from '../support/fault_proxy.js';
 import { mountAt } from '../support/mounts.js';
 import { eventually, must, run } from '../support/processes.js';
 import { useStage } from '../support/world.js';
@@ -150,6 +155,41 @@ it('a running drive takes over a new login', async () => {
     return (await server.dav.exists('meanwhile')) as boolean;
   });
   await mustCli(['unmount', drive.dir], { env });
+});
+
+it('a new login is told to the running drives before the old token ends; one that cannot be told keeps its token', async () => {
+  const { server, drive, env } = await ready();
+  const proxy = await FaultProxy.open({ targetPort: server.port });
+  stage().defer(() => proxy.close());
+  const login = () =>
+    cli(['login', proxy.url, '--user', 'alice', '--password-stdin', '--name', 'work', '--store', 'file'], {
+      env,
+      input: server.login.password,
+    });
+  const tokens = async () =>
+    (JSON.parse(await mustCli(['token', 'list', 'alice', '--data', server.data, '--json'])) as unknown[]).length;
+  await login();
+  await mustCli(['mount', 'work', drive.dir], { env });
+  const { logFile } = JSON.parse(await mustCli(['status', drive.dir, '--json'], { env })) as { logFile: string };
+  // Seconds pass between the end of the token and the server's word for it.
+  proxy.add({ method: 'DELETE', path: /apppassword/, fault: { kind: 'drip', bytes: 1, every_ms: 20 } });
+  expect((await login()).code).toBe(0);
+  await mustCli(['flush', '--wait', drive.dir], { env });
+  expect(await readFile(logFile, 'utf8')).not.toContain('"unauthorized"');
+  expect(await tokens()).toBe(1);
+  await mustCli(['unmount', drive.dir], { env });
+
+  const dirs = userDirs(env);
+  const refuses = await ControlServer.listen(socketPath(dirs, '/deaf'), {}, silentLog);
+  stage().defer(() => refuses.close());
+  const texts = { account: 'work', url: proxy.url, mountPoint: '/deaf', cacheDir: '/deaf', logFile: '', startedAt: '' };
+  await registerMount(dirs, { pid: process.pid, socket: refuses.path, ...texts });
+  const deaf = await login();
+  expect([deaf.code, deaf.stderr]).toEqual([
+    0,
+    expect.stringMatching(/\/deaf goes on with the old login .*not revoked/s) as string,
+  ]);
+  expect(await tokens()).toBe(2);
 });
 
 it('mount(8)’s helper mounts with the options of fstab, and umount(8) ends the daemon', async () => {
