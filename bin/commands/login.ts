@@ -72,7 +72,7 @@ export const login: Command<Options> = {
     const capabilities = await verify(attempt);
     const token = await tradeForToken(attempt, capabilities);
     const before = await context.accounts.get(name);
-    const oldToken = before?.appToken ? await context.credentials.get(before).catch(() => null) : null;
+    const oldToken = before?.appToken ? await earlierToken(context, before) : null;
     const credential = await context.credentials.set(name, token ?? password, options.store);
     const account: Account = {
       name,
@@ -84,6 +84,7 @@ export const login: Command<Options> = {
       addedAt: new Date().toISOString(),
     };
     await context.accounts.put(account);
+    if (before !== null && before.credential !== credential) await removeSecret(context, before);
     const { renewed, left } = await renewDrives(context, name, token ?? password);
     // Not before: a running drive must not be refused in between.
     if (oldToken !== null && left === 0) {
@@ -219,9 +220,7 @@ export const logout = changing<{ readonly account: string }>({
       );
     }
     if (account.appToken) await revoke(context, account);
-    await context.credentials.remove(account).catch((error: unknown) => {
-      note(`The entry in the ${account.credential} stays there: ${messageOf(error)}`);
-    });
+    await removeSecret(context, account);
     await context.accounts.remove(name);
     for (const dead of await deadMounts(context.dirs)) {
       if (dead.account === name) await forgetDeath(context.dirs, dead.cacheDir);
@@ -238,6 +237,21 @@ export const logout = changing<{ readonly account: string }>({
     };
   },
 });
+
+async function earlierToken(context: Context, account: Account): Promise<string | null> {
+  return await context.credentials.get(account).catch((error: unknown) => {
+    note(
+      `The app token of the earlier login is not revoked (${messageOf(error)}): remove it on the server, in the list of devices of ${printable(account.user)}.`,
+    );
+    return null;
+  });
+}
+
+async function removeSecret(context: Context, account: Account): Promise<void> {
+  await context.credentials.remove(account).catch((error: unknown) => {
+    note(`The entry in the ${account.credential} stays there: ${messageOf(error)}`);
+  });
+}
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

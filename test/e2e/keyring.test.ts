@@ -69,6 +69,39 @@ it('login keeps the token in the keyring, drives get it from there, logout leave
   expect(await tokens()).toBe(2);
 });
 
+it('a login that is kept in another place than before leaves nothing in that one, or says that it does', async () => {
+  const keyring = await startKeyring(stage());
+  const server = await stage().ownServer();
+  const { env } = stage().drive(server, { env: keyring.env });
+  const login = (store: string) =>
+    cli(['login', server.url, '--user', 'alice', '--password-stdin', '--name', 'work', '--store', store], {
+      env,
+      input: `${server.login.password}\n`,
+    });
+  const inKeyring = async () => (await run('secret-tool', ['lookup', ...ENTRY, 'work'], { env })).stdout;
+  const inFile = async () => {
+    const text = await readFile(join(env['XDG_CONFIG_HOME'] ?? '', 'cloudmount', 'credentials.json'), 'utf8');
+    return (JSON.parse(text) as { secrets: object }).secrets;
+  };
+  expect((await login('keyring')).code).toBe(0);
+  expect(await inKeyring()).toMatch(/^cmt_/);
+  expect(await login('file')).toMatchObject({ code: 0, stderr: '' });
+  expect(await inKeyring()).toBe('');
+  expect(await inFile()).toEqual({ work: expect.stringMatching(/^cmt_/) as string });
+  expect(await login('keyring')).toMatchObject({ code: 0, stderr: '' });
+  expect(await inKeyring()).toMatch(/^cmt_/);
+  expect(await inFile()).toEqual({});
+  expect(JSON.parse(await mustCli(['token', 'list', 'alice', '--data', server.data, '--json']))).toHaveLength(1);
+  await keyring.lock();
+  const moved = await login('file');
+  expect([moved.code, moved.stderr]).toEqual([
+    0,
+    expect.stringMatching(
+      /not revoked \(.*keyring is locked.*entry in the keyring stays there: .*keyring is locked/s,
+    ) as string,
+  ]);
+});
+
 it('a keyring that hangs is waited for no longer than the bound, and the user is told', async () => {
   const keyring = await startKeyring(stage());
   process.kill(keyring.pid, 'SIGSTOP');

@@ -45,15 +45,13 @@ export class Credentials {
     );
   }
 
-  /** Stores and reads back, because a keyring may accept and forget. `prefer` is tried first. */
+  /** Stores and reads back, because a keyring may accept and forget. `prefer` is tried first. What was stored in the other
+   * place stays there until it is removed: the account still names that one. */
   async set(name: string, secret: string, prefer: CredentialPlace | 'auto'): Promise<CredentialPlace> {
     if (prefer === 'keyring' || (prefer === 'auto' && keyringReachable())) {
       try {
         await this.#keyring.set(name, secret);
-        if ((await this.#keyring.get(name)) === secret) {
-          await this.#file.remove(name);
-          return 'keyring';
-        }
+        if ((await this.#keyring.get(name)) === secret) return 'keyring';
         throw new CloudError('io', `keyring: it does not give back what was stored for account ${name}`);
       } catch (error) {
         if (prefer === 'keyring') throw error;
