@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import type { RemotePath } from '../../../src/ids.js';
 import { propElement } from '../../../src/remote/dav.js';
 import { cloudmount } from '../../../src/remote/dialects/cloudmount.js';
@@ -13,6 +13,9 @@ import { ACCOUNT, keptSession, type Rig, rig } from './with_server.js';
 let net: Rig;
 beforeAll(async () => {
   net = await rig();
+});
+afterEach(() => {
+  vi.useRealTimers();
 });
 afterAll(() => net.close());
 
@@ -45,6 +48,8 @@ async function tree(properties: readonly XmlName[], headers: Record<string, stri
 }
 
 it('what is told in brief is what is told at length, and what is unusual is told at length', async () => {
+  // What remains of a lock is told in seconds from now: it must be the same now for every answer.
+  vi.useFakeTimers({ toFake: ['Date'] });
   const remote = net.honest;
   const bytes: UploadSource = {
     size_bytes: 5,
