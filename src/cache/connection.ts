@@ -4,6 +4,7 @@
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError, toCloudError } from '../errors.js';
 import type { Log } from '../log.js';
+import { raceAbort } from '../race_abort.js';
 import type { ConnectionState, Remote } from '../remote/remote.js';
 
 const PROBE_EVERY_MS = 3_000;
@@ -51,6 +52,12 @@ export class Connection {
       this.#state === 'unauthorized' ? 'unauthorized' : 'offline',
       `${doing}: ${this.#state === 'unauthorized' ? 'the server does not accept the credentials' : 'no connection to the server'}${this.#error === null ? '' : ` (${this.#error})`}`,
     );
+  }
+
+  /** Resolves when it is known whether a server that was silent is there; meanwhile that may be one path's trouble alone. */
+  async settled(signal: AbortSignal | undefined): Promise<void> {
+    if (!this.#silent || this.#probing === null) return;
+    await (signal === undefined ? this.#probing : raceAbort(this.#probing, signal));
   }
 
   /** First connection, unless there is one; resolves when it is known whether there is. */

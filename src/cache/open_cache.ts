@@ -209,6 +209,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     });
     const hydrator: Hydrator = new Hydrator({
       remoteRead: async (path, range, etag, sink, call) => {
+        await connection.settled(call?.signal);
         connection.require('reading');
         const node = mirror.atPath(path);
         for (let at = path; ; ) {

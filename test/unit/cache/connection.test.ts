@@ -1,0 +1,39 @@
+// Whether the server is in reach is found out once for all; what goes wrong with one path is that path's.
+
+import { afterEach, expect, it } from 'vitest';
+import { CloudError } from '../../../src/errors.js';
+import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
+import { TestCache } from '../../support/test_cache.js';
+
+const open: TestCache[] = [];
+
+afterEach(async () => {
+  for (const drive of open.splice(0)) await drive.close();
+});
+
+it('one file that the server is silent about keeps nobody from the others, while it is found out whether it is there', async () => {
+  const remote = new FakeRemote(new FakeServer());
+  remote.server.write('silent', 'ten bytes!');
+  remote.server.write('other', 'ten bytes!');
+  remote.before('read', ({ path }) => {
+    if (path === 'silent') throw new CloudError('timeout', 'no answer');
+  });
+  let answer: () => void = () => undefined;
+  const asked = new Promise<void>((resolve) => {
+    remote.before('ping', () => {
+      resolve();
+      return new Promise<void>((answered) => {
+        answer = answered;
+      });
+    });
+  });
+  const drive = await TestCache.open({ remote });
+  open.push(drive);
+  await drive.until('the tree is here', async () => (await drive.node('other')) !== null);
+  const silent = drive.read('silent').catch((error: unknown) => error);
+  await asked;
+  const other = drive.read('other').catch((error: unknown) => error);
+  setTimeout(() => answer(), 100);
+  expect(await other).toBe('ten bytes!');
+  expect(await silent).toMatchObject({ code: 'timeout' });
+});
