@@ -66,16 +66,19 @@ export class Locks {
     }
   }
 
-  /** `force` breaks what others hold, as far as the server lets one. */
+  /** `force` breaks what others hold, as far as the server lets one. The lock of a folder frees all that is in it: who wants
+   * that names the folder. */
   async unlock(node: NodeRecord, { force = false }: { readonly force?: boolean } = {}): Promise<void> {
     const info = node.heldLock;
     if (info === null) return;
+    const folder = this.#lockedBy(node);
+    if (folder !== node) {
+      const by = info.mine ? 'you' : info.owner;
+      const path = this.#o.mirror.remotePath(folder) || '/';
+      throw new CloudError('not_permitted', `"${node.name}" is locked by ${by} with the folder "${path}": unlock that`);
+    }
     const token = info.mine ? (info.token ?? ANY_LOCK) : null;
     if (token === null && !force) throw heldByOther(node, info);
-    const locked = this.#lockedBy(node);
-    if (locked !== node && !force) {
-      throw new CloudError('not_permitted', `"${node.name}" is locked with the folder "${locked.name}": unlock that`);
-    }
     try {
       await this.#o.remote.unlock(this.#path(node), token ?? ANY_LOCK, { signal: this.#stop.signal });
     } catch (error) {
@@ -83,7 +86,7 @@ export class Locks {
       // Already free (expired, broken by an administrator): what was wanted is so.
       if (!isCloudError(error, 'not_found', 'precondition')) throw error;
     }
-    this.#remember(locked, null);
+    this.#remember(node, null);
   }
 
   /** The node that has the lock which counts for this one: itself, or a folder above it. */

@@ -94,6 +94,13 @@ it('a folder that somebody locks is read-only for others with all that is in it,
   expect(held.map(({ path, lock }) => [path, lock.owner])).toEqual([['Plans', 'alice']]);
   const said = await ben.drive.cli(['lock', deep]);
   expect([said.code, said.stderr.includes('alice')]).toEqual([7, true]);
+  for (const args of [[], ['--break']]) {
+    const freed = await ben.drive.cli(['unlock', ...args, deep]);
+    expect([freed.code, freed.stderr]).toEqual([
+      1,
+      expect.stringMatching(/locked by alice with the folder "Plans": unlock that/) as string,
+    ]);
+  }
   // What comes into it is covered at once, and what its holder changes shows.
   await alice.fs.writeFile(alice.path('Plans', 'in', 'later.txt'), 'later');
   await reads(ben, ben.path('Plans', 'in', 'later.txt'), 'later');
@@ -237,6 +244,15 @@ it('on another server the lock of a folder shows with the next listing, and so d
   });
   await expect(fs.open(drive.path('Plans', 'in', 'deep.txt'), 'O_WRONLY')).rejects.toMatchObject(errno('EACCES'));
   await unlock(apache.dav, 'Plans', token);
+  await listed(6);
+  // Broken by who named a file in it, the lock of all the others would be gone, too.
+  await lockFolder(apache.dav, 'Plans');
+  await listed(4);
+  const freed = await drive.cli(['unlock', '--break', drive.path('Plans', 'in', 'deep.txt')]);
+  // It does not say on which folder it was taken.
+  expect([freed.code, freed.stderr]).toEqual([1, expect.stringContaining('with the folder "Plans') as string]);
+  expect((await apache.dav.send('PUT', 'Plans/in/deep.txt', { body: 'not yet' })).status).toBe(423);
+  await drive.mustCli(['unlock', '--break', drive.path('Plans')]);
   await listed(6);
   expect(await mode('Plans')).toBe(7);
   await drive.unmount();
