@@ -2,10 +2,11 @@
 // the user says otherwise: the drive would hide them.
 
 import type { Stats } from 'node:fs';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CloudError } from '../errors.js';
 import { driveOf, readMountTable } from './mount_table.js';
+import { makeFolder } from './user_dirs.js';
 
 const STAT_TIMEOUT_MS = 3_000;
 
@@ -35,7 +36,7 @@ export async function checkMountPoint(mountPoint: string, rules: MountPointRules
       `mounting on ${mountPoint}: it lies in the drive ${above.mountPoint}; choose a folder outside`,
     );
   }
-  if (rules.create) await mkdir(mountPoint, { recursive: true }).catch(ignoreDead);
+  if (rules.create) await makeFolder(mountPoint).catch(ignoreDead);
   const found = await boundedStat(mountPoint).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOTCONN') return null;
     if (error instanceof CloudError) throw error;

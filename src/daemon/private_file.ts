@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { CloudError } from '../errors.js';
+import { CloudError, toCloudError } from '../errors.js';
 
 /** A bound on what is read back: these files hold kilobytes. */
 const MAX_BYTES = 16 * 1024 * 1024;
@@ -22,7 +22,7 @@ export async function readPrivateFile(path: string): Promise<string | null> {
     return await readFile(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
+    throw toCloudError(error, `reading ${path}`);
   }
 }
 
@@ -50,8 +50,8 @@ export async function writePrivateFile(path: string, text: string): Promise<void
     }
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw toCloudError(error, `writing ${path}`);
   }
   const folder = await open(dirname(path), 'r');
   try {

@@ -2,8 +2,8 @@
 // Changes are read-modify-write under a lock, so two commands at once cannot lose each other's account.
 
 import { join } from 'node:path';
-import lockfile from 'proper-lockfile';
 import { CloudError } from '../../errors.js';
+import { whileLocked } from '../locked_file.js';
 import { readPrivateFile, writePrivateFile } from '../private_file.js';
 import { privateDir } from '../user_dirs.js';
 import type { TlsFiles } from './tls_files.js';
@@ -75,17 +75,10 @@ export class AccountBook {
 
   async #change(edit: (accounts: readonly Account[]) => readonly Account[]): Promise<void> {
     await privateDir(this.#dir);
-    const unlock = await lockfile.lock(this.#path, {
-      realpath: false,
-      stale: 10_000,
-      retries: { retries: 100, minTimeout: 20, maxTimeout: 100 },
-    });
-    try {
+    await whileLocked(this.#path, async () => {
       const accounts = [...edit(await this.list())].sort((a, b) => (a.name < b.name ? -1 : 1));
       await writePrivateFile(this.#path, `${JSON.stringify({ version: 1, accounts }, null, 2)}\n`);
-    } finally {
-      await unlock();
-    }
+    });
   }
 }
 

@@ -1,8 +1,8 @@
 // CONFIG/credentials.json, mode 0600: {"version": 1, "secrets": {ACCOUNT: SECRET}}. A file others can read is refused.
 
 import { join } from 'node:path';
-import lockfile from 'proper-lockfile';
 import { CloudError } from '../../errors.js';
+import { whileLocked } from '../locked_file.js';
 import { checkOnlyMine, readPrivateFile, writePrivateFile } from '../private_file.js';
 import { privateDir } from '../user_dirs.js';
 import type { CredentialStore } from './credential_store.js';
@@ -52,18 +52,11 @@ export class CredentialFile implements CredentialStore {
 
   async #change(edit: (secrets: Map<string, string>) => void): Promise<void> {
     await privateDir(this.#dir);
-    const unlock = await lockfile.lock(this.#path, {
-      realpath: false,
-      stale: 10_000,
-      retries: { retries: 100, minTimeout: 20, maxTimeout: 100 },
-    });
-    try {
+    await whileLocked(this.#path, async () => {
       const secrets = await this.#read();
       edit(secrets);
       const text = JSON.stringify({ version: 1, secrets: Object.fromEntries(secrets) }, null, 2);
       await writePrivateFile(this.#path, `${text}\n`);
-    } finally {
-      await unlock();
-    }
+    });
   }
 }

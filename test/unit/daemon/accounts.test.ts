@@ -71,6 +71,18 @@ describe('account book', () => {
     expect(await readFile(join(dir, 'accounts.json'), 'utf8')).toBe(text);
   });
 
+  it('where no file can be, that is said, and at once', async () => {
+    await expect(new AccountBook('/dev/null/x').list()).rejects.toMatchObject({
+      code: 'io',
+      message: expect.stringMatching(/^reading \/dev\/null\/x\/accounts.json: ENOTDIR/) as string,
+    });
+    // The kernel says there that the name is not found, whatever folders are made.
+    await expect(new AccountBook('/proc/nowhere/config').put(account('x'))).rejects.toMatchObject({
+      code: 'io',
+      message: expect.stringMatching(/^making the folder \/proc\/nowhere\/config: ENOENT/) as string,
+    });
+  });
+
   it.each(['', '.', '..', 'a/b', '-x', 'a..b', 'ü', 'x'.repeat(65)])('refuses the name %j', (name) => {
     expect(() => checkAccountName(name)).toThrow(expect.objectContaining({ code: 'invalid' }));
   });
