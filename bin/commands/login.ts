@@ -73,17 +73,14 @@ export const login: Command<Options> = {
     const token = await tradeForToken(attempt, capabilities);
     const before = await context.accounts.get(name);
     const oldToken = before?.appToken ? await earlierToken(context, before) : null;
-    const credential = await context.credentials.set(name, token ?? password, options.store);
-    const account: Account = {
-      name,
-      url: typed.url,
-      user,
-      credential,
-      appToken: token !== null,
-      tls,
-      addedAt: new Date().toISOString(),
-    };
-    await context.accounts.put(account);
+    const account = await keep(context, attempt, token, options.store).catch(async (error: unknown) => {
+      // Nobody has it.
+      if (token !== null) {
+        await revokeAppToken({ ...attempt, password: token, tls: await readTlsFiles(tls) }, userAgent(), silentLog);
+      }
+      throw error;
+    });
+    const { credential } = account;
     if (before !== null && before.credential !== credential) await removeSecret(context, before);
     const { renewed, left } = await renewDrives(context, name, token ?? password);
     // Not before: a running drive must not be refused in between.
@@ -107,6 +104,19 @@ export const login: Command<Options> = {
     else if (left === 0) printLine(`Mount it with: cloudmount mount ${name} DIR`);
   },
 };
+
+async function keep(
+  context: Context,
+  { account: name, url, user, password, tls }: Login,
+  token: string | null,
+  store: Options['store'],
+): Promise<Account> {
+  const credential = await context.credentials.set(name, token ?? password, store);
+  const addedAt = new Date().toISOString();
+  const account: Account = { name, url, user, credential, appToken: token !== null, tls, addedAt };
+  await context.accounts.put(account);
+  return account;
+}
 
 interface Renewal {
   readonly renewed: readonly string[];

@@ -84,6 +84,18 @@ it('a login that is refused leaves nothing behind', async () => {
   expect(JSON.parse(refused.stdout)).toMatchObject({ error: { exitCode: 5, code: 'unauthorized' } });
   expect(refused.stderr + refused.stdout).not.toContain('wrong password');
   expect(JSON.parse(await mustCli(['accounts', '--json'], { env }))).toEqual([]);
+
+  // A login that cannot be kept.
+  const nowhere = { ...env, XDG_CONFIG_HOME: '/proc' };
+  const failed = await cli(
+    ['login', server.url, '--user', 'alice', '--password-stdin', '--name', 'work', '--store', 'file'],
+    { env: nowhere, input: server.login.password },
+  );
+  expect([failed.code, failed.stderr.trim().split('\n')]).toEqual([
+    1,
+    [expect.stringMatching(/making the folder \/proc\/cloudmount: ENOENT/) as string],
+  ]);
+  expect(JSON.parse(await mustCli(['token', 'list', 'alice', '--data', server.data, '--json']))).toEqual([]);
 });
 
 it('a revoked token: what is here stays usable, and nothing is thrown away', async () => {
