@@ -141,7 +141,9 @@ export async function moveNode(
       const lists = list === undefined ? undefined : dav.aboutOther(to, list, others.length > 0);
       const condition = strong === undefined ? lists : (lists?.replace(/\)$/, ` [${strong}])`) ?? tagged.if);
       const shown = others.length === 0 ? undefined : dav.aboutOther(from, submitting(dav, from, others, ''), true);
-      const both = [condition, shown].filter((part) => part !== undefined).join(' ');
+      // nginx takes the first list whose address begins as that of what it asks about.
+      const parts = to.length < from.length ? [shown, condition] : [condition, shown];
+      const both = parts.filter((part) => part !== undefined).join(' ');
       return send(both === '' ? rest : { ...rest, if: both });
     });
   };

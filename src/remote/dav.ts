@@ -338,7 +338,7 @@ export class Dav {
       case undefined:
         return list;
       case 'nginx':
-        return several && !href.includes('%') ? `<${href}> ${list}` : `</> ${list}`;
+        return several ? `<${beginning(href)}> ${list}` : `</> ${list}`;
       default:
         return `<${this.url(path)}> ${list}`;
     }
@@ -375,4 +375,11 @@ export function isLockNull(entry: RemoteEntry): boolean {
 
 export function show(path: string): string {
   return JSON.stringify(path === '' ? '/' : path);
+}
+
+/** An address without its escapes, a character per byte as the values of headers are sent; up to what would end it there. */
+function beginning(href: string): string {
+  return href
+    .replace(/%(?:3e|[01][0-9a-f]|7f).*$/i, '')
+    .replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { eventually } from '../support/processes.js';
 import { ForeignServer } from '../support/servers.js';
+import { startNginx } from '../support/small_dav_servers.js';
 import { onServers, useStage } from '../support/world.js';
 
 onServers(['nginx', 'lighttpd'], {}, (world) => {
@@ -72,4 +73,34 @@ it('lighttpd names no version of a file of a kind it does not know: it is read a
   writeFileSync(join(server.root, 'logs', 'large'), content);
   const drive = await stage().mount(server);
   expect((await stage().fs().readFile(drive.path('logs', 'large'))).equals(content)).toBe(true);
+});
+
+it('on nginx a locked file takes the place of another and stays locked, whatever the two are called', async () => {
+  const account = { user: 'alice', password: 'pass word' };
+  const nginx = await startNginx(account);
+  stage().defer(() => nginx.stop());
+  const drive = await stage().mount({ url: nginx.url, login: { ...account, root: nginx.url } });
+  const fs = stage().fs();
+  await fs.mkdir(drive.path('in ä'));
+  for (const [from, to] of [
+    ['a b', 'c d'],
+    ['50%', '100%25'],
+    ['ü#?', 'ä&+;'],
+    ['long ü.txt', 'long ü'],
+  ] as const) {
+    const [source, target] = [drive.path('in ä', from), drive.path('in ä', to)];
+    await fs.writeFile(source, `of ${from}`);
+    await fs.writeFile(target, 'to be replaced');
+    await drive.flush();
+    await drive.mustCli(['lock', source]);
+    await fs.rename(source, target);
+    await drive.flush('', 20);
+    expect((await fs.getxattr(target, 'user.cloudmount.lock')).toString()).toBe('mine');
+    await fs.writeFile(target, 'by the holder');
+    await drive.flush();
+    await drive.mustCli(['unlock', target]);
+  }
+  expect(JSON.parse(await drive.mustCli(['conflicts', '--json']))).toEqual([]);
+  expect((await fs.list(drive.path('in ä'))).length).toBe(4);
+  await drive.unmount();
 });
