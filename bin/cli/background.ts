@@ -47,7 +47,11 @@ export async function startInBackground(config: DriveConfig): Promise<Started> {
     stdio: ['ignore', errors, errors, 'ipc'],
   });
   closeSync(errors);
-  const interrupt = (): void => void child.kill('SIGTERM');
+  let interrupted = false;
+  const interrupt = (): void => {
+    interrupted = true;
+    child.kill('SIGTERM');
+  };
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
   try {
@@ -60,10 +64,14 @@ export async function startInBackground(config: DriveConfig): Promise<Started> {
       child.once('error', (error) => reject(new CommandError(EXIT.failed, `Starting the drive: ${error.message}`)));
       // 'close' comes after the last message, 'exit' may come before it.
       child.once('close', (code, signal) => {
+        if (interrupted) {
+          reject(new CommandError(EXIT.interrupted, 'Interrupted before the drive answered: it is not mounted.'));
+          return;
+        }
         const how = signal === null ? `with code ${code}` : `by ${signal}`;
         reject(
           new CommandError(
-            signal === 'SIGTERM' ? EXIT.interrupted : EXIT.failed,
+            EXIT.failed,
             `The drive's process ended ${how} before the drive answered; see ${config.stateDir}/drive.log and drive.stderr.`,
           ),
         );

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { join as joinPath } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import { cli, mustCli, PROGRAM } from '../support/cli.js';
+import { FaultProxy } from '../support/fault_proxy.js';
 import { join, type Person } from '../support/people.js';
 import { eventually, must, run, spawnTracked, stop } from '../support/processes.js';
 import type { OwnServer } from '../support/servers.js';
@@ -143,6 +144,21 @@ it('a wrong password at the first mount names the user and leaves no cache', asy
   expect(others.code).toBe(1);
   expect(others.stderr).toContain('these are the files of ben, the login is of alice');
   expect(drive.mounted).toBe(false);
+});
+
+it('a mount that is interrupted before the drive answers returns 130 and leaves nothing', async () => {
+  const proxy = await FaultProxy.open({ targetPort: server.port });
+  stage().defer(() => proxy.close());
+  proxy.add({ fault: { kind: 'silence' } });
+  const drive = stage().drive({ url: proxy.url, login: server.login });
+  writeFileSync(joinPath(drive.base, 'password'), server.login.password, { mode: 0o600 });
+  const script = '"$@" & mount=$!; sleep 2; kill -TERM $mount; wait $mount';
+  const said = await run('sh', ['-c', script, 'sh', process.execPath, PROGRAM, ...drive.mountArgs()], {
+    env: drive.env,
+  });
+  expect([said.code, said.stderr]).toEqual([130, expect.stringContaining('it is not mounted') as string]);
+  expect(drive.mounted).toBe(false);
+  expect((await drive.cli(['status'])).code).toBe(3);
 });
 
 it('a drive that hangs neither hides nor delays the others in status', async () => {
