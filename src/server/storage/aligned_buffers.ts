@@ -7,7 +7,7 @@ export const BLOCK_BYTES = 1 << 20;
 /** Of every file system's: a page. */
 export const ALIGNMENT_BYTES = 4096;
 /** For some uploads at a time; further ones get theirs fresh. */
-const MAX_IDLE = 16;
+export const MAX_IDLE = 16;
 const idle: Buffer[] = [];
 
 /** `native`: null = nobody can tell where memory begins, and so nothing is written without a copy. */
