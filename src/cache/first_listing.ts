@@ -7,6 +7,8 @@ import type { Clock } from '../clock.js';
 
 /** Directories listed by themselves before it counts as a walk. */
 const SINGLY = 3;
+/** Who asks for the next one so long after the last was there has looked at it: that is no walk. */
+const LOOKED_MS = 200;
 /** So long, in all, walks wait for the tree. */
 const PATIENCE_MS = 3_000;
 /** So long one piece of the tree waits for programs. */
@@ -24,6 +26,8 @@ export class FirstListing {
   readonly #stop: AbortSignal;
   #running: { readonly done: Promise<void>; readonly end: () => void } | null = null;
   #asked = 0;
+  /** When a directory was last asked for, or listed by itself. */
+  #last_ms = Number.NEGATIVE_INFINITY;
   #answers = 0;
   #patience_ms = PATIENCE_MS;
   #walks = 0;
@@ -68,9 +72,16 @@ export class FirstListing {
   tree(): Promise<void> | null {
     const running = this.#running;
     if (running === null) return null;
+    if (this.#clock.monotonic_ms() - this.#last_ms > LOOKED_MS) this.#asked = 0;
+    this.listed();
     this.#asked += 1;
     if (this.#asked <= SINGLY || this.#patience_ms <= 0) return null;
     return this.#within(running.done);
+  }
+
+  /** A directory was listed by itself. */
+  listed(): void {
+    if (this.#running !== null) this.#last_ms = this.#clock.monotonic_ms();
   }
 
   async #within(done: Promise<void>): Promise<void> {
@@ -80,6 +91,7 @@ export class FirstListing {
     await Promise.race([done, this.#sleep(this.#patience_ms)]);
     this.#walks -= 1;
     this.#patience_ms -= this.#clock.monotonic_ms() - since_ms;
+    this.listed();
   }
 
   /** The kernel asks for something. */

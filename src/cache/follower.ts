@@ -204,6 +204,7 @@ export class Follower {
     }
     if (!this.#first.comesSoon) this.#foresee(dir);
     await this.#refresh(dir);
+    this.#first.listed();
   }
 
   /** As `ensureListed`, but content with a listing of any age. What replaces or removes a name must act on the version

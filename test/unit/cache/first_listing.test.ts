@@ -34,6 +34,24 @@ it('a few directories are listed by themselves, a walk waits for the tree', asyn
   expect(first.tree()).toBeNull();
 });
 
+it('who looks at one directory after the other walks not: none waits for the tree of a large account', async () => {
+  const { clock, first } = start();
+  first.begin();
+  for (let i = 0; i < 10; i++) {
+    expect(first.tree()).toBeNull();
+    await clock.advance(500); // a slow line
+    first.listed();
+    await clock.advance(201);
+  }
+  for (let i = 0; i < 3; i++) {
+    expect(first.tree()).toBeNull();
+    await clock.advance(500);
+    first.listed();
+  }
+  expect(first.tree()).not.toBeNull();
+  first.end();
+});
+
 it('a walk waits for a tree only so long in all', async () => {
   const { clock, first } = start();
   first.begin();
