@@ -4,7 +4,7 @@
 
 import type { Clock } from '../clock.js';
 import { isCloudError } from '../errors.js';
-import { type Name, nameOf, splitPath } from '../ids.js';
+import { joinPath, type Name, nameOf, type RemotePath, splitPath } from '../ids.js';
 import type { Log } from '../log.js';
 import type { MaybePromise } from '../maybe_promise.js';
 import { raceAbort } from '../race_abort.js';
@@ -13,6 +13,7 @@ import type { Invalidation } from './cache_api.js';
 import type { Connection } from './connection.js';
 import { crashPoint } from './crash_points.js';
 import { FirstListing } from './first_listing.js';
+import { applySome, breathe, inPieces } from './in_pieces.js';
 import type { NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
@@ -24,10 +25,8 @@ const POLL_MS = 5_000;
 const POLL_PUSHED_MS = 60_000;
 /** Pushed changes that follow one another this fast are asked for together: mostly they are the echo of our own. */
 const PUSH_GAP_MS = 150;
-/** Rows applied in one go, and for how long: the kernel's requests must not be kept waiting. */
+/** Entries of a listing that are applied while the rest of it comes. */
 const APPLY_BATCH = 500;
-const APPLY_MS = 4;
-const LOOK_EVERY = 16;
 /** A directory that could not be listed is shown as it was for so long before it is tried again: otherwise each look-up in
  * it would wait for another failure. */
 const FAILED_LISTING_MS = 5_000;
@@ -36,6 +35,26 @@ const WALK_MS = 60_000;
 /** Listings at a time, and how far ahead to look for directories. */
 const WALK_AHEAD = 12;
 const WALK_PAGE = 64;
+
+/** Something that the feed tells, or a node that goes with what it says is gone. */
+type Step = ChangePage['changes'][number] | { readonly kind: 'gone_with'; readonly node: NodeRecord };
+
+/** Of one directory, whole. */
+interface Listing {
+  readonly dir: NodeRecord;
+  readonly path: RemotePath;
+  readonly asked_ms: number;
+  readonly seen: ReadonlySet<Name>;
+  /** The directory itself. */
+  readonly own: RemoteEntry | null;
+}
+
+/** What the server had in a directory and does not list any more. */
+interface Missing {
+  readonly path: RemotePath;
+  /** The server would not list it if it were there. */
+  readonly isHidden: boolean;
+}
 
 export interface FollowerOptions {
   readonly remote: Remote;
@@ -268,7 +287,6 @@ export class Follower {
     if (path === null) return;
     const asked_ms = recent.now_ms();
     const seen = new Set<Name>();
-    const hidesDotNames = remote.capabilities.hidesDotNames === true;
     let entries: RemoteEntry[] = [];
     let own: RemoteEntry | null = null;
     const present = (entry: RemoteEntry) => mirror.presentIn(dir, nameOf(entry.path), entry, asked_ms, 0);
@@ -285,7 +303,7 @@ export class Follower {
         // What is there is true already; the rest of the answer comes meanwhile.
         const arrived = entries;
         entries = [];
-        await this.#applyAll(arrived, present);
+        await inPieces(arrived, this.#o, present);
       }
     } catch (error) {
       if (isCloudError(error, 'not_found') && dir.ino !== 1) {
@@ -294,57 +312,50 @@ export class Follower {
       }
       throw error;
     }
-    await this.#applyAll(entries, present, () => {
-      // Only a listing that arrived whole says what is not there.
-      for (const name of store.baseNames(dir.ino)) {
-        if (seen.has(name)) continue;
-        const unlisted = (path === '' ? name : `${path}/${name}`) as typeof path;
-        if (hidesDotNames && name.startsWith('.')) mirror.deferred.add(unlisted);
-        else mirror.gonePath(unlisted, asked_ms);
-      }
-      mirror.endOfFeed();
-      if (own !== null) {
-        dir.baseEtag = own.etag;
-        dir.listedEtag = own.etag;
-        const { rightsBits, lock } = dir;
-        dir.rights = own.rights;
-        mirror.applyLock(dir, own);
-        if (dir.rightsBits !== rightsBits || dir.lock !== lock)
-          this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
-      }
-      dir.listed_ms = this.#o.clock.now_ms();
-      if (remote.capabilities.changeFeed) this.#alone.set(dir.ino, asked_ms);
-      this.#failed.delete(dir.ino);
-      store.save(dir);
-      crashPoint('apply.before_commit');
+    // Only a listing that arrived whole says what is not there.
+    const listing: Listing = { dir, path, asked_ms, seen, own };
+    const membersOf = (gone: Missing) => (gone.isHidden ? [] : mirror.belowGone(gone.path, asked_ms));
+    let full: readonly Missing[] = [];
+    await inPieces(entries, this.#o, present, () => {
+      const missing = this.#missingIn(listing);
+      full = missing.filter((gone) => !isEmpty(membersOf(gone)));
+      if (full.length === 0) this.#applied(listing, missing);
     });
+    if (full.length > 0) {
+      for (const gone of full) await inPieces(membersOf(gone), this.#o, (member) => mirror.gone(member));
+      store.transaction(() => this.#applied(listing, this.#missingIn(listing)));
+    }
     this.#o.onApplied();
   }
 
-  /** All of `list`, in pieces between which others run; `last` within the last piece. */
-  async #applyAll<T>(list: readonly T[], apply: (one: T) => void, last?: () => void): Promise<void> {
-    let at = 0;
-    do {
-      this.#o.store.transaction(() => {
-        at = this.#some(list, at, apply);
-        if (at >= list.length) last?.();
-      });
-      await breathe();
-    } while (at < list.length);
+  #missingIn({ dir, path, seen }: Listing): readonly Missing[] {
+    const { store, remote } = this.#o;
+    const hidesDotNames = remote.capabilities.hidesDotNames === true;
+    const names = store.baseNames(dir.ino).filter((name) => !seen.has(name));
+    return names.map((name) => ({ path: joinPath(path, name), isHidden: hidesDotNames && name.startsWith('.') }));
   }
 
-  /** Applies from `list[from]` on as many as go at once; returns how far it came. */
-  #some<T>(list: readonly T[], from: number, apply: (one: T) => void): number {
-    const until_ms = this.#o.clock.monotonic_ms() + APPLY_MS;
-    const end = Math.min(from + APPLY_BATCH, list.length);
-    let at = from;
-    while (at < end) {
-      const one = list[at];
-      at += 1;
-      if (one !== undefined) apply(one);
-      if (at % LOOK_EVERY === 0 && this.#o.clock.monotonic_ms() >= until_ms) break;
+  #applied({ dir, asked_ms, own }: Listing, missing: readonly Missing[]): void {
+    const { remote, mirror, store } = this.#o;
+    for (const gone of missing) {
+      if (gone.isHidden) mirror.deferred.add(gone.path);
+      else mirror.gonePath(gone.path, asked_ms);
     }
-    return at;
+    mirror.endOfFeed();
+    if (own !== null) {
+      dir.baseEtag = own.etag;
+      dir.listedEtag = own.etag;
+      const { rightsBits, lock } = dir;
+      dir.rights = own.rights;
+      mirror.applyLock(dir, own);
+      if (dir.rightsBits !== rightsBits || dir.lock !== lock)
+        this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
+    }
+    dir.listed_ms = this.#o.clock.now_ms();
+    if (remote.capabilities.changeFeed) this.#alone.set(dir.ino, asked_ms);
+    this.#failed.delete(dir.ino);
+    store.save(dir);
+    crashPoint('apply.before_commit');
   }
 
   // ---- the feed ---------------------------------------------------------------------------------------------------------
@@ -464,31 +475,44 @@ export class Follower {
     // One parent serves many entries in a row: it is looked up once.
     let parent: NodeRecord | null = null;
     let parentPath: string | null = null;
-    for (let at = 0; at < changes.length; ) {
+    const apply = (step: Step) => {
+      if (step.kind === 'gone' || step.kind === 'gone_with') {
+        if (step.kind === 'gone') mirror.gonePath(step.path, asked_ms);
+        else mirror.gone(step.node);
+        parentPath = null;
+        return;
+      }
+      const { entry } = step;
+      const place = entry.path === '' ? null : splitPath(entry.path);
+      if (place === null) {
+        mirror.present(entry, asked_ms, epoch);
+        return;
+      }
+      if (place.parent !== parentPath) {
+        parent = mirror.atPath(place.parent);
+        parentPath = place.parent;
+      }
+      if (parent === null || (parent.base === null && parent.ino !== 1)) mirror.present(entry, asked_ms, epoch);
+      else mirror.presentIn(parent, place.name as Name, entry, asked_ms, epoch);
+    };
+    const steps = this.#stepsOf(changes, asked_ms);
+    for (let more = true; more; ) {
       store.transaction(() => {
-        at = this.#some(changes, at, (change) => {
-          if (change.kind === 'gone') {
-            mirror.gonePath(change.path, asked_ms);
-            parentPath = null;
-            return;
-          }
-          const { entry } = change;
-          const place = entry.path === '' ? null : splitPath(entry.path);
-          if (place === null) {
-            mirror.present(entry, asked_ms, epoch);
-            return;
-          }
-          if (place.parent !== parentPath) {
-            parent = mirror.atPath(place.parent);
-            parentPath = place.parent;
-          }
-          if (parent === null || (parent.base === null && parent.ino !== 1)) mirror.present(entry, asked_ms, epoch);
-          else mirror.presentIn(parent, place.name as Name, entry, asked_ms, epoch);
-        });
+        more = applySome(steps, this.#o.clock, apply);
       });
       await breathe();
       await this.#first.hold(this.#listing);
       parentPath = null; // others ran in between
+    }
+  }
+
+  /** Each change when those before it are applied; of a collection that is gone first what is in it. */
+  *#stepsOf(changes: ChangePage['changes'], asked_ms: number): Generator<Step, void> {
+    for (const change of changes) {
+      if (change.kind === 'gone') {
+        for (const node of this.#o.mirror.belowGone(change.path, asked_ms)) yield { kind: 'gone_with', node };
+      }
+      yield change;
     }
   }
 
@@ -506,7 +530,7 @@ export class Follower {
   }
 }
 
-/** Lets the kernel's requests in between batches. */
-function breathe(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+function isEmpty(work: Iterable<unknown>): boolean {
+  for (const _ of work) return false;
+  return true;
 }

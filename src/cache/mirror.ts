@@ -219,12 +219,26 @@ export class Mirror {
       if (!this.deferred.isEmpty && this.atPath(splitPath(path).parent) === null) this.deferred.add(path);
       return;
     }
-    const parent = node.base === null ? null : this.#store.get(node.base.parent);
-    if (this.#o.recent.touchedSince(path, asked_ms) || (parent !== null && this.#o.listedSince(parent, asked_ms))) {
+    if (this.#isNewer(node, path, asked_ms)) {
       this.deferred.add(path);
       return;
     }
     this.gone(node);
+  }
+
+  /** What `gonePath` would have go with the collection at `path`, each behind what is in it, for who lets it go in pieces
+   * before. */
+  *belowGone(path: RemotePath, asked_ms: number): Generator<NodeRecord, void> {
+    const node = this.atPath(path);
+    if (node === null || !node.isDir || node.ino === 1 || this.#isNewer(node, path, asked_ms)) return;
+    const mayEnter = (dir: NodeRecord) => !this.#o.isBusy(dir);
+    if (mayEnter(node)) yield* this.#store.belowAtBase(node, mayEnter);
+  }
+
+  /** Is more known of it than what was said to a question of that time? */
+  #isNewer(node: NodeRecord, path: RemotePath, asked_ms: number): boolean {
+    const parent = node.base === null ? null : this.#store.get(node.base.parent);
+    return this.#o.recent.touchedSince(path, asked_ms) || (parent !== null && this.#o.listedSince(parent, asked_ms));
   }
 
   /** The server no longer has `node`. */

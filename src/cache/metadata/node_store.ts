@@ -30,6 +30,8 @@ import {
 
 const LRU_NODES = 8_000;
 const WRITTEN_ROWS = 2_048;
+/** Rows of a set that are read at a time. */
+const PAGE = 500;
 /** Removed nodes that the kernel may still ask about: an open directory outlives its name. */
 const GHOSTS = 512;
 
@@ -319,9 +321,38 @@ export class NodeStore {
     return this.#one('SELECT 1 FROM node WHERE parent = ? LIMIT 1', parent) !== undefined;
   }
 
-  /** Everything the server has in collection `parent`, wherever it is here. */
-  baseMembers(parent: Ino): NodeRecord[] {
-    return this.#load('WHERE base_parent = ?', parent);
+  /** Everything the server has in collection `parent`, wherever it is here; by pages, of which what is changed meanwhile may
+   * have left the collection. */
+  *baseMembers(parent: Ino, which: 'all' | 'dirs' = 'all'): Generator<NodeRecord, void> {
+    const kind = which === 'dirs' ? 'AND kind = 2' : '';
+    const where = `WHERE base_parent = ? AND base_name > ? ${kind} ORDER BY base_name LIMIT +?`;
+    let after: SqlName = '';
+    for (;;) {
+      const page = this.#load(where, parent, after, PAGE);
+      const last = page.at(-1)?.base;
+      yield* page;
+      if (page.length < PAGE || last === undefined || last === null) return;
+      after = nameToSql(last.name);
+    }
+  }
+
+  aBaseMember(parent: Ino): NodeRecord | null {
+    return this.#loadOne('WHERE base_parent = ? LIMIT 1', parent);
+  }
+
+  /** One that is not removed here. */
+  aShownBaseMember(parent: Ino): NodeRecord | null {
+    return this.#loadOne('WHERE base_parent = ? AND parent IS NOT NULL LIMIT 1', parent);
+  }
+
+  /** Everything the server has below collection `dir`, each behind what is in it. Others may change it meanwhile: what has left
+   * is passed over. */
+  *belowAtBase(dir: NodeRecord, mayEnter: (node: NodeRecord) => boolean = () => true): Generator<NodeRecord, void> {
+    for (const member of this.baseMembers(dir.ino)) {
+      const isThere = () => member.base?.parent === dir.ino;
+      if (member.isDir && isThere() && mayEnter(member)) yield* this.belowAtBase(member, mayEnter);
+      if (isThere()) yield member;
+    }
   }
 
   /** Names of what the server has in collection `parent`. */
@@ -404,7 +435,7 @@ export class NodeStore {
   *all(): Iterable<NodeRecord> {
     let after = 0;
     for (;;) {
-      const page = this.#load('WHERE ino > ? ORDER BY ino LIMIT 1000', after);
+      const page = this.#load('WHERE ino > ? ORDER BY ino LIMIT +?', after, PAGE);
       if (page.length === 0) return;
       yield* page;
       after = page.at(-1)?.ino ?? after;

@@ -1,6 +1,8 @@
-// What an answer of the server means for our rows. Callers run these inside a transaction.
+// What an answer of the server means for our rows. Callers run these inside a transaction, except what is awaited.
 
+import type { Clock } from '../../clock.js';
 import type { Remote, RemoteEntry } from '../../remote/remote.js';
+import { inPieces } from '../in_pieces.js';
 import { Dirty, type NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
 import type { Mirror } from '../mirror.js';
@@ -12,6 +14,7 @@ export interface OutcomeServices {
   readonly store: NodeStore;
   readonly tree: Tree;
   readonly mirror: Mirror;
+  readonly clock: Clock;
 }
 
 export class Outcomes {
@@ -52,9 +55,11 @@ export class Outcomes {
     this.#o.tree.purgeIfGone(node);
   }
 
-  forgetTree(node: NodeRecord): void {
-    for (const member of this.#o.store.baseMembers(node.ino)) this.forgetTree(member);
-    this.forget(node);
+  /** Nor anything that was in it. The node goes last: if that does not come to its end, it is found out again. */
+  async forgetTree(node: NodeRecord): Promise<void> {
+    const { store, clock } = this.#o;
+    await inPieces(store.belowAtBase(node), { store, clock }, (member) => this.forget(member));
+    store.transaction(() => this.forget(node));
   }
 
   /** The server has what we sent last, the answer to which was lost: that is the version the next step is about. */

@@ -33,6 +33,8 @@ export interface PlanContext {
   readonly isBusy: (node: NodeRecord) => boolean;
   /** The same, or a move of it has had no answer: it may be elsewhere. */
   readonly isUncertain: (node: NodeRecord) => boolean;
+  /** A member of this collection (as the server has it, or had) that is. */
+  readonly uncertainIn: (dir: NodeRecord) => NodeRecord | null;
   /** Is a request for anything below this collection (as the server has it) on its way? */
   readonly busyBelow: (node: NodeRecord) => boolean;
   /** A node that a request puts at this place which is on its way, or whose outcome is unknown. */
@@ -139,15 +141,16 @@ function planDelete(node: NodeRecord, context: PlanContext): Step {
     const blocker = notDeleted(node, context);
     return blocker === null ? { do: 'delete_tree' } : { do: 'wait', on: blocker.ino };
   }
-  const member = context.store.baseMembers(node.ino)[0];
-  return member === undefined ? { do: 'delete' } : { do: 'wait', on: member.ino };
+  const member = context.store.aBaseMember(node.ino);
+  return member === null ? { do: 'delete' } : { do: 'wait', on: member.ino };
 }
 
 /** Something that the server has below `dir` and that is not deleted here (it moved out and must move first). */
 function notDeleted(dir: NodeRecord, context: PlanContext): NodeRecord | null {
-  for (const member of context.store.baseMembers(dir.ino)) {
-    if (member.parent !== null || context.isUncertain(member)) return member;
-    const below = member.isDir ? notDeleted(member, context) : null;
+  const member = context.store.aShownBaseMember(dir.ino) ?? context.uncertainIn(dir);
+  if (member !== null) return member;
+  for (const folder of context.store.baseMembers(dir.ino, 'dirs')) {
+    const below = notDeleted(folder, context);
     if (below !== null) return below;
   }
   return null;

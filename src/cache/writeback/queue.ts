@@ -8,6 +8,8 @@ import type { NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
 
 const BLOCKED_RETRY_MS = 500;
+/** So long at a time: the kernel's requests come in between. */
+const PUMP_MS = 4;
 
 export interface QueueOptions {
   readonly store: NodeStore;
@@ -31,6 +33,8 @@ export class WorkQueue {
   readonly #waiting = new Map<Ino, Set<Ino>>();
   readonly #listeners = new Set<() => void>();
   #pumping = false;
+  /** Where in `#ready` the look at it goes on. */
+  #next: IterableIterator<Ino> | null = null;
   #closed = false;
 
   constructor(options: QueueOptions) {
@@ -164,8 +168,19 @@ export class WorkQueue {
   #pump(): void {
     if (this.#closed || !this.#o.mayStart()) return;
     const { store, clock, running, parallel } = this.#o;
-    for (const ino of this.#ready) {
-      if (running.size >= parallel) return;
+    const until_ms = clock.monotonic_ms() + PUMP_MS;
+    this.#next ??= this.#ready.values();
+    for (;;) {
+      if (running.size >= parallel) {
+        this.#next = null; // from the oldest on, when one of them is done
+        return;
+      }
+      if (clock.monotonic_ms() >= until_ms) {
+        this.kick();
+        return;
+      }
+      const { value: ino, done } = this.#next.next();
+      if (done === true) break;
       const node = store.get(ino);
       if (node === null || !this.#o.hasWork(node) || running.has(ino)) {
         this.#ready.delete(ino);
@@ -176,6 +191,7 @@ export class WorkQueue {
       if (delay > 0) this.sleep(ino, delay);
       else this.#o.consider(node);
     }
+    this.#next = null;
     if (this.#ready.size === 0 && running.size === 0 && this.#waiting.size > 0) this.#o.stuck();
   }
 }

@@ -116,10 +116,13 @@ export class Reconciler {
 
   async #delete(node: NodeRecord, entry: RemoteEntry | null, path: RemotePath, signal: AbortSignal): Promise<void> {
     const { store, mirror, conflicts, tree, remote, log } = this.#o;
-    const ours = entry !== null && (await wasSentByUs(node, entry, remote, signal));
+    if (entry === null) {
+      await this.#outcomes.forgetTree(node);
+      return;
+    }
+    const ours = await wasSentByUs(node, entry, remote, signal);
     store.transaction(() => {
-      if (entry === null) this.#outcomes.forgetTree(node);
-      else if (ours) this.#outcomes.adoptOwn(node, entry);
+      if (ours) this.#outcomes.adoptOwn(node, entry);
       else if (node.kind === 'file' && entry.etag === node.baseEtag) tree.changed(node);
       else {
         log.info({ ino: node.ino, name: node.name }, 'changed on the server: the deletion is dropped');

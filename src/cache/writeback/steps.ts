@@ -265,7 +265,8 @@ export class Steps {
   /** Was the collection, and each one below it, listed itself as of the ETag that we have of it? It may be newer than that. */
   #isListed({ ino, baseEtag, listedEtag }: NodeRecord): boolean {
     if (listedEtag === null || listedEtag !== baseEtag) return false;
-    return this.#o.store.baseMembers(ino).every((member) => !member.isDir || this.#isListed(member));
+    for (const member of this.#o.store.baseMembers(ino, 'dirs')) if (!this.#isListed(member)) return false;
+    return true;
   }
 
   async #remove(node: NodeRecord, path: RemotePath, etag: string | null, signal: AbortSignal): Promise<void> {
@@ -276,7 +277,7 @@ export class Steps {
     }
     crashPoint('writeback.after_delete');
     this.#o.recent.note(path);
-    this.#o.store.transaction(() => this.#outcomes.forgetTree(node));
+    await this.#outcomes.forgetTree(node);
   }
 
   /** Was it made under one of the names it was sent by? Then that is where it is; else nowhere. */

@@ -36,6 +36,15 @@ export class UnderWay {
     return this.running.has(node.ino) || this.unconfirmed.has(node.ino);
   }
 
+  /** One that the server has, or had, in this collection. */
+  uncertainIn(dir: NodeRecord): NodeRecord | null {
+    for (const ino of [...this.running.keys(), ...this.unconfirmed.keys()]) {
+      const node = this.#store.get(ino);
+      if (node?.base?.parent === dir.ino) return node;
+    }
+    return null;
+  }
+
   /** Is anything about this node, or about where it is, on its way or unconfirmed? What the server says of it meanwhile
    * may be of before or after. */
   isUnsettled(node: NodeRecord): boolean {

@@ -117,6 +117,7 @@ export class Writeback {
       store,
       isBusy: (node) => underWay.isBusy(node),
       isUncertain: (node) => underWay.isUncertain(node),
+      uncertainIn: (dir) => underWay.uncertainIn(dir),
       busyBelow: (node) => underWay.busyBelow(node),
       makerAt: (parent, name) => underWay.makerAt(parent, name),
       deletesTrees: (node) =>

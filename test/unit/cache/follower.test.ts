@@ -126,3 +126,45 @@ it('a listing that has to begin anew in the middle knows nothing of what the fir
   await sleep(300); // and applied
   expect((await drive.list()).sort()).toEqual(['b', 'c', 'd']);
 });
+
+it('a large folder that is removed elsewhere goes in pieces, between which programs are answered', async () => {
+  const server = new FakeServer();
+  server.mkdir('d');
+  for (let i = 0; i < 3_000; i += 1) server.write(`d/f${i}`, 'x');
+  const drive = await start({ remote: new FakeRemote(server) });
+  await drive.until('all of it is here', async () => (await drive.list('d')).length === 3_000);
+  server.remove('d');
+  const seen = new Set<number>();
+  await drive.until('it is gone', async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    if ((await drive.node('d')) === null) return true;
+    seen.add((await drive.list('d').catch(() => [])).length);
+    return false;
+  });
+  expect([...seen].some((count) => count > 0 && count < 3_000)).toBe(true);
+  expect(await drive.check()).toEqual([]);
+});
+
+it('what has moved out of a folder that is then removed stays what it is', async () => {
+  const server = new FakeServer();
+  server.mkdir('d');
+  server.mkdir('d/sub');
+  server.write('d/sub/other', 'x');
+  server.write('d/keep', 'kept');
+  const remote = new FakeRemote(server);
+  const drive = await start({ remote });
+  expect(await drive.read('d/keep')).toBe('kept');
+  const { ino } = await drive.must('d/keep');
+  await drive.until('all of it is here', async () => (await drive.node('d/sub/other')) !== null);
+  remote.goOffline();
+  await drive.until('there is no network', () => drive.cache.status().connection !== 'online');
+  server.move('d/keep', 'keep');
+  server.remove('d');
+  remote.goOnline();
+  await drive.until('the folder is gone', async () => (await drive.node('d')) === null);
+  expect((await drive.must('keep')).ino).toBe(ino);
+  const reads = remote.count('read');
+  expect(await drive.read('keep')).toBe('kept');
+  expect(remote.count('read')).toBe(reads);
+  expect(await drive.check()).toEqual([]);
+});

@@ -170,3 +170,26 @@ it('where nothing tells of changes, goes in one request when nothing has changed
   expect(server.paths()).toEqual([]);
   expect(remote.count('remove')).toBe(1);
 });
+
+it('a large one is forgotten in pieces, and none of it stays', async () => {
+  const server = new FakeServer();
+  server.mkdir('d');
+  server.mkdir('d/sub');
+  for (let i = 0; i < 2_000; i += 1) server.write(`d/${i % 2 === 0 ? 'sub/' : ''}f${i}`, 'x');
+  const remote = new FakeRemote(server);
+  const drive = await TestCache.open({ remote, quiet_ms: 5 });
+  open.push(drive);
+  await drive.until('all of it is here', async () => (await drive.list('d/sub')).length === 1_000);
+  await drive.list('d');
+  remote.goOffline();
+  await drive.until('there is no network', () => drive.cache.status().connection !== 'online');
+  for (let i = 0; i < 2_000; i += 1) await drive.unlink(`d/${i % 2 === 0 ? 'sub/' : ''}f${i}`);
+  await drive.rmdir('d/sub');
+  await drive.rmdir('d');
+  remote.goOnline();
+  await drive.until('there is a network', () => drive.cache.status().connection === 'online');
+  await drive.flush();
+  expect(server.paths()).toEqual([]);
+  expect(remote.count('remove')).toBeLessThan(2_000);
+  expect(await drive.list()).toEqual([]);
+});

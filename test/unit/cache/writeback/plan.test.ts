@@ -19,7 +19,9 @@ beforeEach(async () => {
     store: rows.store,
     isBusy: ({ ino }) => busy.has(ino),
     isUncertain: ({ ino }) => busy.has(ino) || uncertain.has(ino),
-    busyBelow: (dir) => rows.store.baseMembers(dir.ino).some(({ ino }) => busy.has(ino)),
+    uncertainIn: (dir) =>
+      [...rows.store.baseMembers(dir.ino)].find(({ ino }) => busy.has(ino) || uncertain.has(ino)) ?? null,
+    busyBelow: (dir) => [...rows.store.baseMembers(dir.ino)].some(({ ino }) => busy.has(ino)),
     makerAt: (parent, name) => rows.store.sentTo(parent, name),
     deletesTrees: () => deletesTrees,
   };
