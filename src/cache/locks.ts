@@ -96,13 +96,22 @@ export class Locks {
     return (covering === null ? null : this.#o.store.get(covering.folder)) ?? node;
   }
 
-  /** The server has dropped our lock with a move: takes it again. Somebody else may have been faster; then it is theirs. */
-  async again(node: NodeRecord): Promise<void> {
+  /** The server has dropped our lock with a move: takes it again. Somebody else may have been faster; then it is theirs.
+   * `stayed`: of what it replaced; some servers (nginx) lock names, so that it is still there. */
+  async again(node: NodeRecord, stayed: string | null): Promise<void> {
     const held = node.lockInfo;
     const path = this.#o.mirror.remotePath(node);
     if (held?.mine !== true || path === null) return;
+    const { signal } = this.#stop;
     try {
-      const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal: this.#stop.signal });
+      const kept =
+        stayed === null ? null : await this.#o.remote.refreshLock(path, stayed, { signal }).catch(() => null);
+      if (kept !== null) {
+        const sinceEpoch_s = kept.sinceEpoch_s ?? held.sinceEpoch_s;
+        this.#remember(node, { ...held, ...kept, sinceEpoch_s, token: kept.token ?? stayed, mine: true });
+        return;
+      }
+      const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal });
       this.#remember(node, { ...held, ...info, mine: true });
     } catch (error) {
       this.#o.connection.suspect(error);
@@ -125,7 +134,7 @@ export class Locks {
         const fresh = await this.#o.remote.refreshLock(path, info.token, { signal: this.#stop.signal });
         // What a server leaves out of this answer is as it was.
         const sinceEpoch_s = fresh.sinceEpoch_s ?? info.sinceEpoch_s;
-        this.#remember(node, { ...info, ...fresh, sinceEpoch_s, token: info.token, mine: true });
+        this.#remember(node, { ...info, ...fresh, sinceEpoch_s, token: fresh.token ?? info.token, mine: true });
       } catch (error) {
         this.#o.connection.suspect(error);
         if (!isCloudError(error, 'precondition', 'not_found', 'locked')) continue;

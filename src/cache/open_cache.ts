@@ -258,7 +258,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       },
       onSurprise: () => follower.hint(),
       isCatchingUp: () => follower.isCatchingUp,
-      lockAgain: (node) => locks.again(node),
+      lockAgain: (node, stayed) => locks.again(node, stayed),
     });
     const follower: Follower = new Follower({
       remote,

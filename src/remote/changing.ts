@@ -6,7 +6,7 @@ import { CloudError, isCloudError } from '../errors.js';
 import { isWithin, joinPath, type Name, type RemotePath, splitPath } from '../ids.js';
 import { NAME_MAX_BYTES, nameBytes } from '../names.js';
 import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
-import { dropOrphans, guarded, lockLost, lookAt, mismatch, requireNow } from './guard.js';
+import { dropOrphans, giveBack, guarded, lockLost, lookAt, mismatch, requireNow } from './guard.js';
 import { codeOfStatus } from './http_failure.js';
 import {
   ANY_LOCK,
@@ -87,6 +87,7 @@ export async function moveNode(
   const source = await sourceOf(dav, from, rule, options);
   // lighttpd takes no lock of the target along: there what is replaced is removed before.
   const replaces = rule.overwrite !== null && dav.info.ifHeader !== 'lighttpd';
+  let removed = false;
   const send = async (headers: Readonly<Record<string, string>>) => {
     await dav.send(
       {
@@ -94,7 +95,7 @@ export async function moveNode(
         path: dav.href(from, source?.kind === 'dir'),
         headers: {
           destination: dav.url(to, source?.kind === 'dir'),
-          overwrite: replaces ? 'T' : 'F',
+          overwrite: replaces && !removed ? 'T' : 'F',
           ...headers,
         },
         answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
@@ -106,16 +107,14 @@ export async function moveNode(
   };
   const { overwrite } = rule;
   let held = options;
-  let removed = false; // what is to be replaced
-  const attempt = async () => {
-    const all = tokensOf(held);
+  const attempt = async (): Promise<void> => {
+    const all = tokensOf(dav, held);
     if (overwrite === null || removed) {
       if (dav.info.conditional === 'none' || dav.info.ifHeader === 'lighttpd')
         await requirePlace(dav, to, doing, options);
       const conditions = sourceCondition(dav, from, source, rule, held);
-      return await send(
-        held.alsoTokens === undefined ? conditions : { ...conditions, if: submitting(dav, from, all, '') },
-      );
+      const onlyOwn = all.every((token) => token === held.lockToken);
+      return await send(onlyOwn ? conditions : { ...conditions, if: submitting(dav, from, all, '') });
     }
     const precondition: Precondition = { kind: 'if_match', etag: overwrite.etag };
     const tagged = { if: submitting(dav, to, all, ` [${overwrite.etag}]`) };
@@ -126,14 +125,19 @@ export async function moveNode(
     const target = await requireNow(dav, to, precondition, options);
     if (target?.kind === 'dir') throw mismatch(to, precondition, 'a directory');
     if (looksOnly) return await send({});
-    const onTarget = all.find((token) => token === held.overToken);
+    const onTarget = held.overToken;
     const others = all.filter((token) => token !== onTarget);
     const signal = withoutToken(held);
     const atTarget = onTarget === undefined ? signal : { ...signal, lockToken: onTarget };
-    if (!replaces) {
+    // So it is where a token of the one would be taken for the other's.
+    if (!replaces || (others.length > 0 && dav.tagOf(from) === dav.tagOf(to))) {
       await removeNode(dav, to, overwrite.etag, atTarget);
       removed = true;
-      return await send(others.length === 0 ? {} : { if: submitting(dav, from, others, '') });
+      if (onTarget !== undefined) {
+        held = { ...held, alsoTokens: others.filter((token) => token !== held.lockToken) };
+        await giveBack(dav, to, onTarget); // on nginx the name stays locked
+      }
+      return await attempt();
     }
     return await guarded(dav, to, precondition, 0, atTarget, (headers) => {
       // If-Match would be held against the source: the tag moves into the list that has the guard's lock.
@@ -141,8 +145,8 @@ export async function moveNode(
       const lists = list === undefined ? undefined : dav.aboutOther(to, list, others.length > 0);
       const condition = strong === undefined ? lists : (lists?.replace(/\)$/, ` [${strong}])`) ?? tagged.if);
       const shown = others.length === 0 ? undefined : dav.aboutOther(from, submitting(dav, from, others, ''), true);
-      // nginx takes the first list whose address begins as that of what it asks about.
-      const parts = to.length < from.length ? [shown, condition] : [condition, shown];
+      // nginx takes the first list whose address, or that of a folder above, is that of what it asks about.
+      const parts = dav.tagOf(to).length < dav.tagOf(from).length ? [shown, condition] : [condition, shown];
       const both = parts.filter((part) => part !== undefined).join(' ');
       return send(both === '' ? rest : { ...rest, if: both });
     });
@@ -168,13 +172,14 @@ export async function moveNode(
     }
     if (!isCloudError(error, 'precondition')) return error;
     const target = await lookAt(dav, to, options);
-    if (overwrite !== null) {
-      const sourceHolds = rule.sourceEtag === null || (await lookAt(dav, from, options))?.etag === rule.sourceEtag;
-      if (target === null || target.etag !== overwrite.etag || !sourceHolds) return error;
-      held = withoutToken(options);
-      return lockLost(to, error);
-    }
-    return target === null ? error : new CloudError('exists', `${doing}: the target exists`, { status: 412, path: to });
+    if (overwrite === null || removed) {
+      if (target !== null) return new CloudError('exists', `${doing}: the target exists`, { status: 412, path: to });
+      if (tokensOf(dav, held).length === 0) return error;
+    } else if (target === null || target.etag !== overwrite.etag) return error;
+    const sourceHolds = rule.sourceEtag === null || (await lookAt(dav, from, options))?.etag === rule.sourceEtag;
+    if (!sourceHolds) return error;
+    held = withoutToken(options);
+    return lockLost(to, error);
   }
 }
 
@@ -213,8 +218,10 @@ function sourceCondition(
   };
 }
 
-function tokensOf({ lockToken, alsoTokens = [] }: CallOptions): readonly string[] {
-  return (lockToken === undefined ? alsoTokens : [lockToken, ...alsoTokens]).filter((token) => token !== ANY_LOCK);
+/** What a move shows. lighttpd refuses it with a token of anything but what is moved, also of what is in that. */
+function tokensOf(dav: Dav, { lockToken, alsoTokens = [] }: CallOptions): readonly string[] {
+  const also = dav.info.ifHeader === 'lighttpd' ? [] : alsoTokens;
+  return (lockToken === undefined ? also : [lockToken, ...also]).filter((token) => token !== ANY_LOCK);
 }
 
 /** An If header that shows tokens, whatever they are on, and depends on nothing but `etag` (` [ETAG]`, or ''): its lists are

@@ -333,15 +333,14 @@ export class Dav {
 
   /** What `listFor` says of `path`, for a request that addresses another resource; `several`: one of such. */
   aboutOther(path: RemotePath, list: string, several = false): string {
-    const href = this.href(path);
-    switch (this.info.ifHeader) {
-      case undefined:
-        return list;
-      case 'nginx':
-        return several ? `<${beginning(href)}> ${list}` : `</> ${list}`;
-      default:
-        return `<${this.url(path)}> ${list}`;
-    }
+    const { ifHeader } = this.info;
+    if (ifHeader === undefined) return list;
+    return ifHeader === 'nginx' && !several ? `</> ${list}` : `<${this.tagOf(path)}> ${list}`;
+  }
+
+  /** How an If header names one of several resources; on nginx perhaps a folder above, which is for all in it. */
+  tagOf(path: RemotePath): string {
+    return this.info.ifHeader === 'nginx' ? unescaped(this.href(path)) : this.url(path);
   }
 
   /** Version in an answer's headers, null when it has none that can be relied on. */
@@ -377,9 +376,10 @@ export function show(path: string): string {
   return JSON.stringify(path === '' ? '/' : path);
 }
 
-/** An address without its escapes, a character per byte as the values of headers are sent; up to what would end it there. */
-function beginning(href: string): string {
+/** An address without its escapes, a character per byte as the values of headers are sent; of one with what would end it
+ * there, the folder. */
+function unescaped(href: string): string {
   return href
-    .replace(/%(?:3e|[01][0-9a-f]|7f).*$/i, '')
+    .replace(/[^/]*%(?:3e|[01][0-9a-f]|7f).*$/i, '')
     .replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }

@@ -282,7 +282,7 @@ async function release(dav: Dav, path: RemotePath, lock: Guard, done: boolean): 
 }
 
 /** A lock goes with the file it was on, and some servers lose them: what is wanted is that it is gone. */
-async function giveBack(dav: Dav, path: RemotePath, token: string): Promise<void> {
+export async function giveBack(dav: Dav, path: RemotePath, token: string): Promise<void> {
   dav.ownLocks.returned(token);
   try {
     await freeLock(dav, path, token, {});

@@ -66,8 +66,7 @@ export async function takeLock(
   );
   const created = response.status === 201;
   if (byUser(dav)) return { token: ANY_LOCK, created, info: userLock(dav, timeout_s) };
-  const header = /<([^>]+)>/.exec(response.headers['lock-token'] ?? '')?.[1];
-  const info = readLock(dav, text, header ?? null, doing);
+  const info = readLock(dav, text, tokenOf(response), doing);
   if (info.token === null) throw new CloudError('protocol', `${doing}: a lock token is required, found none`);
   return { token: info.token, created, info };
 }
@@ -81,7 +80,7 @@ export async function refreshLock(
 ): Promise<LockInfo> {
   if (token === ANY_LOCK) return (await takeLock(dav, path, timeout_s, options)).info;
   const doing = `refreshing the lock of ${show(path)}`;
-  const { text } = await ask(
+  const { response, text } = await ask(
     dav,
     {
       method: 'LOCK',
@@ -91,7 +90,12 @@ export async function refreshLock(
     },
     doing,
   );
-  return readLock(dav, text, token, doing);
+  // nginx takes a new one where there is none any more.
+  return readLock(dav, text, tokenOf(response) ?? token, doing);
+}
+
+function tokenOf({ headers }: HttpResponse): string | null {
+  return /<([^>]+)>/.exec(headers['lock-token'] ?? '')?.[1] ?? null;
 }
 
 /** What the lock that is there can be given back by, for one who does not hold it. Rejects with `not_found` where none is. */

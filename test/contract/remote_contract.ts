@@ -698,6 +698,31 @@ export function remoteContract(harness: Harness): void {
           expect(await open.content(`${dir}/file`)).toBe('theirs');
         });
 
+        it('stop no move when they are gone on the server', async () => {
+          for (const [name, over] of [
+            ['alone', false],
+            ['over', true],
+          ] as const) {
+            const [from, to] = [`${dir}/${name}`, `${dir}/${name} moved`];
+            await put(remote, from, 'ours');
+            const overwrite = over ? { etag: (await put(remote, to, 'replaced')).etag ?? '' } : null;
+            const lockToken = (await remote.lock(path(from))).token ?? '';
+            await remote.unlock(path(from), lockToken);
+            await remote.move(path(from), path(to), { overwrite, sourceEtag: null }, { lockToken });
+            expect(await open.content(to)).toBe('ours');
+            expect(await codeOf(remote.stat(path(from)))).toBe('not_found');
+          }
+        });
+
+        it('of ours in a folder stop no move of that', async () => {
+          await remote.mkdir(path(`${dir}/folder`), {});
+          await put(remote, `${dir}/folder/file`, 'ours');
+          const { token } = await remote.lock(path(`${dir}/folder/file`));
+          const rule = { overwrite: null, sourceEtag: null };
+          await remote.move(path(`${dir}/folder`), path(`${dir}/moved`), rule, { alsoTokens: [token ?? ''] });
+          expect(await open.content(`${dir}/moved/file`)).toBe('ours');
+        });
+
         it('do not make a file of a free name', async () => {
           expect(await codeOf(remote.lock(path(`${dir}/none`)))).toBe('not_found');
           expect(await codeOf(remote.stat(path(`${dir}/none`)))).toBe('not_found');

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { eventually } from '../support/processes.js';
 import { ForeignServer } from '../support/servers.js';
-import { startNginx } from '../support/small_dav_servers.js';
+import { startLighttpd, startNginx } from '../support/small_dav_servers.js';
 import { onServers, useStage } from '../support/world.js';
 
 onServers(['nginx', 'lighttpd'], {}, (world) => {
@@ -75,32 +75,53 @@ it('lighttpd names no version of a file of a kind it does not know: it is read a
   expect((await stage().fs().readFile(drive.path('logs', 'large'))).equals(content)).toBe(true);
 });
 
-it('on nginx a locked file takes the place of another and stays locked, whatever the two are called', async () => {
+it.each([
+  ['nginx', startNginx],
+  ['lighttpd', startLighttpd],
+] as const)('on %s a name that is locked stays so, whatever takes its place', async (_, start) => {
   const account = { user: 'alice', password: 'pass word' };
-  const nginx = await startNginx(account);
-  stage().defer(() => nginx.stop());
-  const drive = await stage().mount({ url: nginx.url, login: { ...account, root: nginx.url } });
+  const server = await start(account);
+  stage().defer(() => server.stop());
+  const drive = await stage().mount({ url: server.url, login: { ...account, root: server.url } });
   const fs = stage().fs();
   await fs.mkdir(drive.path('in ä'));
-  for (const [from, to] of [
-    ['a b', 'c d'],
-    ['50%', '100%25'],
-    ['ü#?', 'ä&+;'],
-    ['long ü.txt', 'long ü'],
+  const isMine = async (path: string) => {
+    const lock = async () => await fs.getxattr(path, 'user.cloudmount.lock').then(String, () => 'none');
+    await eventually('the lock of what was moved', lock, (found) => found === 'mine');
+  };
+  for (const [from, to, locked] of [
+    ['a b', 'c d', 'what is moved'],
+    ['50%', '100%25', 'what is replaced'],
+    ['ü#?', 'ä&+;', 'both'],
+    ['long ü.txt', 'long ü', 'both'],
+    ['1 > 2', '3 > 2', 'what is moved'],
+    ['1 > 2', '4 > 2', 'both'],
+    ['5 > 4', '5 > 3', 'both'],
   ] as const) {
     const [source, target] = [drive.path('in ä', from), drive.path('in ä', to)];
     await fs.writeFile(source, `of ${from}`);
     await fs.writeFile(target, 'to be replaced');
     await drive.flush();
-    await drive.mustCli(['lock', source]);
+    if (locked !== 'what is replaced') await drive.mustCli(['lock', source]);
+    if (locked !== 'what is moved') await drive.mustCli(['lock', target]);
     await fs.rename(source, target);
     await drive.flush('', 20);
-    expect((await fs.getxattr(target, 'user.cloudmount.lock')).toString()).toBe('mine');
+    await isMine(target);
     await fs.writeFile(target, 'by the holder');
-    await drive.flush();
+    await drive.flush('', 20);
     await drive.mustCli(['unlock', target]);
   }
+  const [old, kept] = [drive.path('in ä', 'c d'), drive.path('in ä', 'kept')];
+  await drive.mustCli(['lock', old]);
+  await fs.rename(old, kept);
+  await drive.flush('', 20);
+  await isMine(kept);
+  await fs.rename(drive.path('in ä'), drive.path('moved ä'));
+  await drive.flush('', 20);
+  await isMine(drive.path('moved ä', 'kept'));
+  await fs.writeFile(drive.path('moved ä', 'kept'), 'by the holder');
+  await drive.flush('', 20);
   expect(JSON.parse(await drive.mustCli(['conflicts', '--json']))).toEqual([]);
-  expect((await fs.list(drive.path('in ä'))).length).toBe(4);
+  expect((await fs.list(drive.path('moved ä'))).length).toBe(7);
   await drive.unmount();
 });

@@ -32,9 +32,13 @@ export function asMover(
 
 /** What the user has locked of `node` and what is below it, with this drive. */
 export function heldWith(node: NodeRecord, store: NodeStore): readonly NodeRecord[] {
-  const held = (one: NodeRecord) => one.lockInfo?.mine === true && one.lockInfo.elsewhere !== true;
-  if (!node.isDir) return held(node) ? [node] : [];
-  return store.locked().filter((one) => held(one) && isBelow(one, node, store));
+  if (!node.isDir) return isHeld(node) ? [node] : [];
+  return store.locked().filter((one) => isHeld(one) && isBelow(one, node, store));
+}
+
+/** Has the user locked it, with this drive? */
+export function isHeld({ lockInfo }: NodeRecord): boolean {
+  return lockInfo?.mine === true && lockInfo.elsewhere !== true;
 }
 
 /** On the server. */

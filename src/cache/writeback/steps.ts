@@ -12,7 +12,7 @@ import { type BasePlace, DIRTY_META, Dirty, type NodeRecord } from '../metadata/
 import type { RecentOperations } from '../recent_operations.js';
 import type { OutcomeServices, Outcomes } from './outcomes.js';
 import type { Step } from './plan.js';
-import { asHolder, asMover, heldWith, metaOf, placePath, statOrNull } from './request.js';
+import { asHolder, asMover, heldWith, isHeld, metaOf, placePath, statOrNull } from './request.js';
 import { isOurs, noteSending } from './sent.js';
 import type { Running, UnderWay } from './under_way.js';
 import { type UploadServices, upload } from './upload.js';
@@ -24,8 +24,9 @@ export interface StepServices extends UploadServices, OutcomeServices {
   readonly recent: RecentOperations;
   readonly conflicts: Conflicts;
   readonly log: Log;
-  /** A lock of ours that the server has dropped with a move (RFC 4918 section 7.6) is wanted all the same. Never rejects. */
-  readonly lockAgain: (node: NodeRecord) => Promise<void>;
+  /** A lock of ours that the server has dropped with a move (RFC 4918 section 7.6) is wanted all the same; `stayed`: one
+   * that may be on the name it has now. Never rejects. */
+  readonly lockAgain: (node: NodeRecord, stayed: string | null) => Promise<void>;
 }
 
 /** A place and what it is called on the server now. */
@@ -156,7 +157,7 @@ export class Steps {
     const { place, path } = this.#target(node, aside ?? node);
     const overwrite = over !== null && isCertain(over.baseEtag) ? { etag: over.baseEtag } : null;
     const call = asMover(node, store.get(place.parent), over, store, signal);
-    const locked = heldWith(node, store);
+    const replaced = over !== null && isHeld(over) ? over.lockInfo : null;
     this.#underWay.targets.set(node.ino, place);
     this.#underWay.unconfirmed.set(node.ino, place);
     try {
@@ -175,9 +176,12 @@ export class Steps {
       throw error;
     }
     crashPoint('writeback.after_move');
+    // A lock that the user has taken of a name is for whatever takes its place.
+    if (!node.isDir) node.lockInfo ??= replaced;
+    const locked = heldWith(node, store);
     this.#moved(node, from, { place, path }, over);
     // Still under way: until it is locked again, nothing that the server says of it counts.
-    await Promise.all(locked.map((one) => this.#o.lockAgain(one)));
+    await Promise.all(locked.map((one) => this.#o.lockAgain(one, replaced?.token ?? null)));
   }
 
   #moved(node: NodeRecord, from: RemotePath, { place, path }: Target, over: NodeRecord | null): void {

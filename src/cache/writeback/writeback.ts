@@ -76,7 +76,7 @@ export interface WritebackOptions extends UploadServices {
   /** A part of what the feed has to tell is known, and the rest is not. */
   readonly isCatchingUp: () => boolean;
   /** See `StepServices`. */
-  readonly lockAgain: (node: NodeRecord) => Promise<void>;
+  readonly lockAgain: (node: NodeRecord, stayed: string | null) => Promise<void>;
 }
 
 export class Writeback {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
-import { codeOf, movesOverLocked, path, put, readAll, session } from '../../contract/remote_contract.js';
+import { bytesSource, codeOf, movesOverLocked, path, put, readAll, session } from '../../contract/remote_contract.js';
 import { FaultProxy } from '../../support/fault_proxy.js';
 import { eventually } from '../../support/processes.js';
 import { type SmallServer, startLighttpd, startNginx } from '../../support/small_dav_servers.js';
@@ -86,6 +86,26 @@ describe.each(['nginx', 'lighttpd'] as const)('%s', (kind) => {
     const theirs = () => codeOf(put(other, file, 'theirs', { kind: 'if_match', etag: now }));
     await eventually('the file to be free', theirs, (code) => code !== 'locked', kind === 'nginx' ? 10_000 : 0);
     expect((await readAll(other, file)).toString()).toBe('theirs');
+  });
+});
+
+describe('nginx, which takes a new lock where one that is refreshed is gone', () => {
+  it('says the token of that', async () => {
+    const server = await startNginx(ACCOUNT);
+    const remote = createRemote({ url: server.url, auth: ACCOUNT, lockOwner: 'the first' });
+    await remote.connect();
+    const { etag } = await put(remote, 'file', 'base');
+    const { token } = await remote.lock(path('file'));
+    await remote.unlock(path('file'), token ?? '');
+    const again = await remote.refreshLock(path('file'), token ?? '');
+    expect(again.token).not.toBe(token);
+    await remote.put(path('file'), bytesSource('ours'), { kind: 'if_match', etag: etag ?? '' }, {}, session(), {
+      lockToken: again.token ?? '',
+    });
+    await remote.unlock(path('file'), again.token ?? '');
+    expect((await remote.stat(path('file'))).lock).toBe(null);
+    await remote.close();
+    await server.stop();
   });
 });
 
