@@ -57,6 +57,9 @@ export class ActiveContent implements Hydratable {
   /** While the kernel may write the content file by itself. */
   kernelWrites: KernelWrites | null = null;
 
+  /** What is missing is being taken from another version, and no extent says yet how far. */
+  completing = false;
+
   #announced = 0;
 
   constructor(
@@ -98,7 +101,7 @@ export class ActiveContent implements Hydratable {
 
   /** Nobody can say what the bytes are: the kernel may write them by itself, or a truncate or a write is about to happen. */
   get changing(): boolean {
-    return this.kernelWrites !== null || this.cutting_bytes !== null || this.#announced > 0;
+    return this.kernelWrites !== null || this.cutting_bytes !== null || this.completing || this.#announced > 0;
   }
 
   /** A write waits until the disk has its record: what goes on meanwhile must not take the bytes for settled, and what has

@@ -80,7 +80,7 @@ export class ContentSaver {
           node.fingerprint = settled || (quiet && !node.contentDirty) ? content.file.fingerprint() : null;
           this.#judge(node, failure);
           if (known) failures.delete(content);
-          this.#reconcile(content);
+          this.reconcile(content);
           node.cached_bytes = content.accounted_bytes;
           this.#o.store.save(node);
         }
@@ -132,11 +132,11 @@ export class ContentSaver {
     content.file.truncate(0);
     content.file.truncate(content.node.size_bytes);
     content.node.unstored = false;
-    this.#reconcile(content);
+    this.reconcile(content);
   }
 
   /** What the budget counts for this file follows what it takes on the disk: holes are free. */
-  #reconcile(content: ActiveContent): void {
+  reconcile(content: ActiveContent): void {
     const allocated = countedBytes(content.file.stat().allocated_bytes, content.extents);
     const difference = content.accounted_bytes - allocated;
     if (difference > 0) this.#o.space().refund(difference);

@@ -387,8 +387,12 @@ export class NodeStore {
   }
 
   /** Files whose bytes differ from the server's. */
-  withDirtyContent(): NodeRecord[] {
-    return this.#load('WHERE dirty > 0 AND dirty & ? AND kind = 1 ORDER BY ino', Dirty.content);
+  withDirtyContent(larger_bytes = -1): NodeRecord[] {
+    return this.#load(
+      'WHERE dirty > 0 AND dirty & ? AND kind = 1 AND size > ? ORDER BY ino',
+      Dirty.content,
+      larger_bytes,
+    );
   }
 
   /** Of which something was sent without an answer. */

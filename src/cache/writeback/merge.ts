@@ -61,6 +61,7 @@ export async function completeFrom(
   const { contents, remote } = services;
   const content = await contents.acquire(node);
   let giveBack = () => {};
+  content.completing = true;
   try {
     const missing_bytes = lengthOf(content.extents.missing(0, Math.min(node.size_bytes, entry.size_bytes)));
     requireRoom(content, missing_bytes, contents.limit_bytes);
@@ -97,6 +98,7 @@ export async function completeFrom(
     content.unsaved = true;
     await contents.save(content);
   } finally {
+    content.completing = false;
     giveBack(); // the save has counted what is there now
     contents.release(content);
   }

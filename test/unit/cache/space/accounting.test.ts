@@ -191,3 +191,94 @@ describe('back-pressure', () => {
     expect(await drive.check()).toEqual([]);
   });
 });
+
+describe('a changed file larger than the whole cache', () => {
+  const size = 6 * 1024 * KiB;
+  const bytes = new Random(1).bytes(size);
+  const changed = Buffer.from(bytes);
+  changed.write('changed here', 3_000_000);
+
+  async function withChange(): Promise<TestCache> {
+    const remote = new FakeRemote(new FakeServer());
+    remote.server.write('large', bytes);
+    remote.server.write('other', Buffer.alloc(300 * KiB, 'o'));
+    const drive = await start({ remote, sizeLimit_bytes: 1024 * KiB, spaceWait_ms: 300, quiet_ms: 0 });
+    await drive.until('it is here', async () => (await drive.node('large')) !== null);
+    const file = await drive.open('large', 'r+');
+    await file.write(3_000_000, Buffer.from('changed here'), CALLER);
+    await file.flush(CALLER);
+    file.release();
+    return drive;
+  }
+
+  const readThrough = (drive: TestCache) => readAs(drive, changed);
+
+  async function readAs(drive: TestCache, expected: Buffer): Promise<void> {
+    const file = await drive.open('large');
+    for (let at = 0; at < size; at += 100_000) {
+      const read = file.read(at, 100_000, CALLER);
+      const part = read instanceof Promise ? await read : Buffer.from(read);
+      expect(part.equals(expected.subarray(at, at + 100_000)), `the bytes at ${at}`).toBe(true);
+    }
+    file.release();
+  }
+
+  it('is read from end to end, twice, and others while it is open and when it is closed', async () => {
+    const drive = await withChange();
+    const file = await drive.open('large');
+    await readThrough(drive);
+    expect((await drive.read('other')).length).toBe(300 * KiB);
+    file.release();
+    await readThrough(drive);
+    await drive.cache.free('other');
+    expect((await drive.read('other')).length).toBe(300 * KiB);
+    expect(drive.cache.status().cacheUsed_bytes).toBeLessThanOrEqual((1024 + 256) * KiB);
+    expect(await drive.check()).toEqual([]);
+    expect(drive.cache.status().queue.map(({ state }) => state)).toEqual(['failed']);
+    await drive.cache.close();
+    const larger = await start({ dir: drive.dir, remote: drive.remote, sizeLimit_bytes: 20 * 1024 * KiB, quiet_ms: 0 });
+    await larger.flush();
+    expect(larger.server.read('large').equals(changed)).toBe(true);
+  });
+
+  it('keeps what is changed here when the server has another version, and says so of what is gone', async () => {
+    const drive = await withChange();
+    await readThrough(drive);
+    const file = await drive.open('large');
+    drive.server.write('large', Buffer.alloc(size, 'n'));
+    const failure = await Promise.resolve(file.read(100_000, 100_000, CALLER)).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 'stale' });
+    expect((await file.read(3_000_000, 12, CALLER)).toString()).toBe('changed here');
+    file.release();
+    expect(drive.server.read('large').equals(Buffer.alloc(size, 'n'))).toBe(true);
+    expect(await drive.check()).toEqual([]);
+  });
+
+  it('keeps all of it where all of it is here, however small the cache is by now', async () => {
+    const remote = new FakeRemote(new FakeServer());
+    remote.server.write('large', bytes);
+    remote.server.write('other', Buffer.alloc(300 * KiB, 'o'));
+    const before = await start({ remote, sizeLimit_bytes: 20 * 1024 * KiB, quiet_ms: 60_000 });
+    await before.until('it is here', async () => (await before.node('large')) !== null);
+    await readAs(before, bytes);
+    const file = await before.open('large', 'r+');
+    await file.write(3_000_000, Buffer.from('changed here'), CALLER);
+    await file.flush(CALLER);
+    file.release();
+    await before.cache.close();
+    let goOn = () => {};
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    remote.before('put', () => held);
+    const read_bytes = remote.bytesRead;
+    const small = { dir: before.dir, remote, sizeLimit_bytes: 1024 * KiB, spaceWait_ms: 300, quiet_ms: 0 };
+    const drive = await start(small);
+    await expect(drive.read('other')).rejects.toMatchObject({ code: 'no_space' });
+    goOn();
+    await drive.flush();
+    expect(remote.bytesRead).toBe(read_bytes);
+    expect(drive.server.read('large').equals(changed)).toBe(true);
+    expect((await drive.read('other')).length).toBe(300 * KiB);
+  });
+});
