@@ -92,7 +92,7 @@ export class FileHandle implements OpenFile {
     }
     this.#demandRight();
     if (data.length === 0) return;
-    const fresh = data.length - presentBytes(this.content, start, end);
+    const fresh = data.length - heldBytes(this.content, start, end);
     const room = fresh > 0 ? this.#s.space.reserve(fresh, caller) : undefined;
     return andThen(room, () => {
       // Another version may have come while this waited for room; once the file is marked none can.
@@ -234,7 +234,7 @@ export class FileHandle implements OpenFile {
     const { content } = this;
     const { node } = content;
     // Another write may have filled the range while this one waited for room.
-    const fresh = Math.min(reserved_bytes, data.length - presentBytes(content, offset, offset + data.length));
+    const fresh = Math.min(reserved_bytes, data.length - heldBytes(content, offset, offset + data.length));
     try {
       stayDirty(content, this.#s);
       content.file.write(offset, data);
@@ -463,10 +463,22 @@ function endKernelWrites(content: ActiveContent): void {
   if (node.mtime === kernelWrites.untouchedSince) node.dirty &= ~Dirty.mtime;
 }
 
-function presentBytes(content: ActiveContent, start: number, end: number): number {
-  let bytes = 0;
-  for (const range of content.extents.presentWithin(start, end)) bytes += range.end - range.start;
-  return bytes;
+/** What of this range takes room on the disk. A hole is present too, and takes none before something is written there. */
+function heldBytes({ extents, file, accounted_bytes }: ActiveContent, start: number, end: number): number {
+  const ranges = extents.presentWithin(start, end);
+  const present_bytes = ranges.reduce((sum, range) => sum + range.end - range.start, 0);
+  const holes_bytes = extents.presentBytes - accounted_bytes;
+  if (holes_bytes <= 0) return present_bytes;
+  let stored_bytes = 0;
+  for (const range of ranges) {
+    let data = file.seekData(range.start);
+    while (data !== null && data < range.end) {
+      const hole = Math.min(file.seekHole(data) ?? range.end, range.end);
+      stored_bytes += hole - data;
+      data = file.seekData(hole);
+    }
+  }
+  return Math.max(stored_bytes, present_bytes - holes_bytes);
 }
 
 const EMPTY = Buffer.alloc(0);

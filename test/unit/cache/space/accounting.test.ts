@@ -127,6 +127,24 @@ describe('back-pressure', () => {
     expect(await drive.check()).toEqual([]);
   });
 
+  it('what is written into the holes of a file takes room like all else', async () => {
+    const limit = 1024 * KiB;
+    const drive = await start({ sizeLimit_bytes: limit, spaceWait_ms: 100 });
+    await drive.write('sparse', '');
+    await drive.cache.setattr((await drive.must('sparse')).ino, { size_bytes: 4 * limit }, CALLER);
+    const file = await drive.open('sparse', 'r+');
+    const part = Buffer.alloc(64 * KiB, 'x');
+    const failure = await (async () => {
+      for (let at = 0; at < 4 * limit; at += part.length) await file.write(at, part, CALLER);
+    })().catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 'no_space' });
+    expect(await onDisk(drive.dir)).toBeLessThanOrEqual(limit + 64 * KiB);
+    expect(drive.cache.status().cacheUsed_bytes).toBeGreaterThan(limit / 2);
+    await file.write(0, part, CALLER); // What is stored there is replaced.
+    file.release();
+    expect(await drive.check()).toEqual([]);
+  });
+
   it('a file larger than the whole cache is read from end to end', async () => {
     const remote = new FakeRemote(new FakeServer());
     const size = 6 * 1024 * KiB;
