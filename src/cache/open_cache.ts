@@ -94,19 +94,21 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     await unlock();
     throw error;
   }
+  let connect: () => Promise<Cache>;
   try {
-    return await assemble(options, db, unlock);
+    connect = await assemble(options, db, unlock);
   } catch (error) {
     await db.close(false).catch(() => undefined);
     await unlock();
     throw error;
   }
+  return connect(); // which closes the cache by itself where it fails
 
   async function assemble(
     o: OpenCacheOptions,
     database: Database,
     release: () => Promise<void>,
-  ): Promise<DriveCache & CacheControl> {
+  ): Promise<() => Promise<Cache>> {
     const store = new NodeStore(database);
     await claim(store, database, o, clock);
     const listeners = new Set<(event: Invalidation) => void>();
@@ -360,19 +362,21 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     writeback.start();
     locks.start();
     autoLock.start();
-    // With a mirror from last time the drive comes up at once and the server is asked meanwhile.
-    const connecting = connection.start(o.connected === true);
-    const haveTree = follower.hasTree;
-    await Promise.race([connecting, clock.sleep(haveTree ? FIRST_CONNECT_MS : o.timeout_ms)]);
-    if (!haveTree && connection.state !== 'online') {
-      await cache.close();
-      throw new CloudError(
-        connection.state === 'unauthorized' ? 'unauthorized' : 'offline',
-        `mounting ${remote.displayUrl} for the first time needs the server: ${connection.error ?? 'no answer'}`,
-      );
-    }
-    contents.collectOrphans().catch(() => undefined); // said in the log
-    return cache;
+    return async () => {
+      // With a mirror from last time the drive comes up at once and the server is asked meanwhile.
+      const connecting = connection.start(o.connected === true);
+      const haveTree = follower.hasTree;
+      await Promise.race([connecting, clock.sleep(haveTree ? FIRST_CONNECT_MS : o.timeout_ms)]);
+      if (!haveTree && connection.state !== 'online') {
+        await cache.close();
+        throw new CloudError(
+          connection.state === 'unauthorized' ? 'unauthorized' : 'offline',
+          `mounting ${remote.displayUrl} for the first time needs the server: ${connection.error ?? 'no answer'}`,
+        );
+      }
+      contents.collectOrphans().catch(() => undefined); // said in the log
+      return cache;
+    };
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { expect, it } from 'vitest';
 import type { OpenCacheOptions } from '../../../src/cache/open_cache.js';
+import { CloudError } from '../../../src/errors.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
 import { eventually } from '../../support/processes.js';
 import { TestCache } from '../../support/test_cache.js';
@@ -71,3 +72,17 @@ it('a remote that was just connected is not asked again what the server is, unti
   expect(remote.count('connect')).toBeGreaterThan(0);
   await cache.close();
 });
+
+it.each([['offline'], ['unauthorized']] as const)(
+  'the first start of all, the server being %s, says so',
+  async (code) => {
+    const remote = new FakeRemote(new FakeServer());
+    remote.before('connect', () => {
+      throw new CloudError(code, 'the server has said no');
+    });
+    await expect(TestCache.open({ remote, timeout_ms: 100 })).rejects.toMatchObject({
+      code,
+      message: expect.stringContaining('for the first time needs the server'),
+    });
+  },
+);
