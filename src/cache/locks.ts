@@ -9,6 +9,7 @@ import type { Connection } from './connection.js';
 import type { NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
+import type { RecentOperations } from './recent_operations.js';
 
 const LOCK_TIMEOUT_S = 600;
 const REFRESH_EVERY_MS = 120_000;
@@ -18,6 +19,8 @@ export interface LocksOptions {
   readonly mirror: Mirror;
   readonly remote: Remote;
   readonly connection: Connection;
+  /** What was listed before a lock was taken or given back would undo that here. */
+  readonly recent: RecentOperations;
   readonly clock: Clock;
   readonly log: Log;
   readonly invalidate: (event: Invalidation) => void;
@@ -58,6 +61,7 @@ export class Locks {
     const path = this.#path(node);
     try {
       const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal: this.#stop.signal });
+      this.#o.recent.note(path);
       this.#remember(node, { ...info, mine: true, ...(auto ? { auto } : {}) });
       return info;
     } catch (error) {
@@ -79,13 +83,15 @@ export class Locks {
     }
     const token = info.mine ? (info.token ?? ANY_LOCK) : null;
     if (token === null && !force) throw heldByOther(node, info);
+    const path = this.#path(node);
     try {
-      await this.#o.remote.unlock(this.#path(node), token ?? ANY_LOCK, { signal: this.#stop.signal });
+      await this.#o.remote.unlock(path, token ?? ANY_LOCK, { signal: this.#stop.signal });
     } catch (error) {
       this.#o.connection.suspect(error);
       // Already free (expired, broken by an administrator): what was wanted is so.
       if (!isCloudError(error, 'not_found', 'precondition')) throw error;
     }
+    this.#o.recent.note(path);
     this.#remember(node, null);
   }
 
@@ -107,11 +113,13 @@ export class Locks {
       const kept =
         stayed === null ? null : await this.#o.remote.refreshLock(path, stayed, { signal }).catch(() => null);
       if (kept !== null) {
+        this.#o.recent.note(path);
         const sinceEpoch_s = kept.sinceEpoch_s ?? held.sinceEpoch_s;
         this.#remember(node, { ...held, ...kept, sinceEpoch_s, token: kept.token ?? stayed, mine: true });
         return;
       }
       const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal });
+      this.#o.recent.note(path);
       this.#remember(node, { ...held, ...info, mine: true });
     } catch (error) {
       this.#o.connection.suspect(error);

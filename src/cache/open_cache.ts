@@ -284,7 +284,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       },
     });
     const pins: Pins = new Pins({ store, contents, hydrator, follower, connection, log });
-    const locks: Locks = new Locks({ store, mirror, remote, connection, clock, log, invalidate });
+    const locks: Locks = new Locks({ store, mirror, remote, connection, recent, clock, log, invalidate });
     const autoLock: AutoLock = new AutoLock({
       mode: o.autoLock ?? 'off',
       store,

@@ -1,0 +1,30 @@
+// What the drive holds on the server, and what older news says of it.
+
+import { afterEach, expect, it } from 'vitest';
+import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
+import { TestCache } from '../../support/test_cache.js';
+
+const open: TestCache[] = [];
+afterEach(async () => {
+  for (const cache of open.splice(0)) await cache.close();
+});
+
+it('a lock that was taken while news from before it was on the way is kept, and what is written is sent with it', async () => {
+  const remote = new FakeRemote(new FakeServer());
+  const drive = await TestCache.open({ remote });
+  open.push(drive);
+  drive.server.write('file', 'first');
+  await drive.until('it is here', async () => (await drive.node('file')) !== null);
+  let locked = false;
+  const stop = remote.after('changes', async () => {
+    if (locked || drive.server.read('file').toString() !== 'second') return;
+    locked = true;
+    await drive.cache.lock('file');
+  });
+  drive.server.write('file', 'second');
+  await drive.until('the news is applied', async () => locked && (await drive.read('file')).toString() === 'second');
+  stop();
+  await drive.write('file', 'third');
+  await drive.flush();
+  expect(drive.server.read('file').toString()).toBe('third');
+});
