@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { watchForDefects } from '../../src/daemon/last_words.js';
 import { createLog, LOG_LEVELS, type LogLevel } from '../../src/daemon/log/logger.js';
@@ -7,6 +7,7 @@ import { redactText } from '../../src/daemon/log/redact.js';
 import { RotatingFile } from '../../src/daemon/log/rotating_file.js';
 import { serviceManager } from '../../src/daemon/sd_notify.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
+import { toCloudError } from '../../src/errors.js';
 import { AccessLines, type AccessLog, startServer } from '../../src/server/server.js';
 import { describeAddresses } from '../cli/addresses.js';
 import type { Command } from '../cli/command.js';
@@ -165,6 +166,12 @@ function accessFor(level: LogLevel, lines: AccessLines): { readonly access?: Acc
 async function openLogFile(options: Options): Promise<RotatingFile | null> {
   if (options.logFile === undefined) return null;
   const path = resolve(options.logFile);
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  return new RotatingFile(path, { maxBytes: 10 * 1024 * 1024, keep: 3 });
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    // What cannot be written later is dropped: a server that has no log from the start has to say so.
+    await (await open(path, 'a', 0o600)).close();
+    return new RotatingFile(path, { maxBytes: 10 * 1024 * 1024, keep: 3 });
+  } catch (error) {
+    throw toCloudError(error, `opening the log ${path}`);
+  }
 }

@@ -130,6 +130,22 @@ it('a server on all addresses says how it is reached, and that nobody can log in
   }
 });
 
+it('a server whose log cannot be written does not start without one', async () => {
+  const data = stage().folder('unlogged');
+  writeFileSync(joinPath(data, 'file'), '');
+  mkdirSync(joinPath(data, 'folder'));
+  for (const [path, code] of [
+    [joinPath(data, 'file', 'log'), /E(EXIST|NOTDIR)/],
+    [joinPath(data, 'folder'), /EISDIR/],
+  ] as const) {
+    const serve = ['serve', '--listen', '127.0.0.1:0', '--data', joinPath(data, 'srv'), '--log-file', path];
+    const { code: exit, stderr } = await cli(serve, { timeout_ms: 20_000 });
+    expect(exit).toBe(1);
+    expect(stderr).toMatch(code);
+    expect(stderr.trim()).toMatch(/^cloudmount: opening the log [^\n]*$/);
+  }
+});
+
 it('a wrong password at the first mount names the user and leaves no cache', async () => {
   const drive = stage().drive(server);
   const mount = (url: string, user: string, input: string) =>
