@@ -3,8 +3,8 @@
 // order and time; the manifest last. A target that holds a backup already is brought up to date: what it has is not
 // copied again, and it stays the old backup until the new manifest replaces the old one.
 
-import { closeSync, openSync } from 'node:fs';
-import { mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { closeSync, constants, openSync } from 'node:fs';
+import { access, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { CloudError, toCloudError } from '../../errors.js';
@@ -95,8 +95,10 @@ function lockTarget(into: string): () => void {
 
 async function requireDatabase(dir: DataDir): Promise<void> {
   try {
-    await stat(dir.database);
+    await access(dir.database, constants.R_OK);
   } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && code !== 'ENOTDIR') throw toCloudError(error, `backup of ${dir.root}`);
     throw new CloudError(
       'not_found',
       `backup of ${dir.root}: a server's data folder is required, it has no cloudmount.db`,
@@ -108,7 +110,16 @@ async function requireDatabase(dir: DataDir): Promise<void> {
 }
 
 async function prepareTarget(into: string): Promise<void> {
-  await mkdir(into, { recursive: true, mode: 0o700 });
+  try {
+    await mkdir(into, { recursive: true, mode: 0o700 });
+    await access(into, constants.W_OK);
+  } catch (error) {
+    throw new CloudError(
+      'io',
+      `backup to ${into}: it must be a folder this user can write to; ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
   if ((await readManifest(into)) !== null) return;
   // A first backup that was interrupted leaves only these.
   const foreign = (await readdir(into)).filter(

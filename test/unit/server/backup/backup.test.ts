@@ -296,6 +296,26 @@ describe('a backup', () => {
   });
 });
 
+describe('where a backup cannot be written or read', () => {
+  test('it is told in one sentence', async () => {
+    const file = join(scratch, 'file');
+    await writeFile(file, '');
+    for (const place of [file, join(file, 'below')]) {
+      await expect(backup(server.dataDir, place)).rejects.toMatchObject({
+        name: 'CloudError',
+        message: expect.stringMatching(/^backup to .*: it must be a folder this user can write to; E/) as string,
+      });
+    }
+    // What is there and cannot be read is not said to be missing.
+    const unreadable = join(scratch, 'unreadable');
+    await mkdir(unreadable);
+    await symlink('cloudmount.db', join(unreadable, 'cloudmount.db'));
+    await expect(backup(unreadable, target)).rejects.toMatchObject({
+      message: expect.stringContaining('ELOOP') as string,
+    });
+  });
+});
+
 describe('copying a content', () => {
   test('verifies what it copies', async () => {
     const data = randomBytes(2_500_000);
