@@ -6,6 +6,7 @@ import type { Account } from '../../src/daemon/accounts/account_book.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
 import { CloudError } from '../../src/errors.js';
 import { codeOfStatus } from '../../src/remote/http_failure.js';
+import { transportError } from '../../src/remote/transport_error.js';
 import type { Context } from './context.js';
 import { CommandError, EXIT, type ExitCode } from './exit_codes.js';
 import { type PlaceInDrive, placeInDrive } from './find_drive.js';
@@ -13,6 +14,7 @@ import { printable } from './output.js';
 import { userAgent } from './version.js';
 
 const TIMEOUT_MS = 30_000;
+const CONNECT_TIMEOUT_MS = 10_000;
 const ANSWER_MAX_BYTES = 16 * 1024 * 1024;
 
 /** What OCS says is wrong, as docs/exit-codes.md has it; everything else is a plain failure. */
@@ -109,7 +111,11 @@ export class OcsClient {
     return new OcsClient(
       serverOf(account.url),
       `Basic ${Buffer.from(`${account.user}:${secret}`).toString('base64')}`,
-      new Agent({ connect: { ...tls, timeout: TIMEOUT_MS }, headersTimeout: TIMEOUT_MS, bodyTimeout: TIMEOUT_MS }),
+      new Agent({
+        connect: { ...tls, timeout: CONNECT_TIMEOUT_MS },
+        headersTimeout: TIMEOUT_MS,
+        bodyTimeout: TIMEOUT_MS,
+      }),
     );
   }
 
@@ -150,8 +156,7 @@ export class OcsClient {
       return await this.#exchange(method, path, params);
     } catch (error) {
       if (error instanceof CommandError) throw error;
-      const { message } = error as Error;
-      throw new CloudError('network', `asking ${this.#server}: ${message}`, { cause: error });
+      throw transportError(error, `asking ${this.#server}`);
     }
   }
 

@@ -171,7 +171,9 @@ async function verify(attempt: Login): Promise<RemoteCapabilities> {
     return await remote.connect({ signal: AbortSignal.timeout(2 * CONNECT_TIMEOUT_MS) });
   } catch (error) {
     const known = toCloudError(error, 'connecting');
-    const hint = /certificate/.test(known.message) ? '. If you trust it, name its authority with --cacert FILE' : '';
+    const hint = /certificate or TLS is not accepted/.test(known.message)
+      ? '. If you trust it, name its authority with --cacert FILE'
+      : '';
     throw new CloudError(known.code, `logging in to ${attempt.url}: ${whyRefused(known, attempt)}${hint}`, {
       cause: error,
     });
@@ -187,8 +189,11 @@ function whyRefused(error: CloudError, { url, user }: Login): string {
     case 'not_found':
       return `there is no cloud at this address (${error.message})${new URL(url).pathname === '/' ? '' : `; try ${new URL('/', url).href}`}`;
     case 'network':
-      return /ENOTFOUND|EAI_/.test(error.message)
-        ? `no computer of the name ${new URL(url).hostname} is known here, or there is no network (${error.message})`
+      if (/ENOTFOUND|EAI_/.test(error.message)) {
+        return `no computer of the name ${new URL(url).hostname} is known here, or there is no network (${error.message})`;
+      }
+      return /other side closed/.test(error.message) && url.startsWith('http:')
+        ? `the server takes no plain HTTP; try ${url.replace('http:', 'https:')} (${error.message})`
         : error.message;
     default:
       return error.message;

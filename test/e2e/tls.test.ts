@@ -67,7 +67,12 @@ it('serve with a certificate: a drive mounts by --cacert and by nothing less', a
   expect(untrusted.code).toBe(1);
   expect(untrusted.stderr).toContain('--cacert');
   const plain = await cli(['login', `http://127.0.0.1:${port}/`, ...login.slice(2)], { env });
-  expect(plain.code).not.toBe(0);
+  expect([plain.code, plain.stderr]).toEqual([4, expect.stringContaining(`try https://127.0.0.1:${port}/`)]);
+  // No authority helps where the name is another.
+  const elsewhere = ['login', `https://localhost:${port}/`, ...login.slice(2), '--cacert', own.cert];
+  const misnamed = await cli(elsewhere, { env });
+  expect([misnamed.code, misnamed.stderr]).toEqual([1, expect.stringContaining('is for other names than')]);
+  expect(misnamed.stderr).not.toContain('--cacert');
   await mustCli([...login, '--cacert', own.cert], { env });
   await mustCli(['mount', 'tls', drive.dir], { env });
   const fs = stage().fs();
