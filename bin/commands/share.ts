@@ -1,7 +1,14 @@
 import { stat } from 'node:fs/promises';
 import type { CommandModule } from 'yargs';
 import type { Account } from '../../src/daemon/accounts/account_book.js';
-import { LINK_ROLES, type LinkRoleName, ROLES, rightsOfRole, roleOf } from '../../src/server/sharing/rights.js';
+import {
+  LINK_ROLES,
+  type LinkRoleName,
+  linkRoleOf,
+  ROLES,
+  rightsOfRole,
+  roleOf,
+} from '../../src/server/sharing/rights.js';
 import { bringIn, MY_SHARES } from '../cli/bring_in.js';
 import { accountOption, type Command, changing, group, jsonOption, type Runner } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
@@ -19,6 +26,7 @@ interface ShareItem {
   readonly id: string | number;
   readonly share_type: number;
   readonly path: string;
+  readonly item_type?: string;
   readonly permissions: number;
   readonly share_with: string | null;
   readonly share_with_displayname?: string | null;
@@ -373,10 +381,9 @@ export const shares: Command<{ readonly path?: string; readonly account?: string
   },
 };
 
-function roleName({ share_type, permissions }: ShareItem): string {
-  if (share_type !== 3) return roleOf(permissions) ?? String(permissions);
-  for (const [name, rights] of LINK_ROLES) if (rights === permissions) return name;
-  return String(permissions);
+function roleName({ share_type, permissions, item_type }: ShareItem): string {
+  const name = (share_type === 3 ? linkRoleOf : roleOf)(permissions, item_type === 'file');
+  return name ?? String(permissions);
 }
 
 function toWhom(item: ShareItem): string {

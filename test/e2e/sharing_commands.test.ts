@@ -151,6 +151,18 @@ it('all of a link is changed by command', async () => {
   expect((await alice.drive.cli(['share', 'edit', id])).code).toBe(2);
 });
 
+it('the role of a file is told by its name, though a file has no room for all of its rights', async () => {
+  await folder('Roles');
+  const file = alice.path('Roles', 'note.txt');
+  await share(alice, file, '--with', 'ben', '--role', 'collaborator');
+  await alice.run('share', 'link', file, '--role', 'edit');
+  const shown = await alice.run('shares', file);
+  expect(shown).toMatch(/ ben +collaborator /);
+  expect(shown).toMatch(/\/s\/\S+ +edit /);
+  const { given } = JSON.parse(await alice.run('shares', file, '--json')) as { given: { role: string }[] };
+  expect(given.map(({ role }) => role)).toContain('collaborator');
+});
+
 it('typing completes the names of users and groups', async () => {
   const complete = async (...words: readonly string[]) =>
     (await alice.run('--get-yargs-completions', 'cloudmount', ...words)).split('\n').filter(Boolean);

@@ -258,7 +258,7 @@ function describe(
     mail_send: 0,
     hide_download: link?.hideDownload === true ? 1 : 0,
     attributes: null,
-    role: roleOf(share.permissions),
+    role: roleOf(share.permissions, !isDir),
     suspended: share.suspended,
     granted: share.granted,
   };

@@ -36,9 +36,18 @@ export const LINK_ROLES: ReadonlyMap<LinkRoleName, number> = new Map<LinkRoleNam
   ['drop', CREATE],
 ]);
 
-/** The role with exactly these rights, null if it is none of the named ones. */
-export function roleOf(rights: number): RoleName | null {
-  for (const [name, bits] of ROLES) if (bits === rights) return name;
+/** The least role that gives exactly these rights, null if it is none of the named ones. On a file a role gives less. */
+export function roleOf(rights: number, onFile: boolean): RoleName | null {
+  return nameOf(ROLES, rights, onFile);
+}
+
+export function linkRoleOf(rights: number, onFile: boolean): LinkRoleName | null {
+  return nameOf(LINK_ROLES, rights, onFile);
+}
+
+function nameOf<Name>(roles: ReadonlyMap<Name, number>, rights: number, onFile: boolean): Name | null {
+  const there = onFile ? FILE_RIGHTS : ALL_RIGHTS;
+  for (const [name, bits] of roles) if ((bits & there) === rights) return name;
   return null;
 }
 
