@@ -94,8 +94,12 @@ export const unlock = changing<{ readonly path: string; readonly break: boolean 
       try {
         await client.call('unlock', { path: place.path, force });
       } catch (error) {
-        if (force || !isCloudError(error, 'locked')) throw error;
-        throw new CloudError('locked', `${error.message}; the owner of the file may say --break`, { cause: error });
+        if (!isCloudError(error, 'locked')) throw error;
+        const who = 'the owner of the file and administrators of the server';
+        const why = force
+          ? `unlocking "${place.path}": only ${who} may break the lock of ${held?.owner ?? 'somebody else'}`
+          : `${error.message}; ${who} may say --break`;
+        throw new CloudError('locked', why, { cause: error });
       }
       return held !== null;
     });

@@ -163,6 +163,24 @@ it('the role of a file is told by its name, though a file has no room for all of
   expect(given.map(({ role }) => role)).toContain('collaborator');
 });
 
+it('who may not break a lock is told who may', async () => {
+  await folder('Locked');
+  await share(alice, alice.path('Locked'), '--with', 'ben', '--role', 'editor');
+  await reads(ben, ben.path('Locked', 'note.txt'), 'first');
+  await alice.run('lock', alice.path('Locked', 'note.txt'));
+  const broken = await eventually('the lock', async () => {
+    const { code, stderr } = await ben.drive.cli(['unlock', '--break', ben.path('Locked', 'note.txt')]);
+    return code === 0 ? null : { code, stderr };
+  });
+  expect(broken).toEqual({
+    code: 7,
+    stderr: expect.stringMatching(
+      /only the owner of the file and administrators .* may break the lock of alice/,
+    ) as string,
+  });
+  await alice.run('unlock', alice.path('Locked', 'note.txt'));
+});
+
 it('typing completes the names of users and groups', async () => {
   const complete = async (...words: readonly string[]) =>
     (await alice.run('--get-yargs-completions', 'cloudmount', ...words)).split('\n').filter(Boolean);
