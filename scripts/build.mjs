@@ -1,7 +1,7 @@
 // From the sources to `dist/`: a few files instead of hundreds, which a mount would look for and open one by one
 // (docs/performance.md). Types are the business of `npm run check`.
 
-import { rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { build } from 'rolldown';
 
 rmSync('dist', { recursive: true, force: true }); // no file of an older build is left
@@ -22,3 +22,6 @@ await build({
     if (level === 'warn') throw new Error(log.message);
   },
 });
+
+// `npm install -g .` links to it and makes it executable once; the next build writes it anew.
+chmodSync('dist/bin/cloudmount.js', 0o755);

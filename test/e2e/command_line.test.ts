@@ -27,6 +27,10 @@ async function json(person: Person, ...args: readonly string[]): Promise<unknown
   return JSON.parse(await person.run(...args, '--json'));
 }
 
+it('the built program is executable, also where a link from an earlier installation leads to it', async () => {
+  expect(await must(PROGRAM, ['--version'])).toMatch(/^\d+\.\d+\.\d+$/m);
+});
+
 it('an option given twice is told, not half heeded', async () => {
   const twice = await cli(['mount', 'http://127.0.0.1:1', '/nowhere', '--timeout', '1', '--timeout', '2']);
   expect([twice.code, twice.stderr.trim()]).toEqual([2, 'cloudmount: --timeout: it can be given once, found 2 times.']);
