@@ -297,12 +297,12 @@ export class Hydrator {
   }
 
   /** A waiter has gone without its bytes: what only it wanted stops. */
-  #abortUnwanted(gone: Waiter): void {
+  #abortUnwanted(gone: Waiter, why?: CloudError): void {
     for (const fetch of [...gone.state.fetches]) {
       if (fetch.served || !fetch.overlaps(gone.from, gone.to)) continue;
       let wanted = false;
       for (const waiter of gone.state.waiters) wanted ||= fetch.overlaps(waiter.from, waiter.to);
-      if (!wanted) this.#abort(gone.state, fetch);
+      if (!wanted) this.#abort(gone.state, fetch, why);
     }
     this.#pump();
   }
@@ -436,8 +436,8 @@ export class Hydrator {
     run.finally(() => this.#runs.delete(run)).catch(() => {});
   }
 
-  #abort(state: FileState, fetch: RangeFetch): void {
-    fetch.abort();
+  #abort(state: FileState, fetch: RangeFetch, why?: CloudError): void {
+    fetch.abort(why);
     this.#forget(state);
   }
 
@@ -507,7 +507,7 @@ export class Hydrator {
             if (fetch.overlaps(waiter.from, waiter.to)) waiter.progress_ms = this.#clock.monotonic_ms();
           }
         } else if (fetch.progress_ms <= oldest) {
-          this.#abort(state, fetch);
+          this.#abort(state, fetch, late(state.node));
           for (const waiter of [...state.waiters]) {
             if (fetch.overlaps(waiter.from, waiter.to)) this.#settle(waiter, late(state.node));
           }
@@ -516,7 +516,7 @@ export class Hydrator {
       for (const waiter of [...state.waiters]) {
         if (waiter.priority === 'read' && waiter.progress_ms <= oldest) {
           this.#settle(waiter, late(state.node));
-          this.#abortUnwanted(waiter);
+          this.#abortUnwanted(waiter, late(state.node));
         }
       }
     }

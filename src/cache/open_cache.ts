@@ -218,7 +218,8 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
           try {
             return await remote.read(at, range, etag, sink, call);
           } catch (error) {
-            connection.suspect(error);
+            // Also where our patience ended before that of the request, which was only told to end.
+            connection.suspect(call?.signal?.aborted === true ? call.signal.reason : error);
             if (!isCloudError(error, 'not_found', 'stale', 'precondition') || node === null) throw error;
             // It, or a directory above it, may be on its way to another place, with the answer outstanding or lost.
             const waited = await writeback.settleWay(node, call?.signal);

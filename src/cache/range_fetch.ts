@@ -133,10 +133,10 @@ export class RangeFetch {
     this.#end = at;
   }
 
-  /** Nobody wants it any more. What still arrives is refused. */
-  abort(): void {
+  /** Nobody wants it any more, or `why`: what asks the server finds it as the signal's reason. What still arrives is refused. */
+  abort(why = new CloudError('interrupted', `${describe(this.node)}: nobody waits for it`)): void {
     this.#over();
-    this.#controller.abort(new CloudError('interrupted', `${describe(this.node)}: nobody waits for it`));
+    this.#controller.abort(why);
   }
 
   /** Resolves when it has ended. */

@@ -37,3 +37,17 @@ it('one file that the server is silent about keeps nobody from the others, while
   expect(await other).toBe('ten bytes!');
   expect(await silent).toMatchObject({ code: 'timeout' });
 });
+
+it('a read that waited in vain raises the question whether the server is there, also where only the cache gave up', async () => {
+  const remote = new FakeRemote(new FakeServer());
+  remote.server.write('one', 'ten bytes!');
+  const drive = await TestCache.open({ remote });
+  open.push(drive);
+  await drive.until('the tree is here', async () => (await drive.node('one')) !== null);
+  remote.read = (_path, _range, _etag, _sink, call) =>
+    new Promise((_, reject) => {
+      call?.signal?.addEventListener('abort', () => reject(new CloudError('interrupted', 'told to end')));
+    });
+  await expect(drive.read('one')).rejects.toMatchObject({ code: 'timeout' });
+  await drive.until('it is asked', async () => remote.count('ping') === 1);
+});
