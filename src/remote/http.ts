@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import { Pool } from 'undici';
 import { LONGEST_TIMER_MS } from '../clock.js';
 import { CloudError, toCloudError } from '../errors.js';
+import { raceAbort } from '../race_abort.js';
 import { authorization, type Credentials } from './auth.js';
 import { gunzip, Way } from './compressed.js';
 import { interrupted, Places } from './places.js';
@@ -173,7 +174,7 @@ export class HttpClient {
     const call = new Call(request, this.#options.timeout_ms, () => lane.places.give());
     const since_ms = performance.now();
     try {
-      const answer = await lane.pool.request({
+      const asking = lane.pool.request({
         method: request.method as 'GET',
         path: request.path,
         headers: this.#headers(request),
@@ -184,6 +185,8 @@ export class HttpClient {
         // REPORT, LOCK and MKCOL. In WebDAV they have one.
         ...(request.method === 'HEAD' ? {} : { reset: false }),
       });
+      // undici hears the signal once it is connected. A stream it must have let go of before anybody goes on.
+      const answer = await (isStream(request.body) ? asking : raceAbort(asking, call.signal));
       // A change is answered when the server's disk has it.
       if (SAFE.has(request.method)) this.#way.answered(performance.now() - since_ms);
       return call.answered(answer.statusCode, answer.headers, answer.body);

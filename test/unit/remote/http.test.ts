@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { createServer as createPlain, type Server } from 'node:http';
 import { createServer as createSecure } from 'node:https';
-import type { AddressInfo, Server as AnyServer } from 'node:net';
+import { type AddressInfo, type Server as AnyServer, createServer as createMute } from 'node:net';
 import { join } from 'node:path';
 import { dir as tempDir } from 'tmp-promise';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -21,6 +21,18 @@ async function listen(server: AnyServer): Promise<number> {
 function client(origin: string, options: Partial<HttpOptions> = {}): HttpClient {
   return new HttpClient({ origin, credentials: { kind: 'none' }, timeout_ms: 500, userAgent: 'test', ...options });
 }
+
+it('a short bound holds also while there is no connection yet', async () => {
+  const mute = createMute(); // takes connections, says nothing
+  const port = await listen(mute);
+  const http = client(`https://127.0.0.1:${port}`, { timeout_ms: 8_000 });
+  const since_ms = performance.now();
+  const asked = http.request({ method: 'PROPFIND', path: '/', lane: 'probe', timeout_ms: 200 });
+  expect(await codeOf(asked)).toBe('timeout');
+  expect(performance.now() - since_ms).toBeLessThan(3_000);
+  await http.close();
+  mute.close();
+});
 
 describe('the table of statuses', () => {
   it('knows what each means, also those it has no row for', () => {
