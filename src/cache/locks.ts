@@ -2,6 +2,7 @@
 
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
+import type { RemotePath } from '../ids.js';
 import type { Log } from '../log.js';
 import { ANY_LOCK, type LockInfo, type Remote } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
@@ -110,8 +111,7 @@ export class Locks {
     if (held?.mine !== true || path === null) return;
     const { signal } = this.#stop;
     try {
-      const kept =
-        stayed === null ? null : await this.#o.remote.refreshLock(path, stayed, { signal }).catch(() => null);
+      const kept = stayed === null ? null : await this.#ifKept(path, stayed);
       if (kept !== null) {
         this.#o.recent.note(path);
         const sinceEpoch_s = kept.sinceEpoch_s ?? held.sinceEpoch_s;
@@ -127,6 +127,15 @@ export class Locks {
       // Of anything else the next refreshing finds out.
       if (isCloudError(error, 'locked', 'no_access', 'not_found', 'not_permitted')) this.#remember(node, null);
     }
+  }
+
+  /** The lock of this token, refreshed, if it is still there. lighttpd says so of any token: what it shows counts. */
+  async #ifKept(path: RemotePath, token: string): Promise<LockInfo | null> {
+    const { signal } = this.#stop;
+    const refreshed = await this.#o.remote.refreshLock(path, token, { signal }).catch(() => null);
+    if (refreshed === null) return null;
+    const { lock } = await this.#o.remote.stat(path, { signal });
+    return lock === null ? null : refreshed;
   }
 
   /** Keeps our locks alive; also right after coming back online. */
