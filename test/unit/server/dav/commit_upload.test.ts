@@ -35,11 +35,22 @@ const refused = { status: 401, challenge: expect.stringMatching(/^Basic /) };
 test('a token that is revoked meanwhile stores nothing; another of the same user goes on', async () => {
   const { accounts } = server.running;
   const [one, other] = [await accounts.createToken('alice', 'one'), await accounts.createToken('alice', 'other')];
+  let waiting = 4;
+  let revoked = (): void => undefined;
+  const done = new Promise<void>((resolve) => {
+    revoked = resolve;
+  });
+  // When all have been let in.
+  const revoke = async () => {
+    waiting -= 1;
+    if (waiting === 0) await accounts.revokeToken('alice', one.token.id).then(revoked);
+    await done;
+  };
   const answers = await Promise.all([
-    put(basic('alice', one.secret), '/webdav/f', () => accounts.revokeToken('alice', one.token.id)),
-    put(`Bearer ${one.secret}`, '/webdav/g', () => new Promise((resolve) => setTimeout(resolve, 200))),
-    put(`Bearer ${other.secret}`, '/webdav/h', () => new Promise((resolve) => setTimeout(resolve, 200))),
-    put(basic('alice'), '/webdav/i', () => new Promise((resolve) => setTimeout(resolve, 200))),
+    put(basic('alice', one.secret), '/webdav/f', revoke),
+    put(`Bearer ${one.secret}`, '/webdav/g', revoke),
+    put(`Bearer ${other.secret}`, '/webdav/h', revoke),
+    put(basic('alice'), '/webdav/i', revoke),
   ]);
   expect(answers).toMatchObject([refused, refused, { status: 201 }, { status: 201 }]);
   expect((await server.call('GET', '/webdav/f')).text).toBe('before');
