@@ -7,6 +7,7 @@ import { basename, extname, join, resolve } from 'node:path';
 import type { FlushProgress } from '../../src/daemon/drive_methods.js';
 import { type RunningMount, runningMounts } from '../../src/daemon/mount_registry.js';
 import { driveOf, readMountTable } from '../../src/daemon/mount_table.js';
+import { makeFolder } from '../../src/make_folder.js';
 import type { Context } from './context.js';
 import { CommandError, EXIT } from './exit_codes.js';
 import { boundedRealpath, followParents, listMounts, withDrive } from './find_drive.js';
@@ -84,7 +85,7 @@ async function theDrive(context: Context, path: string, account: string | undefi
 /** `Plan.ods`, `Plan (2).ods`, …: the first that is free, or the same already. So who shares one thing with several people
  * shares one copy, in which they meet. */
 async function placeFor(from: string, folder: string): Promise<BroughtIn> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const name = basename(from);
   const end = extname(name);
   const stem = end === '' ? name : name.slice(0, -end.length);

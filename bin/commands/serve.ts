@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { watchForDefects } from '../../src/daemon/last_words.js';
 import { createLog, LOG_LEVELS, type LogLevel } from '../../src/daemon/log/logger.js';
@@ -8,6 +8,7 @@ import { RotatingFile } from '../../src/daemon/log/rotating_file.js';
 import { serviceManager } from '../../src/daemon/sd_notify.js';
 import { onStopSignals } from '../../src/daemon/stop_signals.js';
 import { toCloudError } from '../../src/errors.js';
+import { makeFolder } from '../../src/make_folder.js';
 import { AccessLines, type AccessLog, startServer } from '../../src/server/server.js';
 import { describeAddresses } from '../cli/addresses.js';
 import type { Command } from '../cli/command.js';
@@ -167,7 +168,7 @@ async function openLogFile(options: Options): Promise<RotatingFile | null> {
   if (options.logFile === undefined) return null;
   const path = resolve(options.logFile);
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makeFolder(dirname(path), 0o700);
     // What cannot be written later is dropped: a server that has no log from the start has to say so.
     await (await open(path, 'a', 0o600)).close();
     return new RotatingFile(path, { maxBytes: 10 * 1024 * 1024, keep: 3 });

@@ -1,12 +1,13 @@
 // Opens a cache folder and joins its parts. DIR/metadata.db, DIR/content/, DIR/lock. One daemon at a time; a cache
 // belongs to one account on one server and says so when asked to serve another.
 
-import { mkdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../clock.js';
 import { CloudError, isCloudError, toCloudError } from '../errors.js';
 import type { Ino } from '../ids.js';
 import type { Log } from '../log.js';
+import { makeFolder } from '../make_folder.js';
 import { spelledAlike } from '../names.js';
 import type { Remote } from '../remote/remote.js';
 import type { ActiveContent } from './active_content.js';
@@ -82,7 +83,7 @@ const CONTENT = 'content';
 export async function openCache(options: OpenCacheOptions): Promise<DriveCache & CacheControl> {
   const { dir, remote, clock, log } = options;
   try {
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await makeFolder(dir, 0o700);
   } catch (error) {
     throw toCloudError(error, `creating the cache folder ${dir}`);
   }

@@ -5,8 +5,8 @@ import type { Stats } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CloudError } from '../errors.js';
+import { makeFolder } from '../make_folder.js';
 import { driveOf, readMountTable } from './mount_table.js';
-import { makeFolder } from './user_dirs.js';
 
 const STAT_TIMEOUT_MS = 3_000;
 

@@ -7,10 +7,11 @@
 //   state    ACCOUNT/drive.log, ACCOUNT/remote.json
 //   runtime  control sockets and the list of running mounts; gone after a reboot
 
-import { lstat, mkdir, stat } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
-import { dirname, isAbsolute, join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { CloudError, toCloudError } from '../errors.js';
+import { makeFolder } from '../make_folder.js';
 
 export interface UserDirs {
   readonly config: string;
@@ -41,24 +42,6 @@ export function userDirs(environment: Environment = process.env, uid = process.g
           ? '/run/cloudmount'
           : join(tmpdir(), `cloudmount-${uid}`),
   };
-}
-
-/** Makes `path` and what is missing above it. Node's own way tries for ever, a processor at work, where the kernel refuses a
- * name with ENOENT (below /proc). */
-export async function makeFolder(path: string, mode = 0o777): Promise<void> {
-  const make = async () => {
-    await mkdir(path, { mode }).catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
-    });
-  };
-  try {
-    await make();
-  } catch (error) {
-    const above = dirname(path);
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || above === path) throw error;
-    await makeFolder(above, mode);
-    await make();
-  }
 }
 
 /** Makes `path` a folder of this user that nobody else can enter, or rejects with `no_access` if it is somebody else's. */

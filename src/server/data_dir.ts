@@ -14,6 +14,7 @@
 import { access, chmod, mkdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { CloudError } from '../errors.js';
+import { makeFolder } from '../make_folder.js';
 import { manifestFile } from './backup/manifest.js';
 import { useSpareRoomIfTight } from './spare_room.js';
 
@@ -47,7 +48,7 @@ export function dataDirLayout(dir: string): DataDir {
 export async function prepareDataDir(dir: string): Promise<DataDir> {
   const layout = dataDirLayout(dir);
   try {
-    await mkdir(layout.root, { recursive: true, mode: 0o700 });
+    await makeFolder(layout.root, 0o700);
     const found = await stat(layout.root);
     if (!found.isDirectory()) throw new CloudError('not_dir', `data folder ${layout.root}: it is not a folder`);
     await refuseBackup(layout);

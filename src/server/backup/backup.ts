@@ -4,10 +4,11 @@
 // copied again, and it stays the old backup until the new manifest replaces the old one.
 
 import { closeSync, constants, openSync } from 'node:fs';
-import { access, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { access, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { CloudError, toCloudError } from '../../errors.js';
+import { makeFolder } from '../../make_folder.js';
 import { type DataDir, dataDirLayout } from '../data_dir.js';
 import { tryLock } from '../server_lock.js';
 import { syncPath } from '../storage/sync_path.js';
@@ -111,7 +112,7 @@ async function requireDatabase(dir: DataDir): Promise<void> {
 
 async function prepareTarget(into: string): Promise<void> {
   try {
-    await mkdir(into, { recursive: true, mode: 0o700 });
+    await makeFolder(into, 0o700);
     await access(into, constants.W_OK);
   } catch (error) {
     throw new CloudError(

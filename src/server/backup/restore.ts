@@ -3,11 +3,12 @@
 // without `force` it is in the way, with `force` it is moved aside and named in the result.
 
 import { constants } from 'node:fs';
-import { copyFile, mkdir, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
+import { copyFile, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { systemClock } from '../../clock.js';
 import { CloudError, toCloudError } from '../../errors.js';
+import { makeFolder } from '../../make_folder.js';
 import { SERVER_SCHEMA } from '../accounts/open_accounts.js';
 import { dataDirLayout, prepareDataDir } from '../data_dir.js';
 import { ServerLock } from '../server_lock.js';
@@ -58,7 +59,7 @@ export async function restore(source: string, dataDir: string, options: RestoreO
   const stamp = new Date().toISOString().replace(/[:.]/g, '-');
   const staging = join(dirname(into), `.${into.slice(dirname(into).length + 1)}.restoring-${stamp}`);
   try {
-    await mkdir(dirname(into), { recursive: true });
+    await makeFolder(dirname(into));
     const dir = await prepareDataDir(staging);
     const database = join(from, manifest.database.file);
     if ((await sha256OfFile(database, options.signal)) !== manifest.database.sha256) {

@@ -20,3 +20,9 @@ it('a backup is not taken for the data of a server, and stays as it is', async (
   });
   expect(await readdir(backup)).toEqual(['manifest.json']);
 });
+
+it('where no folder can be, that is said, and at once', async () => {
+  await expect(prepareDataDir('/proc/nowhere/data')).rejects.toMatchObject({
+    message: expect.stringMatching(/\/proc\/nowhere\/data.*ENOENT/s) as string,
+  });
+});
