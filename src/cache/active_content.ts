@@ -146,4 +146,13 @@ export function countedBytes(allocated_bytes: number, extents: ExtentSet): numbe
   return Math.min(allocated_bytes, extents.presentBytes + BLOCK_SLACK_BYTES);
 }
 
+/** Can all of it be here at once? What is not sent yet cannot go, and is sent as a whole. */
+export function fitsWith(
+  { accounted_bytes }: Pick<ActiveContent, 'accounted_bytes'>,
+  missing_bytes: number,
+  limit_bytes: number,
+): boolean {
+  return missing_bytes <= 0 || missing_bytes + accounted_bytes <= limit_bytes;
+}
+
 const BLOCK_SLACK_BYTES = 128 * 1024;

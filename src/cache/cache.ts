@@ -162,7 +162,7 @@ export class Cache extends DriveSide implements CacheControl {
   free(path: string): { freed_bytes: number; kept: readonly { path: string; reason: string }[] } {
     let freed_bytes = 0;
     const kept: { path: string; reason: string }[] = [];
-    for (const node of this.#walk(this.#resolve(path))) {
+    for (const node of this.#c.store.walk(this.#resolve(path))) {
       if (node.kind !== 'file') continue;
       const bytes = this.#c.contents.cachedBytes(node);
       if (bytes === 0) continue;
@@ -240,7 +240,7 @@ export class Cache extends DriveSide implements CacheControl {
     const { store, contents, mirror, remote, connection } = this.#c;
     const node = this.#resolve(path);
     let discarded = 0;
-    for (const at of [...this.#walk(node)].reverse()) {
+    for (const at of [...this.#c.store.walk(node)].reverse()) {
       if (at.pending === null && at.errorCode === null) continue;
       this.#requireIdle(at);
       if (at.base === null) {
@@ -411,16 +411,5 @@ export class Cache extends DriveSide implements CacheControl {
 
   #emit(parent: Ino, name: Name): void {
     for (const listener of this.#c.listeners) listener({ kind: 'entry', parent, name });
-  }
-
-  *#walk(root: NodeRecord): Generator<NodeRecord> {
-    yield root;
-    if (!root.isDir) return;
-    for (let after = 0; ; ) {
-      const page = this.#c.store.members(root.ino, after, 500);
-      for (const node of page) yield* this.#walk(node);
-      if (page.length < 500) return;
-      after = page.at(-1)?.ino ?? after;
-    }
   }
 }

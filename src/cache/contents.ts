@@ -7,20 +7,21 @@ import type { Clock } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
 import type { Ino } from '../ids.js';
 import type { Log } from '../log.js';
-import { andThen, isPromise, type MaybePromise } from '../maybe_promise.js';
-import { type ActiveContent, remoteSizeOf } from './active_content.js';
+import { isPromise, type MaybePromise } from '../maybe_promise.js';
+import type { ActiveContent } from './active_content.js';
 import type { ContentStore } from './content/content_store.js';
 import { ExtentSet } from './content/extents.js';
 import { fillSums } from './content/verify.js';
 import { ContentLoader } from './contents_loading.js';
 import { ContentSaver } from './contents_saving.js';
+import { ContentShrinker } from './contents_shrinking.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
 import type { LastUsed, NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
 import type { Hydratable } from './range_fetch.js';
-import { farFrom, type Readers, type ShrinkSides, type SpaceBudget, type Victim } from './space.js';
+import type { ShrinkSides, SpaceBudget, Victim } from './space.js';
 import type { Tree } from './tree.js';
 
 /** A closed file is on the disk within a second: this long it waits for others, the rest is for the disk. */
@@ -49,6 +50,7 @@ export class Contents {
   readonly #opening = new Map<Ino, Promise<ActiveContent>>();
   readonly #loader: ContentLoader;
   readonly #saver: ContentSaver;
+  readonly #shrinker: ContentShrinker;
   readonly #stop = new AbortController();
   #timer: NodeJS.Timeout | null = null;
   /** Two lines, so that a large file that is still being written does not hold up the ones that are closed. */
@@ -67,6 +69,18 @@ export class Contents {
       ...options,
       isActive: (content) => this.#active.get(content.ino) === content,
       saveAgain: () => this.scheduleSave(SAVE_AGAIN_MS),
+    });
+    this.#shrinker = new ContentShrinker({
+      ...options,
+      active: () => this.#active.values(),
+      peek: (ino) => this.peek(ino),
+      acquire: (node) => this.acquire(node),
+      release: (content) => this.release(content),
+      save: (content) => this.save(content),
+      scheduleSave: () => this.scheduleSave(),
+      mustStay: (node) => this.#mustStay(node),
+      reconcile: (content) => this.#saver.reconcile(content),
+      stop: this.#stop.signal,
     });
   }
 
@@ -276,102 +290,9 @@ export class Contents {
     return freed;
   }
 
-  /** Gives back about `bytes` of clean files that are open, far from where they are being read; then of changed ones that
-   * cannot be sent, which are too large. */
+  /** See `ContentShrinker.shrinkOpen`. */
   shrinkOpen(bytes: number, sides: ShrinkSides): MaybePromise<number> {
-    let freed = 0;
-    for (const content of this.#active.values()) {
-      if (freed >= bytes) break;
-      if (content.node.contentDirty || content.access === 'passthrough' || this.#mustStay(content.node)) continue;
-      for (const range of farFrom(content.extents, this.#readersOf(content), bytes - freed, sides)) {
-        content.extents.remove(range.start, range.end);
-        content.sums.forget(range.start, range.end);
-        content.file.punchHole(range.start, range.end);
-        content.unsaved = true;
-        // Holes in it were not counted: no more comes free than was.
-        const counted = Math.min(content.accounted_bytes, range.end - range.start);
-        content.accounted_bytes -= counted;
-        freed += counted;
-      }
-    }
-    if (freed > 0) this.scheduleSave();
-    return freed >= bytes ? freed : andThen(this.#shrinkTooLarge(bytes - freed, sides), () => freed);
-  }
-
-  #readersOf(content: ActiveContent): Readers {
-    const keep_bytes = Math.min(KEEP_NEAR_BYTES, Math.floor(this.limit_bytes / KEEP_NEAR_PARTS));
-    const wanted = this.#o.hydrator().wanted(content);
-    return { positions: [...content.positions.values()], keep_bytes, wanted };
-  }
-
-  /** The budget is told by itself of what this frees. */
-  #shrinkTooLarge(bytes: number, sides: ShrinkSides): MaybePromise<void> {
-    const found = this.#o.store.withDirtyContent(this.limit_bytes).filter((node) => !this.#spareOf(node).isEmpty);
-    return found.length === 0 ? undefined : this.#shrinkChanged(found, bytes, sides);
-  }
-
-  async #shrinkChanged(nodes: readonly NodeRecord[], bytes: number, sides: ShrinkSides): Promise<void> {
-    // Each time costs a sync of the file.
-    const wanted_bytes = Math.max(bytes, Math.floor(this.limit_bytes / SHRINK_PARTS));
-    const enough_bytes = this.#o.space().used_bytes - bytes;
-    for (const node of nodes) {
-      if (this.#stop.signal.aborted || this.#o.space().used_bytes <= enough_bytes) return;
-      try {
-        const content = await this.acquire(node);
-        try {
-          await this.#forgetSpare(content, wanted_bytes, sides);
-        } finally {
-          this.release(content);
-        }
-      } catch (error) {
-        this.#o.log.warn({ err: error, ino: node.ino, name: node.name }, 'a changed file could not make room');
-      }
-    }
-  }
-
-  /** What the server has as well of a changed file that is too large to be all here: it cannot be sent whether that is here
-   * or not. Nothing of one that is all here, however small the cache is by now; nor where the server is known to have
-   * another version, is about to be told to remove this one, or cannot tell versions apart. */
-  #spareOf(node: NodeRecord): ExtentSet {
-    const spare = new ExtentSet();
-    const active = this.#active.get(node.ino);
-    if (active !== undefined && (active.changing || active.access === 'passthrough')) return spare;
-    const { parent, base, baseEtag, surpassed, size_bytes } = node;
-    if (!node.contentDirty || parent === null || base === null || baseEtag === null || surpassed) return spare;
-    if (this.#o.mirror().remotePath(node) === null) return spare;
-    const extents = active?.extents ?? ExtentSet.parse(node.extents);
-    const missing_bytes = extents.missing(0, size_bytes).reduce((sum, { start, end }) => sum + end - start, 0);
-    const accounted_bytes = active?.accounted_bytes ?? node.cached_bytes;
-    if (missing_bytes === 0 || missing_bytes + accounted_bytes <= this.limit_bytes) return spare;
-    for (const gap of extents.notDirty(0, Math.min(size_bytes, remoteSizeOf(node)))) {
-      for (const { start, end } of extents.presentWithin(gap.start, gap.end)) spare.insert(start, end);
-    }
-    return spare;
-  }
-
-  /** Not before it is durable that no record claims it: after a crash the holes would pass for zeros somebody wrote. */
-  async #forgetSpare(content: ActiveContent, bytes: number, sides: ShrinkSides): Promise<void> {
-    const { node, extents, file } = content;
-    const ranges = farFrom(this.#spareOf(node), this.#readersOf(content), bytes, sides);
-    if (ranges.length === 0) return;
-    for (const { start, end } of ranges) {
-      extents.remove(start, end);
-      content.sums.forget(start, end);
-    }
-    content.unsaved = true;
-    crashPoint('evict.before_record');
-    await this.save(content);
-    crashPoint('evict.after_record');
-    // Who changes it by now may have stored what no extent says yet.
-    if (this.#active.get(content.ino) !== content || content.changing) return;
-    for (const { start, end } of ranges) {
-      for (const gap of extents.missing(start, Math.max(start, Math.min(end, node.size_bytes)))) {
-        file.punchHole(gap.start, gap.end);
-      }
-    }
-    this.#saver.reconcile(content);
-    content.unsaved = true;
-    this.scheduleSave();
+    return this.#shrinker.shrinkOpen(bytes, sides);
   }
 
   // ---- end ------------------------------------------------------------------------------------------------------------
@@ -577,9 +498,3 @@ export class Contents {
     }
   }
 }
-
-/** Around each place that is being read; in a tiny cache so much of it. */
-const KEEP_NEAR_BYTES = 4 * 1024 * 1024;
-const KEEP_NEAR_PARTS = 16;
-/** Of a cache that is full of a changed file, at least so much is given back at a time. */
-const SHRINK_PARTS = 8;

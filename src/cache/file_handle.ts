@@ -12,7 +12,7 @@ import { andThen, type MaybePromise } from '../maybe_promise.js';
 import type { ActiveContent } from './active_content.js';
 import type { Caller, OpenFile, Seek } from './cache_api.js';
 import { SUM_BLOCK_BYTES } from './content/block_sums.js';
-import { ExtentSet } from './content/extents.js';
+import { ExtentSet, lengthOf } from './content/extents.js';
 import type { Contents } from './contents.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
@@ -466,7 +466,7 @@ function endKernelWrites(content: ActiveContent): void {
 /** What of this range takes room on the disk. A hole is present too, and takes none before something is written there. */
 function heldBytes({ extents, file, accounted_bytes }: ActiveContent, start: number, end: number): number {
   const ranges = extents.presentWithin(start, end);
-  const present_bytes = ranges.reduce((sum, range) => sum + range.end - range.start, 0);
+  const present_bytes = lengthOf(ranges);
   const holes_bytes = extents.presentBytes - accounted_bytes;
   if (holes_bytes <= 0) return present_bytes;
   let stored_bytes = 0;

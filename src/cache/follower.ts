@@ -256,19 +256,14 @@ export class Follower {
     const above = dir.parent === null ? null : this.#o.store.get(dir.parent);
     if (above === null || this.#o.clock.now_ms() - above.listed_ms > WALK_MS) return;
     let room = WALK_AHEAD - this.#listing.size;
-    let after: number = dir.ino;
-    while (room > 0) {
-      const page = this.#o.store.members(above.ino, after, WALK_PAGE);
-      for (const next of page) {
-        if (room <= 0) return;
-        if (!next.isDir || this.#isFresh(next) || this.#listing.has(next.ino)) continue;
-        room -= 1;
-        this.#refresh(next).catch((error: unknown) => {
-          this.#o.log.debug({ err: error }, 'listing ahead of a walk failed; the walk will ask itself');
-        });
-      }
-      if (page.length < WALK_PAGE) return;
-      after = page.at(-1)?.ino ?? after;
+    if (room <= 0) return;
+    for (const next of this.#o.store.everyMember(above.ino, { after: dir.ino, page_rows: WALK_PAGE })) {
+      if (!next.isDir || this.#isFresh(next) || this.#listing.has(next.ino)) continue;
+      this.#refresh(next).catch((error: unknown) => {
+        this.#o.log.debug({ err: error }, 'listing ahead of a walk failed; the walk will ask itself');
+      });
+      room -= 1;
+      if (room === 0) return;
     }
   }
 

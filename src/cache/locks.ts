@@ -114,8 +114,7 @@ export class Locks {
       const kept = stayed === null ? null : await this.#ifKept(path, stayed);
       if (kept !== null) {
         this.#o.recent.note(path);
-        const sinceEpoch_s = kept.sinceEpoch_s ?? held.sinceEpoch_s;
-        this.#remember(node, { ...held, ...kept, sinceEpoch_s, token: kept.token ?? stayed, mine: true });
+        this.#remember(node, refreshed({ ...held, token: stayed }, kept));
         return;
       }
       const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal });
@@ -132,10 +131,10 @@ export class Locks {
   /** The lock of this token, refreshed, if it is still there. lighttpd says so of any token: what it shows counts. */
   async #ifKept(path: RemotePath, token: string): Promise<LockInfo | null> {
     const { signal } = this.#stop;
-    const refreshed = await this.#o.remote.refreshLock(path, token, { signal }).catch(() => null);
-    if (refreshed === null) return null;
+    const fresh = await this.#o.remote.refreshLock(path, token, { signal }).catch(() => null);
+    if (fresh === null) return null;
     const { lock } = await this.#o.remote.stat(path, { signal });
-    return lock === null ? null : refreshed;
+    return lock === null ? null : fresh;
   }
 
   /** Keeps our locks alive; also right after coming back online. */
@@ -149,9 +148,7 @@ export class Locks {
       if (path === null) continue;
       try {
         const fresh = await this.#o.remote.refreshLock(path, info.token, { signal: this.#stop.signal });
-        // What a server leaves out of this answer is as it was.
-        const sinceEpoch_s = fresh.sinceEpoch_s ?? info.sinceEpoch_s;
-        this.#remember(node, { ...info, ...fresh, sinceEpoch_s, token: fresh.token ?? info.token, mine: true });
+        this.#remember(node, refreshed(info, fresh));
       } catch (error) {
         this.#o.connection.suspect(error);
         if (!isCloudError(error, 'precondition', 'not_found', 'locked')) continue;
@@ -181,6 +178,18 @@ export class Locks {
     this.#o.store.save(node);
     this.#o.invalidate({ kind: 'inode', ino: node.ino, data: false });
   }
+}
+
+/** Our lock as a refreshing answers it: what the server leaves out is as it was. */
+function refreshed(held: LockInfo, fresh: LockInfo): LockInfo {
+  const { token, sinceEpoch_s } = held;
+  return {
+    ...held,
+    ...fresh,
+    sinceEpoch_s: fresh.sinceEpoch_s ?? sinceEpoch_s,
+    token: fresh.token ?? token,
+    mine: true,
+  };
 }
 
 export function heldByOther(node: NodeRecord, info: LockInfo, code: 'locked' | 'no_access' = 'locked'): CloudError {

@@ -48,8 +48,6 @@ export interface MirrorOptions {
   readonly onUnlinked: (node: NodeRecord) => void;
 }
 
-const MEMBERS_PAGE = 500;
-
 export class Mirror {
   readonly #o: MirrorOptions;
   readonly #store: NodeStore;
@@ -547,12 +545,8 @@ export class Mirror {
   }
 
   #holdsOnlyOurs(dir: NodeRecord): boolean {
-    for (let after = 0; ; ) {
-      const page = this.#store.members(dir.ino, after, MEMBERS_PAGE);
-      if (!page.every((member) => member.staysHere)) return false;
-      if (page.length < MEMBERS_PAGE) return true;
-      after = page.at(-1)?.ino ?? after;
-    }
+    for (const member of this.#store.everyMember(dir.ino)) if (!member.staysHere) return false;
+    return true;
   }
 
   #removeLocally(node: NodeRecord): void {

@@ -14,7 +14,6 @@ import type { NodeStore } from './metadata/node_store.js';
 const PARALLEL = 4;
 const SETTLE_MS = 300;
 const RETRY_MS = 30_000;
-const PAGE = 500;
 /** Failures to fetch one file that stand in the way of all others, too. */
 const OF_ALL: readonly ErrorCode[] = ['offline', 'unauthorized', 'interrupted', 'no_space', 'quota'];
 /** Failures that end when something is heard of the file, not with time. */
@@ -37,6 +36,12 @@ interface Failure {
   readonly times: number;
 }
 
+interface Round {
+  readonly failedBefore: ReadonlyMap<Ino, Failure>;
+  /** What of all that is pinned is here, or on its way; null until there is something to fetch. */
+  held_bytes: number | null;
+}
+
 export interface PinTotals {
   readonly files: number;
   readonly size_bytes: number;
@@ -56,8 +61,6 @@ export class Pins {
   /** What could not be fetched in the last round, and what ended it early. */
   #failures = new Map<Ino, Failure>();
   #ended: CloudError | null = null;
-  /** What of all that is pinned is here, or on its way. */
-  #held_bytes = 0;
 
   constructor(options: PinsOptions) {
     this.#o = options;
@@ -121,7 +124,7 @@ export class Pins {
 
   totals(root: NodeRecord): PinTotals {
     const totals = { files: 0, size_bytes: 0, cached_bytes: 0, complete: true };
-    for (const node of this.#walk(root)) {
+    for (const node of this.#o.store.walk(root)) {
       if (node.isDir) {
         if (node.listed_ms === 0 && !this.#o.follower.mirrored && node.base !== null) totals.complete = false;
         continue;
@@ -153,7 +156,7 @@ export class Pins {
 
   #failureBelow(root: NodeRecord): CloudError | null {
     if (this.#ended !== null) return this.#ended;
-    for (const node of this.#walk(root)) {
+    for (const node of this.#o.store.walk(root)) {
       const failure = this.#failures.get(node.ino);
       if (failure !== undefined && failure.times >= TOLD_AFTER) return failure.error;
     }
@@ -186,7 +189,7 @@ export class Pins {
       const failedBefore = this.#failures;
       this.#failures = new Map();
       this.#ended = null;
-      this.#running = this.#round(failedBefore)
+      this.#running = this.#runRound({ failedBefore, held_bytes: null })
         .then(() => {
           const mayPass = [...this.#failures.values()].some(({ error }) => !isCloudError(error, ...OF_THE_FILE));
           if (mayPass) this.#arm(RETRY_MS);
@@ -207,64 +210,64 @@ export class Pins {
     }, delay_ms);
   }
 
-  async #round(failedBefore: ReadonlyMap<Ino, Failure>): Promise<void> {
+  async #runRound(round: Round): Promise<void> {
     if (!this.#o.connection.online) return;
-    this.#held_bytes = this.#held();
     for (const ino of this.#roots) {
       const root = this.#o.store.get(ino);
-      if (root !== null) await this.#fetchTree(root, failedBefore);
+      if (root !== null) await this.#fetchTree(root, round);
     }
   }
 
-  async #fetchTree(root: NodeRecord, failedBefore: ReadonlyMap<Ino, Failure>): Promise<void> {
-    await this.#listTree(root, failedBefore);
-    const work = this.#walk(root);
+  async #fetchTree(root: NodeRecord, round: Round): Promise<void> {
+    await this.#listTree(root, round);
+    const work = this.#o.store.walk(root);
     const lane = async () => {
       for (const node of work) {
         if (this.#stop.signal.aborted) return;
         if (node.kind !== 'file' || this.#o.contents.isComplete(node)) continue;
-        const tooLarge = this.#tooLarge(node);
-        if (tooLarge !== null) this.#failed(node, tooLarge, failedBefore);
-        else await this.#fetch(node).catch((error: unknown) => this.#note(node, error, failedBefore));
+        const tooLarge = this.#tooLarge(node, round);
+        if (tooLarge !== null) this.#failed(node, tooLarge, round);
+        else await this.#fetch(node, round).catch((error: unknown) => this.#note(node, error, round));
       }
     };
     await Promise.all(Array.from({ length: PARALLEL }, lane));
   }
 
-  async #listTree(root: NodeRecord, failedBefore: ReadonlyMap<Ino, Failure>): Promise<void> {
+  async #listTree(root: NodeRecord, round: Round): Promise<void> {
     if (this.#o.follower.mirrored) return;
-    for (const node of this.#walk(root)) {
+    for (const node of this.#o.store.walk(root)) {
       if (!node.isDir) continue;
       try {
         await this.#o.follower.ensureListed(node, () => this.#stop.signal);
       } catch (error) {
-        this.#note(node, error, failedBefore);
+        this.#note(node, error, round);
       }
     }
   }
 
   /** One that cannot be had does not keep the others away. */
-  #note(node: NodeRecord, caught: unknown, failedBefore: ReadonlyMap<Ino, Failure>): void {
+  #note(node: NodeRecord, caught: unknown, round: Round): void {
     const error = toCloudError(caught, `fetching "${node.name}"`);
     this.#o.connection.suspect(error);
     if (isCloudError(error, ...OF_ALL)) throw error;
-    this.#failed(node, error, failedBefore);
+    this.#failed(node, error, round);
   }
 
-  #failed(node: NodeRecord, error: CloudError, failedBefore: ReadonlyMap<Ino, Failure>): void {
+  #failed(node: NodeRecord, error: CloudError, round: Round): void {
     this.#o.log.debug({ err: error, ino: node.ino }, 'something pinned could not be fetched');
-    this.#failures.set(node.ino, { error, times: (failedBefore.get(node.ino)?.times ?? 0) + 1 });
+    this.#failures.set(node.ino, { error, times: (round.failedBefore.get(node.ino)?.times ?? 0) + 1 });
   }
 
   /** Nothing pinned can go again: what does not fit beside the rest of it is not begun, it would only take the room of what
    * fits and of all that is not pinned. */
-  #tooLarge(node: NodeRecord): CloudError | null {
+  #tooLarge(node: NodeRecord, round: Round): CloudError | null {
     const { holdable_bytes } = this.#o.contents;
-    if (this.#held_bytes + this.#missing(node) <= holdable_bytes) return null;
+    round.held_bytes ??= this.#held();
+    if (round.held_bytes + this.#missing(node) <= holdable_bytes) return null;
     return new CloudError(
       'no_space',
       `fetching "${node.name}": its ${node.size_bytes} bytes do not fit beside what is pinned and here already ` +
-        `(${this.#held_bytes} bytes) into the cache, which has room for ${holdable_bytes}. Mount with a larger one, or unpin something`,
+        `(${round.held_bytes} bytes) into the cache, which has room for ${holdable_bytes}. Mount with a larger one, or unpin something`,
     );
   }
 
@@ -278,14 +281,19 @@ export class Pins {
       const root = this.#o.store.get(ino);
       const above = root === null || root.parent === null ? null : this.#o.store.get(root.parent);
       if (root === null || (above !== null && this.state(above) !== 'none')) continue; // counted with that
-      for (const node of this.#walk(root)) if (node.kind === 'file') held_bytes += this.#o.contents.cachedBytes(node);
+      for (const node of this.#o.store.walk(root))
+        if (node.kind === 'file') held_bytes += this.#o.contents.cachedBytes(node);
     }
     return held_bytes;
   }
 
-  async #fetch(node: NodeRecord): Promise<void> {
+  async #fetch(node: NodeRecord, round: Round): Promise<void> {
     const missing_bytes = this.#missing(node);
-    this.#held_bytes += missing_bytes; // at once: others are begun meanwhile
+    // At once: others are begun meanwhile.
+    const take = (bytes: number) => {
+      if (round.held_bytes !== null) round.held_bytes += bytes;
+    };
+    take(missing_bytes);
     try {
       const content = await this.#o.contents.acquire(node);
       try {
@@ -294,19 +302,8 @@ export class Pins {
         this.#o.contents.release(content);
       }
     } catch (error) {
-      this.#held_bytes -= missing_bytes;
+      take(-missing_bytes);
       throw error;
-    }
-  }
-
-  *#walk(root: NodeRecord): Generator<NodeRecord> {
-    yield root;
-    if (!root.isDir) return;
-    for (let after = 0; ; ) {
-      const page = this.#o.store.members(root.ino, after, PAGE);
-      for (const node of page) yield* this.#walk(node);
-      if (page.length < PAGE) return;
-      after = page.at(-1)?.ino ?? after;
     }
   }
 }

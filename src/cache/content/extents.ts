@@ -10,6 +10,12 @@ export interface ByteRange {
   readonly end: number;
 }
 
+export function lengthOf(ranges: readonly ByteRange[]): number {
+  let total = 0;
+  for (const { start, end } of ranges) total += end - start;
+  return total;
+}
+
 /** Index of the first range in `list` that ends after `offset` (touching ranges count when `touching`). */
 function firstEndingAfter(list: readonly number[], offset: number, touching: boolean): number {
   let low = 0;

@@ -285,6 +285,22 @@ export class NodeStore {
     return this.#load('WHERE parent = ? AND ino > ? ORDER BY ino LIMIT +?', parent, after, limit);
   }
 
+  /** All of them, read by pages; who needs only the first ones asks for small ones. */
+  *everyMember(parent: Ino, { after = 0, page_rows = PAGE } = {}): Generator<NodeRecord, void> {
+    for (let last = after; ; ) {
+      const page = this.members(parent, last, page_rows);
+      yield* page;
+      if (page.length < page_rows) return;
+      last = page.at(-1)?.ino ?? last;
+    }
+  }
+
+  /** `root` and all that is below it in the drive, each before what is in it. */
+  *walk(root: NodeRecord): Generator<NodeRecord, void> {
+    yield root;
+    if (root.isDir) for (const member of this.everyMember(root.ino)) yield* this.walk(member);
+  }
+
   /** Members whose names end so and have more in front. Reads the names of the directory, no rows. */
   membersEndingIn(parent: Ino, end: Name): NodeRecord[] {
     return this.#load(

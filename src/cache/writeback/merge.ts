@@ -2,8 +2,8 @@
 
 import { CloudError } from '../../errors.js';
 import type { RemoteEntry } from '../../remote/remote.js';
-import type { ActiveContent } from '../active_content.js';
-import type { ByteRange } from '../content/extents.js';
+import { type ActiveContent, fitsWith } from '../active_content.js';
+import { lengthOf } from '../content/extents.js';
 import type { NodeRecord } from '../metadata/node.js';
 import { Outgoing } from './outgoing.js';
 import { COMPARE_LIMIT_BYTES, sha256Of } from './sent.js';
@@ -104,21 +104,13 @@ export async function completeFrom(
   }
 }
 
-function lengthOf(ranges: readonly ByteRange[]): number {
-  return ranges.reduce((sum, { start, end }) => sum + end - start, 0);
-}
-
 /** What is fetched for a changed file cannot go before that is sent: where it does not fit at all, it would only take the
  * room of all others. */
-export function requireRoom(
-  { node, accounted_bytes }: ActiveContent,
-  missing_bytes: number,
-  limit_bytes: number,
-): void {
-  if (missing_bytes <= 0 || missing_bytes + accounted_bytes <= limit_bytes) return;
+export function requireRoom(content: ActiveContent, missing_bytes: number, limit_bytes: number): void {
+  if (fitsWith(content, missing_bytes, limit_bytes)) return;
   throw new CloudError(
     'no_space',
-    `sending "${node.name}": only a part of it is here, and the other ${missing_bytes} bytes, which are sent with it, do ` +
+    `sending "${content.node.name}": only a part of it is here, and the other ${missing_bytes} bytes, which are sent with it, do ` +
       `not fit into the cache of ${limit_bytes} bytes. Mount with a larger one, or "cloudmount discard" the change`,
   );
 }
