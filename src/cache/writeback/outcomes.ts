@@ -7,7 +7,7 @@ import { Dirty, type NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
 import type { Mirror } from '../mirror.js';
 import type { Tree } from '../tree.js';
-import type { UnderWay } from './under_way.js';
+import type { WholeTrees } from './whole_trees.js';
 
 export interface OutcomeServices {
   readonly remote: Remote;
@@ -19,11 +19,11 @@ export interface OutcomeServices {
 
 export class Outcomes {
   readonly #o: OutcomeServices;
-  readonly #underWay: UnderWay;
+  readonly #wholeTrees: WholeTrees;
 
-  constructor(services: OutcomeServices, underWay: UnderWay) {
+  constructor(services: OutcomeServices, wholeTrees: WholeTrees) {
     this.#o = services;
-    this.#underWay = underWay;
+    this.#wholeTrees = wholeTrees;
   }
 
   /** A step is done. `wait_ms`: until what is left to do for the node is sent. */
@@ -49,7 +49,7 @@ export class Outcomes {
     node.base = null;
     node.baseEtag = null;
     node.fileid = null;
-    this.#underWay.noTree.delete(node.ino);
+    this.#wholeTrees.forget(node);
     if (node.isDir) this.#o.tree.nothingWasSentInto(node);
     this.#o.tree.changed(node);
     this.#o.tree.purgeIfGone(node);

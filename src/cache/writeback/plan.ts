@@ -8,6 +8,7 @@ import type { Ino, Name } from '../../ids.js';
 import { DIRTY_META, type NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
 import { firstOnWay } from './way.js';
+import type { Whole } from './whole_trees.js';
 
 export type Step =
   | { readonly do: 'nothing' }
@@ -40,7 +41,7 @@ export interface PlanContext {
   /** A node that a request puts at this place which is on its way, or whose outcome is unknown. */
   readonly makerAt: (parent: Ino, name: Name) => Ino | null;
   /** May a whole collection be deleted under its ETag? */
-  readonly deletesTrees: (node: NodeRecord) => boolean;
+  readonly wholeTree: (node: NodeRecord) => Whole;
 }
 
 const NOTHING: Step = { do: 'nothing' };
@@ -118,13 +119,8 @@ function planMove(node: NodeRecord, parent: NodeRecord, occupant: NodeRecord | n
 
 function planDelete(node: NodeRecord, context: PlanContext): Step {
   const above = node.base === null ? null : context.store.get(node.base.parent);
-  if (
-    above !== null &&
-    above.parent === null &&
-    above.ino !== 1 &&
-    above.base !== null &&
-    context.deletesTrees(above)
-  ) {
+  const aboveGoes = above !== null && above.parent === null && above.ino !== 1 && above.base !== null;
+  if (aboveGoes && context.wholeTree(above) !== 'no') {
     // The collection above goes as a whole and takes this with it.
     return { do: 'wait', on: above.ino };
   }
@@ -137,7 +133,9 @@ function planDelete(node: NodeRecord, context: PlanContext): Step {
     return { do: 'delete' };
   }
   if (context.busyBelow(node)) return { do: 'wait', on: null };
-  if (context.deletesTrees(node)) {
+  const whole = context.wholeTree(node);
+  if (whole === 'not yet') return { do: 'wait', on: null };
+  if (whole === 'yes') {
     const blocker = notDeleted(node, context);
     return blocker === null ? { do: 'delete_tree' } : { do: 'wait', on: blocker.ino };
   }

@@ -16,6 +16,7 @@ import { asHolder, asMover, heldWith, isHeld, metaOf, placePath, statOrNull } fr
 import { isOurs, noteSending } from './sent.js';
 import type { Running, UnderWay } from './under_way.js';
 import { type UploadServices, upload } from './upload.js';
+import type { WholeTrees } from './whole_trees.js';
 
 /** Failures that leave open whether the server did what was asked. */
 const NO_ANSWER: ErrorCode[] = ['network', 'timeout', 'server', 'busy_server', 'protocol', 'interrupted', 'offline'];
@@ -38,13 +39,21 @@ interface Target {
 export class Steps {
   readonly #o: StepServices;
   readonly #underWay: UnderWay;
+  readonly #wholeTrees: WholeTrees;
   readonly #outcomes: Outcomes;
   /** The node's move freed a name, or took one. */
   readonly #wake: (ino: Ino) => void;
 
-  constructor(services: StepServices, underWay: UnderWay, outcomes: Outcomes, wake: (ino: Ino) => void) {
+  constructor(
+    services: StepServices,
+    underWay: UnderWay,
+    wholeTrees: WholeTrees,
+    outcomes: Outcomes,
+    wake: (ino: Ino) => void,
+  ) {
     this.#o = services;
     this.#underWay = underWay;
+    this.#wholeTrees = wholeTrees;
     this.#outcomes = outcomes;
     this.#wake = wake;
   }
@@ -251,19 +260,21 @@ export class Steps {
   async #deleteTree(node: NodeRecord, signal: AbortSignal): Promise<void> {
     const path = this.#pathOf(node, 'removing');
     await this.#o.store.durable();
-    if (!this.#o.remote.capabilities.changeFeed && !this.#isListed(node)) this.#notAsAWhole(node);
+    const again = (cause?: unknown) =>
+      new CloudError('again', `removing "${node.name}": not as a whole`, cause === undefined ? {} : { cause });
+    if (!this.#o.remote.capabilities.changeFeed && !this.#isListed(node)) {
+      this.#wholeTrees.never(node);
+      throw again();
+    }
     try {
       await this.#remove(node, path, node.baseEtag, signal);
     } catch (error) {
-      if (!isCloudError(error, 'precondition', 'locked', 'no_access')) throw error;
-      this.#notAsAWhole(node, error); // something below is not as we know it
+      // Something below is not as we know it, or not ours to remove.
+      if (isCloudError(error, 'precondition')) this.#wholeTrees.refused(node);
+      else if (isCloudError(error, 'locked', 'no_access')) this.#wholeTrees.never(node);
+      else throw error;
+      throw again(error);
     }
-  }
-
-  /** One by one, each under its own ETag. */
-  #notAsAWhole(node: NodeRecord, cause?: unknown): never {
-    this.#underWay.noTree.add(node.ino);
-    throw new CloudError('again', `removing "${node.name}": not as a whole`, { cause });
   }
 
   /** Was the collection, and each one below it, listed itself as of the ETag that we have of it? It may be newer than that. */

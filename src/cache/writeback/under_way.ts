@@ -21,9 +21,6 @@ export class UnderWay {
   /** Moves without an answer: the server may have the node where it was or here. */
   readonly unconfirmed = new Map<Ino, BasePlace>();
 
-  /** Directories whose deletion as a whole met something unknown: one by one, then. */
-  readonly noTree = new Set<Ino>();
-
   constructor(store: NodeStore) {
     this.#store = store;
   }

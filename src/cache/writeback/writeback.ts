@@ -8,7 +8,7 @@ import { type Clock, LONGEST_TIMER_MS } from '../../clock.js';
 import { type CloudError, type ErrorCode, toCloudError } from '../../errors.js';
 import type { Ino, Name } from '../../ids.js';
 import type { Log } from '../../log.js';
-import { isStrongEtag, type Remote } from '../../remote/remote.js';
+import type { Remote } from '../../remote/remote.js';
 import type { Conflicts } from '../conflicts.js';
 import type { Connection } from '../connection.js';
 import type { Contents } from '../contents.js';
@@ -30,6 +30,7 @@ import { placePath, statOrNull } from './request.js';
 import { Steps } from './steps.js';
 import { type Running, UnderWay } from './under_way.js';
 import type { UploadServices } from './upload.js';
+import { WholeTrees } from './whole_trees.js';
 
 /** Name on the server of what steps aside while names change places. */
 const ASIDE_PREFIX = '.cloudmount-swap-';
@@ -84,6 +85,7 @@ export class Writeback {
   readonly #reconciled = new WeakMap<NodeRecord, number>();
   readonly #o: WritebackOptions;
   readonly #underWay: UnderWay;
+  readonly #wholeTrees: WholeTrees;
   readonly #queue: WorkQueue;
   readonly #outcomes: Outcomes;
   readonly #steps: Steps;
@@ -95,9 +97,11 @@ export class Writeback {
 
   constructor(options: WritebackOptions) {
     this.#o = options;
-    const { store, clock, connection, remote } = options;
+    const { store, clock, connection } = options;
     const underWay = new UnderWay(store);
     this.#underWay = underWay;
+    const wholeTrees = new WholeTrees(options);
+    this.#wholeTrees = wholeTrees;
     this.#precedence = new Precedence(clock, () => this.#queue.kick());
     this.#queue = new WorkQueue({
       store,
@@ -110,8 +114,8 @@ export class Writeback {
       stuck: () => this.#untangle(),
     });
     this.#lookups = new Lookups(options, this.#stop.signal);
-    this.#outcomes = new Outcomes(options, underWay);
-    this.#steps = new Steps(options, underWay, this.#outcomes, (ino) => this.#queue.wake(ino));
+    this.#outcomes = new Outcomes(options, wholeTrees);
+    this.#steps = new Steps(options, underWay, wholeTrees, this.#outcomes, (ino) => this.#queue.wake(ino));
     this.#reconciler = new Reconciler({ ...options, keep: (node, error) => this.#keep(node, error) }, this.#outcomes);
     this.#context = {
       store,
@@ -120,19 +124,8 @@ export class Writeback {
       uncertainIn: (dir) => underWay.uncertainIn(dir),
       busyBelow: (node) => underWay.busyBelow(node),
       makerAt: (parent, name) => underWay.makerAt(parent, name),
-      deletesTrees: (node) =>
-        remote.capabilities.collectionEtags &&
-        isStrongEtag(node.baseEtag) &&
-        !underWay.noTree.has(node.ino) &&
-        this.#isKnown(node),
+      wholeTree: (node) => this.#wholeTrees.judge(node),
     };
-  }
-
-  /** Is all known that a collection's ETag stands for? It may have come before what the server said of the members. */
-  #isKnown(node: NodeRecord): boolean {
-    const { mirror } = this.#o;
-    const path = mirror.remotePath(node);
-    return path !== null && !mirror.deferred.hasBelow(path) && !this.#o.isCatchingUp();
   }
 
   /** What an earlier run left. */
@@ -249,6 +242,7 @@ export class Writeback {
   // ---- what next ------------------------------------------------------------------------------------------------------
 
   #consider(node: NodeRecord): void {
+    if (this.#wholeTrees.isGivenUp(node)) this.#queue.wake(node.ino); // what is in it waited to go with it
     const mover = this.#mayHaveReplaced(node);
     const to = this.#underWay.unconfirmed.get(node.ino);
     const step: Step =

@@ -4,8 +4,8 @@
 // account's login version is unchanged, which is looked up on every request (microseconds), so `passwd`, `disable` and
 // `remove` take effect at once, also when another process on the same data folder did them.
 //
-// The same wrong password again (a device that was not told the new one) is refused from memory and not charged to the
-// throttle: it is no new guess, and must not lock its owner out.
+// The same wrong password or token again (a device that was not told of a new one, or whose token was revoked) is not
+// charged to the throttle: it is no new guess, and must not lock its owner out. A password is then refused from memory.
 //
 // Unknown and disabled users, and users without a password, cost the same as known ones.
 
@@ -58,6 +58,7 @@ const REMEMBER_MAX = 10_000;
 const VERIFY_WIDTH = 2;
 const VERIFY_QUEUE = 100;
 const NO_SUCH_USER = -1;
+const DENIED: AuthAnswer = { kind: 'denied' };
 
 export class Authenticator {
   readonly #accounts: AccountStore;
@@ -124,7 +125,7 @@ export class Authenticator {
   /** Rejects with `busy_server` under a flood of logins. `address` is the client's IP address. */
   async check(credentials: Credentials, address: string): Promise<AuthAnswer> {
     if (looksLikeToken(credentials.secret)) return this.#checkToken(credentials, address);
-    if (credentials.kind === 'bearer') return this.#guess('', address, async () => null);
+    if (credentials.kind === 'bearer') return this.#wrongToken(credentials, address);
     return this.#checkPassword(credentials.user, credentials.secret, address);
   }
 
@@ -140,11 +141,28 @@ export class Authenticator {
       this.#used(record.token.id);
       return ok(record.login, record.token.id);
     }
-    return this.#guess(credentials.kind === 'basic' ? credentials.user : '', address, async () => null);
+    return this.#wrongToken(credentials, address);
+  }
+
+  async #wrongToken(credentials: Credentials, address: string): Promise<AuthAnswer> {
+    const user = credentials.kind === 'basic' ? credentials.user : '';
+    const key = this.#keyOf(user, credentials.secret);
+    if (this.#refused.has(key)) return DENIED;
+    return this.#shared(key, address, () =>
+      this.#guess(user, address, async () => {
+        this.#refused.set(key, NO_SUCH_USER);
+        return null;
+      }),
+    );
+  }
+
+  /** What is remembered of a credential instead of itself. */
+  #keyOf(user: string, secret: string): string {
+    return createHmac('sha256', this.#key).update(`${user.length}:${user}`).update(secret).digest('base64');
   }
 
   async #checkPassword(user: string, password: string, address: string): Promise<AuthAnswer> {
-    const key = createHmac('sha256', this.#key).update(`${user.length}:${user}`).update(password).digest('base64');
+    const key = this.#keyOf(user, password);
     const known = this.#verified.get(key);
     if (known !== undefined) {
       const login = await this.#accounts.loginRecord(known.name);
@@ -154,14 +172,18 @@ export class Authenticator {
     const refusedFor = this.#refused.get(key);
     if (refusedFor !== undefined) {
       const login = await this.#login(user);
-      if ((login?.version ?? NO_SUCH_USER) === refusedFor) return { kind: 'denied' };
+      if ((login?.version ?? NO_SUCH_USER) === refusedFor) return DENIED;
       this.#refused.delete(key);
     }
-    // Clients open many connections at once: the same credentials from the same address are verified once.
+    return this.#shared(key, address, () => this.#guess(user, address, () => this.#verify(user, password, key)));
+  }
+
+  /** Clients open many connections at once: the same credentials from the same address are one guess. */
+  #shared(key: string, address: string, guess: () => Promise<AuthAnswer>): Promise<AuthAnswer> {
     const flight = `${key}\n${address}`;
     let running = this.#running.get(flight);
     if (running === undefined) {
-      running = this.#guess(user, address, () => this.#verify(user, password, key)).finally(() => {
+      running = guess().finally(() => {
         this.#running.delete(flight);
       });
       this.#running.set(flight, running);
@@ -182,7 +204,7 @@ export class Authenticator {
       await this.#throttle.uncharge(user, address);
       throw error;
     });
-    if (login === null) return { kind: 'denied' };
+    if (login === null) return DENIED;
     await this.#throttle.refund(user, address);
     return ok(login);
   }

@@ -50,6 +50,48 @@ it('goes in one request', async () => {
   expect(drive.remote.count('remove')).toBe(1);
 });
 
+/** Paths of the removals that were sent. */
+function removals(drive: TestCache): string[] {
+  return drive.remote.calls.filter(({ op }) => op === 'remove').map(({ path }) => path);
+}
+
+/** `d/a.txt` is removed on the server, then the rest of the folder here, and the feed tells of neither before `goOn`. */
+async function removedInTwo(drive: TestCache): Promise<{ readonly goOn: () => void }> {
+  let goOn = (): void => undefined;
+  const held = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  drive.remote.before('changes', () => held);
+  await drive.unlink('d/a.txt');
+  await drive.until('a member is removed by itself', () => drive.remote.count('remove') === 1);
+  await drive.until('nothing is on its way', () => drive.cache.status().queue.length === 0);
+  await drive.unlink('d/b.txt');
+  await drive.rmdir('d');
+  return { goOn };
+}
+
+it('goes in one request, too, where members were removed singly before and the feed lags behind', async () => {
+  const drive = await withFolder();
+  const { goOn } = await removedInTwo(drive);
+  await drive.until('the server would not', () => removals(drive).filter((path) => path === 'd').length === 1);
+  await sleep(1_200); // under the same ETag it is not tried again
+  expect(removals(drive)).toEqual(['d/a.txt', 'd']);
+  goOn();
+  await drive.flush();
+  expect(drive.server.paths()).toEqual([]);
+  expect(removals(drive)).toEqual(['d/a.txt', 'd', 'd']);
+});
+
+it('goes one by one when the feed does not come', async () => {
+  const drive = await withFolder();
+  const { goOn } = await removedInTwo(drive);
+  await drive.until('it is empty', () => !drive.server.paths().includes('d/b.txt'), 20_000);
+  goOn();
+  await drive.flush();
+  expect(drive.server.paths()).toEqual([]);
+  expect(removals(drive).filter((path) => path !== 'd')).toEqual(['d/a.txt', 'd/b.txt']);
+}, 30_000);
+
 it('spares a version of which it was told while something about the file was on its way', async () => {
   const drive = await withFolder();
   let cut = (): void => undefined;

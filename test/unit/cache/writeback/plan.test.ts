@@ -1,20 +1,21 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Dirty, type NodeRecord } from '../../../../src/cache/metadata/node.js';
 import { type PlanContext, plan } from '../../../../src/cache/writeback/plan.js';
+import type { Whole } from '../../../../src/cache/writeback/whole_trees.js';
 import type { Ino, Name } from '../../../../src/ids.js';
 import { Rows } from './rows.js';
 
 let rows: Rows;
 let busy: Set<Ino>;
 let uncertain: Set<Ino>;
-let deletesTrees: boolean;
+let wholeTree: Whole;
 let context: PlanContext;
 
 beforeEach(async () => {
   rows = await Rows.open();
   busy = new Set();
   uncertain = new Set();
-  deletesTrees = false;
+  wholeTree = 'no';
   context = {
     store: rows.store,
     isBusy: ({ ino }) => busy.has(ino),
@@ -23,7 +24,7 @@ beforeEach(async () => {
       [...rows.store.baseMembers(dir.ino)].find(({ ino }) => busy.has(ino) || uncertain.has(ino)) ?? null,
     busyBelow: (dir) => [...rows.store.baseMembers(dir.ino)].some(({ ino }) => busy.has(ino)),
     makerAt: (parent, name) => rows.store.sentTo(parent, name),
-    deletesTrees: () => deletesTrees,
+    wholeTree: () => wholeTree,
   };
 });
 afterEach(() => rows.close());
@@ -101,13 +102,21 @@ describe('a removal', () => {
     const file = rows.add('file', null, { in: dir, name: 'file' });
     expect(next(dir)).toEqual(waitsFor(file));
     expect(next(file)).toEqual({ do: 'delete' });
-    deletesTrees = true;
+    wholeTree = 'yes';
     expect(next(dir)).toEqual({ do: 'delete_tree' });
     expect(next(file)).toEqual(waitsFor(dir));
   });
 
+  it('of a folder waits until its ETag is known to stand for what is known, and what is in it waits with it', () => {
+    const dir = rows.add('dir', null, { in: rows.root, name: 'dir' });
+    const file = rows.add('file', null, { in: dir, name: 'file' });
+    wholeTree = 'not yet';
+    expect(next(dir)).toEqual({ do: 'wait', on: null });
+    expect(next(file)).toEqual(waitsFor(dir));
+  });
+
   it('of a folder never takes along what moved out of it', () => {
-    deletesTrees = true;
+    wholeTree = 'yes';
     const dir = rows.add('dir', null, { in: rows.root, name: 'dir' });
     const moved = rows.add('file', { in: rows.root, name: 'rescued' }, { in: dir, name: 'file' });
     expect(next(dir)).toEqual(waitsFor(moved));

@@ -224,6 +224,16 @@ describe('guessing', () => {
     }
   });
 
+  test('a revoked token again is no new guess, however many requests bring it at once', async () => {
+    const { token, secret } = await accounts.createToken('Anna', 'laptop');
+    expect(await login('Anna', secret)).toBe('Anna by token');
+    await accounts.revokeToken('Anna', token.id);
+    const atOnce = await Promise.all(Array.from({ length: 16 }, () => login('Anna', secret)));
+    expect(new Set(atOnce)).toEqual(new Set(['denied']));
+    for (let i = 0; i < 16; i++) expect(await login('Anna', secret)).toBe('denied');
+    expect(await login('Anna', PASSWORD)).toBe('Anna by password');
+  });
+
   test('of tokens is throttled too', async () => {
     const answers = [];
     for (let i = 0; i < 5; i++) answers.push(await login('Anna', `cmt_${String(i).repeat(43)}`));
