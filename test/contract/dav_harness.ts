@@ -58,17 +58,3 @@ export function openDav(server: DavServer): OpenHarness {
     },
   };
 }
-
-export const GENERIC = {
-  dialect: 'generic',
-  changeFeed: false,
-  push: false,
-  collectionEtags: false,
-  fileIds: false,
-  symlinks: false,
-  xattrs: false,
-  posix: false,
-  setMtime: false,
-  locks: true,
-  chunkedUpload: false,
-} as const;

@@ -3,25 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLog } from '../../src/log.js';
 import { startServer } from '../../src/server/server.js';
+import { FULL } from '../support/capabilities.js';
 import { openDav } from './dav_harness.js';
 import { remoteContract } from './remote_contract.js';
 
 remoteContract({
   name: 'our own server',
-  capabilities: {
-    dialect: 'cloudmount',
-    changeFeed: true,
-    push: true,
-    collectionEtags: true,
-    fileIds: true,
-    symlinks: true,
-    xattrs: true,
-    posix: true,
-    setMtime: true,
-    locks: true,
-    chunkedUpload: true,
-    conditionalPut: true,
-  },
+  capabilities: FULL,
   anyBytesInNames: true,
   open: async () => {
     const dataDir = await mkdtemp(join(tmpdir(), 'cloudmount-contract-'));

@@ -1,12 +1,13 @@
+import { GENERIC } from '../support/capabilities.js';
 import { startLighttpd } from '../support/small_dav_servers.js';
-import { GENERIC, openDav } from './dav_harness.js';
+import { openDav } from './dav_harness.js';
 import { remoteContract } from './remote_contract.js';
 
 const account = { user: 'alice', password: 'pass word' };
 
 remoteContract({
   name: 'lighttpd',
-  capabilities: { ...GENERIC, conditionalPut: true },
+  capabilities: GENERIC,
   anyBytesInNames: false,
   open: async () => {
     const server = await startLighttpd(account);

@@ -1,5 +1,6 @@
+import { GENERIC } from '../support/capabilities.js';
 import { startNginx } from '../support/small_dav_servers.js';
-import { GENERIC, openDav } from './dav_harness.js';
+import { openDav } from './dav_harness.js';
 import { remoteContract } from './remote_contract.js';
 
 const account = { user: 'alice', password: 'pass word' };

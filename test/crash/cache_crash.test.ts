@@ -5,7 +5,7 @@
 
 import { expect, it } from 'vitest';
 import { CRASH_POINTS } from '../../src/cache/crash_points.js';
-import { GENERIC } from '../model/tree_model.js';
+import { GENERIC } from '../support/capabilities.js';
 import { gateSeeds, Random } from '../support/random.js';
 import { type CrashOptions, crash } from './crash_run.js';
 

@@ -7,11 +7,12 @@ import Sqlite from 'better-sqlite3';
 import { afterEach, describe, expect, it } from 'vitest';
 import { isCloudError } from '../../src/errors.js';
 import type { RemoteCapabilities } from '../../src/remote/remote.js';
+import { GENERIC } from '../support/capabilities.js';
 import { FakeRemote, FakeServer } from '../support/fake_remote.js';
 import { gateSeeds, Random } from '../support/random.js';
 import { TestCache } from '../support/test_cache.js';
 import { trace } from '../support/trace.js';
-import { GENERIC, serverTree, TreeModel } from './tree_model.js';
+import { serverTree, TreeModel } from './tree_model.js';
 
 const STEPS = 400;
 const NAMES = ['a', 'b', 'c', 'dir'] as const;

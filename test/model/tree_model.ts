@@ -1,22 +1,7 @@
 // A tree of files in memory, as naive as can be: what a drive must look like from the outside. Failures carry the code
 // that the cache would throw.
 
-import type { RemoteCapabilities } from '../../src/remote/remote.js';
 import type { FakeServer } from '../support/fake_remote.js';
-
-/** What Apache, nginx and `rclone serve` can do. */
-export const GENERIC: Partial<RemoteCapabilities> = {
-  dialect: 'generic',
-  changeFeed: false,
-  push: false,
-  collectionEtags: false,
-  fileIds: false,
-  symlinks: false,
-  xattrs: false,
-  posix: false,
-  setMtime: false,
-  chunkedUpload: false,
-};
 
 /** `null` is a directory. */
 type Nodes = Map<string, string | null>;

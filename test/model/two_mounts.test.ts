@@ -7,11 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { isCloudError } from '../../src/errors.js';
 import type { RemoteCapabilities } from '../../src/remote/remote.js';
+import { GENERIC } from '../support/capabilities.js';
 import { FakeRemote, FakeServer } from '../support/fake_remote.js';
 import { gateSeeds, Random } from '../support/random.js';
 import { CALLER, TestCache } from '../support/test_cache.js';
 import { trace } from '../support/trace.js';
-import { GENERIC } from './tree_model.js';
 
 const STEPS = 160;
 const FILES = ['a.txt', 'b.txt', 'd/a.txt', 'd/b.txt', 'd/e/c.txt'] as const;

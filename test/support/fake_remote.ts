@@ -33,6 +33,7 @@ import {
   type UploadSource,
 } from '../../src/remote/remote.js';
 import { collect } from '../../src/remote/upload_body.js';
+import { FULL } from './capabilities.js';
 import { trace } from './trace.js';
 
 export type FakeOp =
@@ -674,21 +675,6 @@ interface Failure {
   left: number;
 }
 
-const FULL_CAPABILITIES: RemoteCapabilities = {
-  dialect: 'cloudmount',
-  changeFeed: true,
-  push: true,
-  collectionEtags: true,
-  fileIds: true,
-  symlinks: true,
-  xattrs: true,
-  posix: true,
-  setMtime: true,
-  locks: true,
-  chunkedUpload: true,
-  conditionalPut: true,
-};
-
 export interface FakeRemoteOptions {
   /** Name of the account; locks taken by another remote with the same user count as ours. */
   readonly user?: string;
@@ -745,7 +731,7 @@ export class FakeRemote implements Remote {
     this.server = server;
     this.user = options.user ?? 'me';
     this.displayUrl = options.displayUrl ?? 'fake://server/';
-    this.capabilities = { ...FULL_CAPABILITIES, ...options.capabilities };
+    this.capabilities = { ...FULL, ...options.capabilities };
   }
 
   // --- switches

@@ -3,7 +3,7 @@
 
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Clock, systemClock } from '../../../src/clock.js';
-import type { RemoteCapabilities } from '../../../src/remote/remote.js';
+import { GENERIC } from '../../support/capabilities.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
 import { CALLER, TestCache } from '../../support/test_cache.js';
 
@@ -22,19 +22,6 @@ afterEach(async () => {
     expect(problems).toEqual([]);
   }
 });
-
-const GENERIC: Partial<RemoteCapabilities> = {
-  dialect: 'generic',
-  changeFeed: false,
-  push: false,
-  collectionEtags: false,
-  fileIds: false,
-  symlinks: false,
-  xattrs: false,
-  posix: false,
-  setMtime: false,
-  chunkedUpload: false,
-};
 
 for (const dialect of ['cloudmount', 'generic'] as const) {
   const capabilities = dialect === 'generic' ? GENERIC : {};

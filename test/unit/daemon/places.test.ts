@@ -20,6 +20,7 @@ import { writePrivateFile } from '../../../src/daemon/private_file.js';
 import { SavedDescription } from '../../../src/daemon/remote_description.js';
 import { socketAddress } from '../../../src/daemon/sd_notify.js';
 import { privateDir, type UserDirs, userDirs } from '../../../src/daemon/user_dirs.js';
+import { GENERIC } from '../../support/capabilities.js';
 
 let dir = '';
 let dirs: UserDirs;
@@ -222,20 +223,7 @@ describe('saved description of a server', () => {
     push: null,
     conditional: 'if_match',
     product: 'sabre',
-    capabilities: {
-      dialect: 'generic',
-      changeFeed: false,
-      push: false,
-      collectionEtags: false,
-      fileIds: false,
-      symlinks: false,
-      xattrs: false,
-      posix: false,
-      setMtime: false,
-      locks: true,
-      chunkedUpload: false,
-      conditionalPut: true,
-    },
+    capabilities: GENERIC,
   };
 
   it('is given back for the same address and user only', async () => {
