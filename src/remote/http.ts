@@ -34,7 +34,8 @@ export interface HttpRequest {
   /** Encoded path, with query. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** A stream without `contentLength` goes in chunked coding (RFC 9112 section 7.1). Never repeated by this file. */
+  /** A stream without `contentLength` goes in chunked coding (RFC 9112 section 7.1). Never repeated by this file. Its
+   * chunks may change once the next one is asked for. */
   readonly body?: string | Buffer | AsyncIterable<Buffer>;
   readonly contentLength?: number;
   readonly signal?: AbortSignal | undefined;

@@ -108,7 +108,8 @@ export interface CallOptions {
 /** Body of an upload: reopened for each attempt, so that a retry sends the same bytes. */
 export interface UploadSource {
   readonly size_bytes: number;
-  /** Bytes [start, end). The stream errors if the local content cannot be read in full. */
+  /** Bytes [start, end). A chunk is valid until the next one is asked for. The stream errors if the local content cannot be
+   * read in full. */
   open(start: number, end: number): AsyncIterable<Buffer>;
   /** SHA-256 of the whole, hex, if the caller can tell: taken on the way where `open` was read from start to end, else by
    * reading. Rejects as the stream does. */

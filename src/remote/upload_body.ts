@@ -4,7 +4,7 @@ import type { Clock } from '../clock.js';
 import { CloudError, toCloudError } from '../errors.js';
 import type { UploadSource } from './remote.js';
 
-/** Bytes [start, end) of the source. Throws `io` when it gives more or fewer: nothing wrong is committed, the server gets
+/** Bytes [start, end) of the source, chunks as there. Throws `io` when it gives more or fewer: nothing wrong is committed, the server gets
  * an incomplete request. */
 export async function* counted(
   source: UploadSource,
@@ -58,7 +58,7 @@ export class Slice {
 export async function collect(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
   const parts: Buffer[] = [];
   try {
-    for await (const chunk of chunks) parts.push(chunk);
+    for await (const chunk of chunks) parts.push(Buffer.from(chunk)); // valid until the next one is asked for
   } catch (error) {
     throw toCloudError(error, 'uploading: reading what is to be sent');
   }

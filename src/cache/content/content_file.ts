@@ -82,9 +82,9 @@ export class ContentFile {
     return warm.buffer.subarray(0, size);
   }
 
-  /** Exactly `size` bytes in a buffer of their own, waiting for the disk on the thread pool. */
-  async readAsync(offset: number, size: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafe(size);
+  /** Exactly `size` bytes in a buffer of their own, or in the beginning of `into`, waiting for the disk on the thread pool. */
+  async readAsync(offset: number, size: number, into?: Buffer): Promise<Buffer> {
+    const buffer = into === undefined ? Buffer.allocUnsafe(size) : into.subarray(0, size);
     let done = 0;
     this.retain(); // the descriptor must not be closed (and reused) under a running call
     try {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { CloudError } from '../../errors.js';
 import type { ActiveContent } from '../active_content.js';
 
-const STEP_BYTES = 1024 * 1024;
+const STEP_BYTES = 256 * 1024;
 
 /** One upload's bytes, and their hash: taken while they are read from start to end, else by reading. */
 export class Outgoing {
@@ -51,31 +51,47 @@ export class Outgoing {
   }
 }
 
-export async function* readContent(
+/** A chunk is valid until the next one is asked for: what is sent would otherwise be collected as garbage by the 64 MiB, a
+ * buffer for each chunk. Two in turns, so that even who asks for one ahead sends what was read. */
+async function* readContent(
   content: ActiveContent,
   start: number,
   end: number,
   stillSame: () => boolean,
 ): AsyncGenerator<Buffer> {
+  let [buffer, other] = [EMPTY, EMPTY];
   for (let at = start; at < end; at += STEP_BYTES) {
-    const chunk = await content.file.readAsync(at, Math.min(STEP_BYTES, end - at)).catch((error: unknown) => {
-      // Cut short under the read: a truncate, not damage.
-      if (stillSame()) throw error;
-      return null;
-    });
-    if (chunk === null || !stillSame())
-      throw new CloudError('again', `sending "${content.node.name}": it changed meanwhile`);
-    yield chunk;
+    [buffer, other] = [other, buffer];
+    const size = Math.min(STEP_BYTES, end - at);
+    if (buffer.length < size) buffer = Buffer.allocUnsafeSlow(size);
+    yield await readPart(content, at, size, stillSame, buffer);
   }
 }
 
+async function readPart(
+  content: ActiveContent,
+  start: number,
+  size: number,
+  stillSame: () => boolean,
+  into: Buffer,
+): Promise<Buffer> {
+  const chunk = await content.file.readAsync(start, size, into).catch((error: unknown) => {
+    // Cut short under the read: a truncate, not damage.
+    if (stillSame()) throw error;
+    return null;
+  });
+  if (chunk === null || !stillSame())
+    throw new CloudError('again', `sending "${content.node.name}": it changed meanwhile`);
+  return chunk;
+}
+
+const EMPTY = Buffer.alloc(0);
+
 /** All of a short file, read once for its hash and for the request. */
 export async function readSmall(content: ActiveContent, size_bytes: number, stillSame: () => boolean): Promise<Buffer> {
-  const warm = size_bytes === 0 ? Buffer.alloc(0) : content.file.readWarm(0, size_bytes);
+  const warm = size_bytes === 0 ? EMPTY : content.file.readWarm(0, size_bytes);
   if (warm !== null) return Buffer.from(warm); // the shared buffer is the next reader's
-  const parts: Buffer[] = [];
-  for await (const chunk of readContent(content, 0, size_bytes, stillSame)) parts.push(chunk);
-  return Buffer.concat(parts);
+  return readPart(content, 0, size_bytes, stillSame, Buffer.allocUnsafe(size_bytes));
 }
 
 export async function* sendSmall(

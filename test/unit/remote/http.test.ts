@@ -1,8 +1,10 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { createServer as createPlain, type Server } from 'node:http';
+import { createServer as createPlain, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createSecure } from 'node:https';
 import { type AddressInfo, type Server as AnyServer, createServer as createMute } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { dir as tempDir } from 'tmp-promise';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { authorization } from '../../../src/remote/auth.js';
@@ -183,28 +185,76 @@ describe('requests', () => {
   });
 });
 
+/** A key and a certificate of its own in `path`. */
+async function certificate(path: string, name: string, extra: string[]): Promise<void> {
+  const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+  await must('openssl', [
+    ...request,
+    '-keyout',
+    join(path, `${name}.key`),
+    '-out',
+    join(path, `${name}.pem`),
+    ...extra,
+  ]);
+}
+
+describe('a body that comes chunk by chunk', () => {
+  const CHUNK_BYTES = 256 * 1024;
+  const chunkAt = (index: number) =>
+    createHash('shake256', { outputLength: CHUNK_BYTES - index })
+      .update(`${index}`)
+      .digest();
+
+  /** All in one buffer, which is spoiled as soon as the next chunk is asked for. */
+  async function* fromOneBuffer(count: number): AsyncGenerator<Buffer> {
+    const buffer = Buffer.alloc(CHUNK_BYTES);
+    for (let index = 0; index < count; index++) {
+      const length = chunkAt(index).copy(buffer);
+      yield buffer.subarray(0, length);
+      buffer.fill(0xee);
+    }
+  }
+
+  it.each(['http', 'https'] as const)(
+    'arrives over %s as it was, whatever becomes of its buffers, however slowly it is read',
+    async (scheme) => {
+      const { path, cleanup } = await tempDir({ unsafeCleanup: true });
+      await certificate(path, 'server', ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']);
+      const [cert, key] = await Promise.all(['server.pem', 'server.key'].map((name) => readFile(join(path, name))));
+      if (!cert || !key) throw new Error('a certificate is required');
+      const answer = async (request: IncomingMessage, response: ServerResponse) => {
+        const got = createHash('sha256');
+        let reads = 0;
+        for await (const chunk of request) {
+          got.update(chunk as Buffer);
+          reads += 1;
+          if (reads % 16 === 0) await setTimeout(2);
+        }
+        response.end(got.digest('hex'));
+      };
+      const server = scheme === 'http' ? createPlain(answer) : createSecure({ cert, key }, answer);
+      const http = client(`${scheme}://127.0.0.1:${await listen(server)}`, { timeout_ms: 5000, tls: { ca: cert } });
+      const count = 24;
+      const sent = createHash('sha256');
+      let contentLength = 0;
+      for (let index = 0; index < count; index++) {
+        sent.update(chunkAt(index));
+        contentLength += chunkAt(index).length;
+      }
+      const response = await http.request({ method: 'PUT', path: '/', body: fromOneBuffer(count), contentLength });
+      expect(await response.text()).toBe(sent.digest('hex'));
+      await http.close();
+      await new Promise((resolve) => server.close(resolve));
+      await cleanup();
+    },
+  );
+});
+
 describe('TLS', () => {
   it('trusts whom it is told to trust, shows its certificate, and refuses everybody else', async () => {
     const { path, cleanup } = await tempDir({ unsafeCleanup: true });
-    const make = (name: string, extra: string[]) =>
-      must('openssl', [
-        'req',
-        '-x509',
-        '-newkey',
-        'ec',
-        '-pkeyopt',
-        'ec_paramgen_curve:prime256v1',
-        '-nodes',
-        '-days',
-        '2',
-        '-keyout',
-        join(path, `${name}.key`),
-        '-out',
-        join(path, `${name}.pem`),
-        ...extra,
-      ]);
-    await make('server', ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']);
-    await make('client', ['-subj', '/CN=somebody']);
+    await certificate(path, 'server', ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1']);
+    await certificate(path, 'client', ['-subj', '/CN=somebody']);
     const pem = (name: string) => readFile(join(path, name));
     const [ca, key, clientCert, clientKey] = await Promise.all(
       ['server.pem', 'server.key', 'client.pem', 'client.key'].map(pem),
