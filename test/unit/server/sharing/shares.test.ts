@@ -182,6 +182,24 @@ test('what is handed on is never more than the giver has, and ends with it', asy
   for (const user of ['bert', 'carl', 'dora']) expect((await world.dav(user, 'GET', `${f}/d.txt`)).status).toBe(404);
 });
 
+test('who removes a folder of their own that holds a share hands it on no more, and holds no lock in it', async () => {
+  const f = await folder();
+  await world.share('anna', f, { shareType: '0', shareWith: 'bert', permissions: '31' });
+  await world.share('bert', f, { shareType: '0', shareWith: 'carl', permissions: '1' });
+  const box = `box${count}`;
+  await world.dav('bert', 'MKCOL', box);
+  await world.dav('bert', 'MOVE', f, { headers: { destination: world.urlOf('bert', `${box}/${f}`) } });
+  const info =
+    '<d:lockinfo xmlns:d="DAV:"><d:lockscope><d:exclusive/></d:lockscope><d:locktype><d:write/></d:locktype></d:lockinfo>';
+  expect((await world.dav('bert', 'LOCK', `${box}/${f}/a.txt`, { body: info })).status).toBe(200);
+  expect(await world.list('carl')).toContain(`${f}/`);
+  const { token } = await world.sync('bert', '');
+  expect((await world.dav('bert', 'DELETE', box)).status).toBe(204);
+  expect(await world.list('carl')).not.toContain(`${f}/`);
+  expect((await world.sync('bert', token)).lines).toContain(`-${box}`);
+  expect((await world.dav('anna', 'PUT', `${f}/a.txt`, { body: 'two' })).status).toBe(204);
+});
+
 test('groups: members come and go with what the group is given', async () => {
   const f = await folder();
   await world.server.accounts.createGroup('Editors');

@@ -330,10 +330,16 @@ export class ShareWriter {
         this.settle(node.rootId);
       }
     }
+    const userId = this.#sql.userOfRoot.get(node.rootId);
+    if (userId === undefined) return;
+    const roots = new Set<NodeId>();
     for (const [, mountOf] of this.#mountsBelow(node)) {
-      const userId = this.#sql.userOfRoot.get(node.rootId);
-      if (userId !== undefined) this.#sql.declineAll.run(userId, mountOf);
+      this.#sql.declineAll.run(userId, mountOf);
+      const shared = this.#tree.node(mountOf);
+      if (shared !== null) roots.add(shared.rootId);
     }
+    // Who does without a share hands it on to nobody, and holds no lock in it.
+    for (const rootId of roots) this.settle(rootId);
   }
 
   /** May the node go under `parent`? Throws `not_permitted`. */
