@@ -59,12 +59,8 @@ export async function get(request: DavRequest): Promise<void> {
     sendPage(request, node, members);
     return;
   }
-  const { link } = ctx;
-  if (link !== undefined && !isHead) {
-    if (link.hideDownload) throw new DavFailure(403, 'no_access', 'reading: this link is not for downloading');
-    if (link.countDownload !== null && !(await link.countDownload())) {
-      throw new DavFailure(403, 'no_access', 'reading: this link has been used as often as it may be');
-    }
+  if (ctx.link?.hideDownload === true && !isHead) {
+    throw new DavFailure(403, 'no_access', 'reading: this link is not for downloading');
   }
   await sendContent(request, node, content);
   if (!isHead && node.rootId !== ctx.rootId) {
@@ -102,13 +98,15 @@ async function sendContent(request: DavRequest, node: NodeRecord, content: Conte
       headers: { 'Content-Range': formatUnsatisfied(size), ETag: node.etag },
     });
   }
+  if (isHead) {
+    headers['Content-Length'] = size;
+    res.writeHead(200, headers);
+    res.end();
+    return;
+  }
+  await takeDownload(request);
   if (asked.kind === 'whole') {
     headers['Content-Length'] = size;
-    if (isHead) {
-      res.writeHead(200, headers);
-      res.end();
-      return;
-    }
     await sendBytes(request, node, content, 200, headers, [{ range: { start: 0, end: size }, before: '' }], '');
     return;
   }
@@ -132,6 +130,13 @@ async function sendContent(request: DavRequest, node: NodeRecord, content: Conte
     end.length,
   );
   await sendBytes(request, node, content, 206, headers, parts, end);
+}
+
+/** Of those a public link allows; only for content that is there to be sent: a refused range uses up none. */
+async function takeDownload({ ctx }: DavRequest): Promise<void> {
+  const count = ctx.link?.countDownload ?? null;
+  if (count === null || (await count())) return;
+  throw new DavFailure(403, 'no_access', 'reading: this link has been used as often as it may be');
 }
 
 interface Part {

@@ -294,6 +294,12 @@ test('the number of downloads holds, also when all come at once', async () => {
   expect(answers.filter(({ status }) => status === 403)).toHaveLength(9);
   const [item] = (await world.ocs<SharedItem[]>('anna', 'GET', `shares/${id}`)).data;
   expect(item?.downloads).toBe(3);
+  const one = await link({ max_downloads: '1' });
+  const behind = { headers: { range: 'bytes=6-' } };
+  expect((await world.raw(null, 'GET', `${one.base}a.txt`, behind)).status).toBe(416);
+  expect((await world.raw(null, 'HEAD', `${one.base}a.txt`)).headers['content-length']).toBe('6');
+  expect((await world.raw(null, 'GET', `${one.base}a.txt`)).text).toBe('public');
+  expect((await world.raw(null, 'GET', `${one.base}a.txt`)).status).toBe(403);
   const hidden = await link({ hideDownload: 'true' });
   expect((await world.raw(null, 'GET', `${hidden.base}a.txt`)).status).toBe(403);
 });
