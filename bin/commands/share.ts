@@ -360,7 +360,12 @@ export const shares: Command<{ readonly path?: string; readonly account?: string
     const account = place?.account ?? (await ocsAccount(context, options.account));
     const [given, received, pending] = await withOcs(context, account, async (client) => {
       const list = async (params: Record<string, string>) => (await client.call('GET', SHARES, params)) as ShareItem[];
-      if (place !== null) return [await list({ path: place.path, reshares: 'true' }), [], []];
+      if (place !== null) {
+        const { path } = place;
+        const toMe = await list({ path, shared_with_me: 'true' });
+        const all = await list({ path, reshares: 'true' });
+        return [all.filter(({ id }) => !toMe.some((item) => item.id === id)), toMe, []];
+      }
       const waiting = (await client.call('GET', `${SHARES}/pending`)) as ShareItem[];
       return [await list({}), await list({ shared_with_me: 'true' }), waiting];
     });

@@ -161,6 +161,9 @@ it('the role of a file is told by its name, though a file has no room for all of
   expect(shown).toMatch(/\/s\/\S+ +edit /);
   const { given } = JSON.parse(await alice.run('shares', file, '--json')) as { given: { role: string }[] };
   expect(given.map(({ role }) => role)).toContain('collaborator');
+  // To whom it was given, too: it is none that they give.
+  await shows(ben, ben.path('note.txt'));
+  expect(await ben.run('shares', ben.path('note.txt'))).toMatch(/\/note\.txt +from alice +collaborator /);
 });
 
 it('who may not break a lock is told who may', async () => {

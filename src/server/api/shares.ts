@@ -108,8 +108,9 @@ function notPossible(allow: string): OcsAnswer {
 
 function listingOf(params: OcsParams): ShareListing {
   const path = params.get('path');
-  if (flag(params, 'shared_with_me') === true) return { kind: 'received' };
-  if (path === undefined || path === '') return { kind: 'given' };
+  const isReceived = flag(params, 'shared_with_me') === true;
+  if (path === undefined || path === '') return { kind: isReceived ? 'received' : 'given' };
+  if (isReceived) return { kind: 'received', path: namesOf(path) };
   if (flag(params, 'subfiles') === true) return { kind: 'in', path: namesOf(path) };
   return { kind: 'of', path: namesOf(path), all: flag(params, 'reshares') === true };
 }

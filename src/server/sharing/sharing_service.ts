@@ -51,12 +51,13 @@ export interface SeenShare {
 
 export type ShareListing =
   | { readonly kind: 'given' }
-  | { readonly kind: 'received' }
+  /** With `path`: only those of the node there. */
+  | { readonly kind: 'received'; readonly path?: readonly Name[] }
   /** Waits for the user's answer. */
   | { readonly kind: 'pending' }
   /** Of the node at `path`; `all`: also what others have made of it. */
   | { readonly kind: 'of'; readonly path: readonly Name[]; readonly all: boolean }
-  /** Of the members of the collection at `path`. */
+  /** Given of the members of the collection at `path`, or by others of the user's files in it. */
   | { readonly kind: 'in'; readonly path: readonly Name[] };
 
 export interface ShareEvent {
@@ -235,24 +236,39 @@ export class SharingService {
     switch (listing.kind) {
       case 'given':
         return (await tx.shares({ kind: 'given', userId: user.id })).filter(({ sharerId }) => sharerId === user.id);
-      case 'received':
-        return (await tx.shares({ kind: 'received', userId: user.id })).filter(({ granted }) => granted !== 0);
+      case 'received': {
+        const shares = (await tx.shares({ kind: 'received', userId: user.id })).filter(({ granted }) => granted !== 0);
+        if (listing.path === undefined) return shares;
+        const { id } = await this.#readable(tx, user, rootId, listing.path);
+        return shares.filter(({ nodeId }) => nodeId === id);
+      }
       case 'pending':
         return (await tx.shares({ kind: 'pending', userId: user.id })).filter(({ granted }) => granted !== 0);
       case 'of': {
-        const { node } = await tx.resolve(rootId, listing.path);
-        if (node === null || !has(await this.#rightsOn(tx, user, node), READ)) throw noSuchFile();
+        const node = await this.#readable(tx, user, rootId, listing.path);
         const shares = await tx.shares({ kind: 'node', nodeIds: [node.id] });
         return listing.all ? shares : shares.filter(({ sharerId }) => sharerId === user.id);
       }
       case 'in': {
-        const { node } = await tx.resolve(rootId, listing.path);
-        if (node === null || !has(await this.#rightsOn(tx, user, node), READ)) throw noSuchFile();
+        const node = await this.#readable(tx, user, rootId, listing.path);
         if (node.kind !== 'dir') throw new CloudError('invalid', 'listing shares: a folder is required, found a file');
         const members = await tx.children(node, null, MAX_LISTED, 'brief');
-        return tx.shares({ kind: 'node', nodeIds: members.map(({ id }) => id) });
+        const shares = await tx.shares({ kind: 'node', nodeIds: members.map(({ id }) => id) });
+        return shares.filter(({ sharerId, ownerId }) => sharerId === user.id || ownerId === user.id);
       }
     }
+  }
+
+  /** What is at the path. Throws `not_found`, also where the user may not know of it. */
+  async #readable(
+    tx: MetadataRead,
+    user: User,
+    rootId: NodeRecord['rootId'],
+    path: readonly Name[],
+  ): Promise<NodeRecord> {
+    const { node } = await tx.resolve(rootId, path);
+    if (node === null || !has(await this.#rightsOn(tx, user, node), READ)) throw noSuchFile();
+    return node;
   }
 
   async #find(tx: MetadataRead, user: User, id: ShareId): Promise<SeenShare | null> {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { SqliteAccounts } from '../../../../src/server/accounts/sqlite_accounts.js';
-import { type ShareWorld, shareWorld } from './share_world.js';
+import { type SharedItem, type ShareWorld, shareWorld } from './share_world.js';
 
 let world: ShareWorld;
 let count = 0;
@@ -36,6 +36,24 @@ test('a share appears in the tree of its recipient and leads to the same files',
   expect(await world.prop('bert', f, 'oc:owner-display-name')).toBe('Anna Example');
   expect(await world.prop('anna', f, 'oc:share-types')).toBe('<oc:share-type>0</oc:share-type>');
   expect(await world.prop('bert', f, 'oc:fileid')).toBe(await world.prop('anna', f, 'oc:fileid'));
+});
+
+test('what is asked for one path, or one folder, names no share of anything else', async () => {
+  const [f, other] = [await folder(), await folder()];
+  const { id } = await world.share('anna', f, { shareType: '0', shareWith: 'bert', permissions: '31' });
+  await world.share('anna', other, { shareType: '0', shareWith: 'bert', permissions: '1' });
+  await world.dav('bert', 'PUT', 'own.txt', { body: 'x' });
+  const ids = async (user: string, params: Record<string, string>) =>
+    (await world.ocs<SharedItem[]>(user, 'GET', 'shares', params)).data.map((item) => item.id);
+  expect(await ids('bert', { shared_with_me: 'true', path: `/${f}` })).toEqual([id]);
+  expect(await ids('bert', { shared_with_me: 'true', path: '/own.txt' })).toEqual([]);
+  expect((await world.ocs('bert', 'GET', 'shares', { shared_with_me: 'true', path: '/none' })).status).toBe(404);
+  expect(await ids('bert', { shared_with_me: 'true' })).toEqual(expect.arrayContaining([id]));
+  // What bert was given is none of what is shared of his folder.
+  expect(await ids('bert', { subfiles: 'true', path: '/' })).toEqual([]);
+  const onward = await world.share('bert', f, { shareType: '0', shareWith: 'carl', permissions: '1' });
+  expect(await ids('bert', { subfiles: 'true', path: '/' })).toEqual([onward.id]);
+  expect(await ids('anna', { subfiles: 'true', path: '/' })).toEqual(expect.arrayContaining([id, onward.id]));
 });
 
 test('names that are taken get a number', async () => {
