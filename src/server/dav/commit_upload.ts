@@ -36,7 +36,7 @@ export interface UploadResult {
 /** Rejects with 412, 423, 409 (no parent), 405 (a collection is there), 507 (quota), 400 (name); then nothing changed. */
 export async function commitUpload(services: DavServices, upload: UploadCommit): Promise<UploadResult> {
   const { ctx, path, body, attributes } = upload;
-  const name = newName(path);
+  const name = targetName(upload);
   const now_ms = services.clock.now_ms();
   const result = await services.metadata.write(async (tx): Promise<UploadResult> => {
     const at = await tx.resolve(ctx.rootId, path.names);
@@ -46,12 +46,17 @@ export async function commitUpload(services: DavServices, upload: UploadCommit):
       return { node: await tx.create(at.parent, free, { ...attributes, ...body }), created: true };
     }
     if (at.node !== null) return { node: await tx.replace(at.node, { ...attributes, ...body }), created: false };
-    if (at.parent === null) throw noParent();
+    if (at.parent === null || name === null) throw noParent();
     return { node: await tx.create(at.parent, name, { ...attributes, ...body }), created: true };
   });
   const { node, created } = result;
   services.onDone?.({ kind: created ? 'created' : 'changed', ctx, ...aboutNode(node), path: path.names });
   return result;
+}
+
+/** What the content will be called; null for the file itself that a public link leads to. Throws as `newName`. */
+export function targetName({ ctx, path }: Pick<UploadCommit, 'ctx' | 'path'>): Name | null {
+  return ctx.link !== undefined && path.names.length === 0 ? null : newName(path);
 }
 
 /** May put things in, but not see what is there: nothing that is there can be replaced, and no name is refused, or who

@@ -9,12 +9,11 @@ import type { MetadataRead, NewContent, NodeId } from '../../storage/metadata/me
 import { attributesOf } from '../attributes.js';
 import { bodyOf, contentOf, readBody } from '../body.js';
 import { ChecksumVerifier, parseChecksums } from '../checksum.js';
-import { commitUpload, mayUpload, type UploadBody } from '../commit_upload.js';
+import { commitUpload, mayUpload, targetName, type UploadBody } from '../commit_upload.js';
 import { preconditionsOf } from '../conditional.js';
 import type { DavRequest } from '../context.js';
 import { ocId } from '../properties.js';
 import { sendEmpty } from '../reply.js';
-import { newName } from '../resource_path.js';
 
 /** PATH_MAX of Linux less the NUL. */
 const MAX_TARGET_BYTES = 4095;
@@ -41,7 +40,7 @@ export async function put(request: DavRequest): Promise<void> {
       'storing content: chunks of the old protocol are not supported, use chunking 1.0',
     );
   }
-  newName(path);
+  targetName({ ctx, path });
   const attributes = attributesOf(request);
   const verifier = new ChecksumVerifier(parseChecksums(request.header('oc-checksum')));
   const upload = { ctx, path, preconditions: preconditionsOf(request), attributes };

@@ -92,6 +92,29 @@ test('a link to a single file is that file', async () => {
   expect((await world.raw(null, 'GET', `/s/${token}?download=1`)).text).toBe('public');
 });
 
+test('a link to a single file for editing takes new content for it, and nothing else', async () => {
+  const { base, token, f } = await link({ role: 'edit' }, 'a.txt');
+  const before = await world.prop('anna', `${f}/a.txt`, 'oc:fileid');
+  expect((await world.raw(null, 'PUT', `/public.php/dav/files/${token}`, { body: 'second' })).status).toBe(204);
+  expect((await world.raw(`${token}:`, 'PUT', '/public.php/webdav/', { body: 'third' })).status).toBe(204);
+  expect((await world.dav('anna', 'GET', `${f}/a.txt`)).text).toBe('third');
+  expect(await world.prop('anna', `${f}/a.txt`, 'oc:fileid')).toBe(before);
+  expect((await world.raw(null, 'PUT', `${base}a.txt`, { body: 'x' })).status).toBe(409);
+  expect((await world.raw(null, 'DELETE', base)).status).toBe(403);
+  const shown = await link({}, 'a.txt');
+  expect((await world.raw(null, 'PUT', shown.base, { body: 'x' })).status).toBe(403);
+  // The folder itself is no file.
+  for (const [permissions, status] of [
+    ['15', 405],
+    ['4', 409],
+    ['1', 403],
+  ] as const) {
+    const folder = await link({ permissions });
+    expect((await world.raw(null, 'PUT', folder.base, { body: 'x' })).status, permissions).toBe(status);
+    expect((await world.dav('anna', 'GET', `${folder.f}/a.txt`)).text).toBe('public');
+  }
+});
+
 describe('nothing outside of its folder can be reached', () => {
   test('by paths', async () => {
     const { base, token } = await link({ permissions: '15' });
