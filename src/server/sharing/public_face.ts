@@ -140,7 +140,7 @@ export class PublicFace {
     const mayRead = has(share.granted, READ);
     const found = await this.#metadata.read(async (tx) => {
       const { node } = mayRead || path.length === 0 ? await tx.resolve(top.id, path) : { node: null };
-      const members = node?.kind === 'dir' && mayRead ? await tx.children(node, null, PAGE_MEMBERS, 'brief') : [];
+      const members = node?.kind === 'dir' && mayRead ? await tx.children(node, null, PAGE_MEMBERS + 1, 'brief') : [];
       return { node, members };
     });
     const { node, members } = found;
@@ -175,7 +175,7 @@ export class PublicFace {
     const canLoad = !open.access.hideDownload;
     const list =
       node.kind === 'dir'
-        ? `<ul>${path.length === 0 ? '' : `<li><a href="${hrefUnder(base, path.slice(0, -1))}">..</a></li>`}${members.map((member) => item(base, path, member, canLoad)).join('')}</ul>`
+        ? `<ul>${path.length === 0 ? '' : `<li><a href="${hrefUnder(base, path.slice(0, -1))}">..</a></li>`}${listOf(base, path, members, canLoad)}</ul>`
         : `<p>${canLoad ? `<a href="${base}?download=1">Download</a>` : 'Not for downloading.'} (${node.size_bytes} bytes)</p>`;
     const form = node.kind === 'dir' && has(share.granted, CREATE) ? uploadForm(hrefUnder(base, path), true) : null;
     sendPage(context, 200, title, note + list + (form?.html ?? ''), form?.policy);
@@ -201,6 +201,12 @@ export class PublicFace {
       }
     }
   }
+}
+
+function listOf(base: string, path: readonly Name[], members: readonly NodeRecord[], canLoad: boolean): string {
+  const items = members.slice(0, PAGE_MEMBERS).map((member) => item(base, path, member, canLoad));
+  if (members.length > PAGE_MEMBERS) items.push(`<li>… (more than ${PAGE_MEMBERS}; a WebDAV client shows all)</li>`);
+  return items.join('');
 }
 
 function item(base: string, path: readonly Name[], member: NodeRecord, canLoad: boolean): string {

@@ -83,6 +83,17 @@ test('files are put into a link with a password only with the pass of its page',
   expect((await world.dav('anna', 'GET', `${f}/b.txt`)).text).toBe('in');
 });
 
+test('a page that cannot name all there is says so', async () => {
+  const { token, f } = await link();
+  const page = async () => (await world.raw(null, 'GET', `/s/${token}`)).text;
+  // With `a.txt` and `sub`: as many as a page names.
+  const puts = Array.from({ length: 4998 }, (_, n) => world.dav('anna', 'PUT', `${f}/n${n}`, { body: '' }));
+  await Promise.all(puts);
+  expect(await page()).not.toContain('more than');
+  await world.dav('anna', 'PUT', `${f}/one more`, { body: '' });
+  expect(await page()).toContain('more than 5000');
+}, 60_000);
+
 test('a link to a single file is that file', async () => {
   const { token } = await link({}, 'a.txt');
   expect((await world.raw(null, 'GET', `/public.php/dav/files/${token}`)).text).toBe('public');
