@@ -322,7 +322,7 @@ export class Mirror {
     }
     const local = this.#store.child(parent.ino, name);
     if (local !== null && local.base === null && local.limbo === 'none') {
-      if (local.isDir && entry.kind === 'dir') {
+      if (local.isDir && entry.kind === 'dir' && !this.isShare(parent, entry)) {
         if (local.sending.length > 0) {
           // Probably the one we asked for, the answer lost: writeback finds out, and whether anything is in it.
           this.#o.tree.changed(local, 0);
@@ -348,6 +348,14 @@ export class Mirror {
       this.#fill(draft, parent, name, entry, epoch),
     );
     this.#told(parent, name);
+  }
+
+  /** Is it the entry itself of what somebody else shares? What was made here under its name is not for them to see. */
+  isShare(parent: NodeRecord, entry: RemoteEntry): boolean {
+    if (entry.shared !== 'in') return false;
+    let at: NodeRecord | null = parent;
+    while (at !== null && at.shared !== 'in') at = at.base === null ? null : this.#store.get(at.base.parent);
+    return at === null;
   }
 
   /** Where directories' times are this machine's own, a change made elsewhere moves them too. */

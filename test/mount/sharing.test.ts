@@ -210,6 +210,31 @@ it('a share that ends while an edit is not sent: the edit stays in the drive as 
   await dora.drive.unmount();
 });
 
+it('a folder made offline is not put into one of its name that somebody shares meanwhile', async () => {
+  await folder('Photos');
+  let proxy: { cut: boolean } | undefined;
+  const emil = await join(stage(), server, 'emil', {
+    link: async (login) => {
+      const linked = await stage().link({ ...server, url: server.url, port: server.port, login } as OwnServer);
+      proxy = linked.proxy;
+      return linked;
+    },
+  });
+  if (proxy === undefined) throw new Error('the link was not made');
+  proxy.cut = true;
+  await emil.fs.mkdir(emil.path('Photos'));
+  await emil.fs.writeFile(emil.path('Photos', 'private.txt'), 'for nobody else');
+  await share(alice, alice.path('Photos'), '--with', 'emil', '--role', 'organiser');
+  proxy.cut = false;
+  await reads(emil, emil.path('Photos', 'budget.txt'), 'first');
+  await emil.drive.flush();
+  expect(await server.dav.list('Photos')).toEqual(['budget.txt']);
+  const aside = (await emil.fs.list(emil.path())).find((name) => name.startsWith('Photos (conflict ')) ?? '';
+  expect(await emil.fs.readText(emil.path(aside, 'private.txt'))).toBe('for nobody else');
+  expect((await emil.dav.send('GET', `${aside}/private.txt`)).status).toBe(200);
+  await emil.drive.unmount();
+});
+
 it('a folder shared by itself and within another shows at one place, with all rights there, whichever share ends', async () => {
   await alice.fs.mkdir(alice.path('Outer'));
   await alice.fs.mkdir(alice.path('Outer', 'Inner'));

@@ -54,7 +54,7 @@ export class Reconciler {
       case 'make_dir': {
         if (entry === null) return this.#checkParent(node, signal);
         // Made by us, its answer lost; or by somebody else, and as empty as ours: all that is in it is here.
-        const ours = await isOurs(node, entry, remote, signal);
+        const ours = !this.#isShare(node, entry) && (await isOurs(node, entry, remote, signal));
         store.transaction(() => (ours ? this.#outcomes.take(node, entry) : this.#joinOrSetAside(node, entry)));
         return;
       }
@@ -206,11 +206,19 @@ export class Reconciler {
   }
 
   #joinOrSetAside(node: NodeRecord, entry: RemoteEntry): void {
-    if (entry.kind === 'dir') {
+    if (entry.kind === 'dir' && !this.#isShare(node, entry)) {
       this.#outcomes.take(node, entry);
       node.listed_ms = 0;
       this.#o.store.save(node);
-    } else this.#o.conflicts.conflictWith(node, entry, 'the server has a file under this name');
+      return;
+    }
+    const theirs = entry.kind === 'dir' ? 'a folder that somebody else shares' : 'a file';
+    this.#o.conflicts.conflictWith(node, entry, `the server has ${theirs} under this name`);
+  }
+
+  #isShare(node: NodeRecord, entry: RemoteEntry): boolean {
+    const parent = node.parent === null ? null : this.#o.store.get(node.parent);
+    return parent !== null && this.#o.mirror.isShare(parent, entry);
   }
 
   /** A 404 or 409 for a new member: is its collection still there? */

@@ -142,3 +142,54 @@ describe('of a name that stays on this machine, which the server has, too', () =
     expect(await drive.read(LOCK)).toBe('open there');
   });
 });
+
+describe('a folder that was made here, and meanwhile by others', () => {
+  /** What finds out: what the feed tells, or the answer to our own request. */
+  for (const finds of ['feed', 'request'] as const) {
+    for (const members of [['a.txt'], []] as const) {
+      it(`is not put into one that they share (${members.length} in it, the ${finds} finds out)`, async () => {
+        const remote = new FakeRemote();
+        const { server } = remote;
+        const drive = await start({ remote });
+        await drive.mkdir('Photos');
+        await drive.write('Photos/private.txt', 'mine');
+        if (finds === 'request') remote.before('changes', () => new Promise(() => undefined));
+        server.mkdir('Photos');
+        server.setShared('Photos', 'in');
+        for (const name of members) server.write(`Photos/${name}`, 'theirs');
+        if (finds === 'feed') {
+          server.write('beside.txt', 'x');
+          await drive.until('the feed has told', async () => (await drive.node('beside.txt')) !== null);
+        }
+        await drive.flush();
+        expect(server.paths().filter((path) => path.startsWith('Photos/'))).toEqual(
+          members.map((name) => `Photos/${name}`),
+        );
+        const aside = drive.cache.conflicts()[0]?.path ?? '';
+        expect(aside).toMatch(/^Photos \(conflict /);
+        expect(server.text(`${aside}/private.txt`)).toBe('mine');
+      });
+    }
+  }
+
+  it('is one with theirs where both see it: in a share, or without any', async () => {
+    const remote = new FakeRemote();
+    const { server } = remote;
+    server.mkdir('Shared');
+    server.setShared('Shared', 'in');
+    const drive = await start({ remote });
+    for (const folder of ['Shared/new', 'own']) {
+      await drive.mkdir(folder);
+      await drive.write(`${folder}/mine.txt`, 'mine');
+      server.mkdir(folder);
+      if (folder !== 'own') server.setShared(folder, 'in');
+      server.write(`${folder}/theirs.txt`, 'theirs');
+    }
+    await drive.flush();
+    for (const folder of ['Shared/new', 'own']) {
+      expect(server.text(`${folder}/mine.txt`)).toBe('mine');
+      await drive.until('theirs is here', async () => (await drive.node(`${folder}/theirs.txt`)) !== null);
+    }
+    expect(drive.cache.conflicts()).toEqual([]);
+  });
+});
