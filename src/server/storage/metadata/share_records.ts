@@ -143,8 +143,8 @@ export interface ShareRead {
 
 /** Each of these leaves trees, feeds and locks as the shares then demand. */
 export interface ShareWrite {
-  /** Rejects with `exists` when the node is shared with this recipient by the same person already, `not_permitted`
-   * when it is a root or holds entries for shares of others. */
+  /** Rejects with `exists` when the node is shared with this recipient by the same person already (one that they have
+   * declined is replaced), `not_permitted` when it is a root or holds entries for shares of others. */
   addShare(share: NewShare): Promise<ShareRecord>;
   /** Rejects with `not_found`. */
   changeShare(id: ShareId, patch: SharePatch): Promise<ShareRecord>;

@@ -83,6 +83,21 @@ test('the recipient may rename and move the entry, and removing it only does wit
   expect((await world.dav('anna', 'GET', `${f}/a.txt`)).text).toBe('one');
 });
 
+test('who did without a share can be given it again', async () => {
+  const f = await folder();
+  const params = { shareType: '0', shareWith: 'bert', permissions: '15' };
+  const first = await world.share('anna', f, { ...params, note: 'first' });
+  const again = () => world.ocs('anna', 'POST', 'shares', { path: `/${f}`, ...params });
+  expect((await again()).status).toBe(403);
+  await world.dav('bert', 'DELETE', f);
+  const second = await again();
+  expect(second.status).toBe(200);
+  expect((await world.dav('bert', 'GET', `${f}/a.txt`)).text).toBe('one');
+  expect((await world.ocs('anna', 'GET', `shares/${first.id}`)).status).toBe(404);
+  const of = await world.ocs<SharedItem[]>('anna', 'GET', 'shares', { path: `/${f}` });
+  expect(of.data.map(({ id }) => id)).toEqual([second.data.id]);
+});
+
 test('suspending takes the entry away, resuming brings it back to where it was', async () => {
   const f = await folder();
   const { id } = await world.share('anna', f, { shareType: '0', shareWith: 'bert', permissions: '15' });

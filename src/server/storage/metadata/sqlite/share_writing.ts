@@ -68,7 +68,12 @@ function statements(db: Connection) {
     ),
     same: db
       .prepare<[number, number, string, string], number>(
-        'SELECT 1 FROM shares WHERE node_id = ? AND kind = ? AND recipient = ? AND sharer_id = ?',
+        'SELECT id FROM shares WHERE node_id = ? AND kind = ? AND recipient = ? AND sharer_id = ?',
+      )
+      .pluck(),
+    declinedBy: db
+      .prepare<[number, string], number>(
+        'SELECT 1 FROM share_people WHERE share_id = ? AND user_id = ? AND declined = 1',
       )
       .pluck(),
     update: db.prepare<Sql[]>(
@@ -199,11 +204,16 @@ export class ShareWriter {
       );
     }
     const kind = shareKindNumber(spec.kind);
-    if (spec.kind !== 'link' && this.#sql.same.get(node.id, kind, spec.recipient, spec.sharerId) !== undefined) {
-      throw new CloudError(
-        'exists',
-        `sharing with ${spec.recipient}: it is shared with them already, change that share`,
-      );
+    const same = spec.kind === 'link' ? undefined : this.#sql.same.get(node.id, kind, spec.recipient, spec.sharerId);
+    if (same !== undefined) {
+      if (spec.kind !== 'user' || this.#sql.declinedBy.get(same, spec.recipient) === undefined) {
+        throw new CloudError(
+          'exists',
+          `sharing with ${spec.recipient}: it is shared with them already, change that share`,
+        );
+      }
+      // They did without it, perhaps by mistake: it is offered anew.
+      this.#sql.remove.run(same);
     }
     const id = this.#sql.insert.run(
       ...[
