@@ -373,11 +373,14 @@ function checkPermissions(asked: number, kind: ShareWish['kind'], node: NodeReco
     throw new CloudError('invalid', `sharing: permissions must be a number from 1 to 31, found ${asked}`);
   }
   const rights = normalRights(asked, kind, node);
-  if (rights === 0)
+  if (rights === 0) {
     throw new CloudError(
       'invalid',
-      'sharing: a folder is required to add or remove something in it, found a file, which can only be read or changed',
+      kind === 'link' && (asked & ~SHARE) === 0
+        ? 'sharing: a link that only lets share further (16) lets do nothing'
+        : 'sharing: a folder is required to add or remove something in it, found a file, which can only be read or changed',
     );
+  }
   if (kind === 'link' && !has(rights, READ) && rights !== CREATE) {
     throw new CloudError('invalid', 'sharing: a link that does not let read can only take files in (4)');
   }

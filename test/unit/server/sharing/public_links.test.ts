@@ -290,6 +290,18 @@ test('nothing a visitor of a drop-only link can ask tells which names are taken,
   }
 });
 
+test('what a link cannot be for is told by its reason', async () => {
+  const { f } = await link();
+  const why = async (path: string, permissions: string) => {
+    const { status, message } = await world.ocs('anna', 'POST', 'shares', { path, shareType: '3', permissions });
+    return `${status} ${message}`;
+  };
+  expect(await why(`/${f}`, '16')).toMatch(/^400 .*share further/);
+  expect(await why(`/${f}/a.txt`, '16')).toMatch(/^400 .*share further/);
+  expect(await why(`/${f}/a.txt`, '4')).toMatch(/^400 .*found a file/);
+  expect(await why(`/${f}`, '8')).toMatch(/^400 .*does not let read/);
+});
+
 test('an upload link adds and does not overwrite; an edit link does', async () => {
   const up = await link({ permissions: '5' });
   expect((await world.raw(null, 'PUT', `${up.base}n.txt`, { body: 'x' })).status).toBe(201);
