@@ -37,6 +37,8 @@ interface ShareItem {
   readonly label?: string;
   readonly url?: string | null;
   readonly suspended?: boolean;
+  /** What it comes to at the moment; ours alone. */
+  readonly granted?: number;
 }
 
 const sharedArgument = {
@@ -403,7 +405,7 @@ function row(item: ShareItem, whom: string, state = '-'): readonly string[] {
     printable(whom),
     roleName(item),
     item.expiration?.slice(0, 10) ?? '-',
-    item.suspended === true ? 'suspended' : state,
+    item.suspended === true ? 'suspended' : item.granted === 0 ? 'no effect' : state,
     printable([item.label, item.note].filter(Boolean).join(': ')) || '-',
   ];
 }

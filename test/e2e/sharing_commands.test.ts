@@ -166,6 +166,17 @@ it('the role of a file is told by its name, though a file has no room for all of
   expect(await ben.run('shares', ben.path('note.txt'))).toMatch(/\/note\.txt +from alice +collaborator /);
 });
 
+it('what was handed on and grants nothing any more is shown as that', async () => {
+  await folder('Onward');
+  const id = await share(alice, alice.path('Onward'), '--with', 'ben', '--role', 'collaborator');
+  await shows(ben, ben.path('Onward'));
+  await ben.run('share', 'link', ben.path('Onward'));
+  expect(await ben.run('shares')).toMatch(/\/Onward .* view +- +-/);
+  await alice.run('share', 'edit', id, '--role', 'viewer');
+  expect(await ben.run('shares')).toMatch(/\/Onward .* view +- +no effect/);
+  expect(await alice.run('shares', alice.path('Onward'))).toMatch(/\/s\/\S+ .*no effect/);
+});
+
 it('who may not break a lock is told who may', async () => {
   await folder('Locked');
   await share(alice, alice.path('Locked'), '--with', 'ben', '--role', 'editor');
