@@ -89,20 +89,12 @@ export async function moveNode(
   const replaces = rule.overwrite !== null && dav.info.ifHeader !== 'lighttpd';
   let removed = false;
   const send = async (headers: Readonly<Record<string, string>>) => {
-    await dav.send(
-      {
-        method: 'MOVE',
-        path: dav.href(from, source?.kind === 'dir'),
-        headers: {
-          destination: dav.url(to, source?.kind === 'dir'),
-          overwrite: replaces && !removed ? 'T' : 'F',
-          ...headers,
-        },
-        answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
-        signal: options.signal,
-      },
-      [200, 201, 204],
-      doing,
+    const overwrites = replaces && !removed ? 'T' : 'F';
+    await sendMove(
+      dav,
+      { from, to, collection: source?.kind === 'dir' },
+      { overwrite: overwrites, ...headers },
+      options,
     );
   };
   const { overwrite } = rule;
@@ -129,8 +121,11 @@ export async function moveNode(
     const others = all.filter((token) => token !== onTarget);
     const signal = withoutToken(held);
     const atTarget = onTarget === undefined ? signal : { ...signal, lockToken: onTarget };
+    // Go's holds a list for the address it knows only, or one without for both places: each needs a token then.
+    const unnamed = dav.info.ifHeader === 'absolute' && !dav.destinations.haveOurHost;
     // So it is where a token of the one would be taken for the other's.
-    if (!replaces || (others.length > 0 && dav.tagOf(from) === dav.tagOf(to))) {
+    const confused = unnamed ? others.length === 0 : others.length > 0 && dav.tagOf(from) === dav.tagOf(to);
+    if (!replaces || confused) {
       await removeNode(dav, to, overwrite.etag, atTarget);
       removed = true;
       if (onTarget !== undefined) {
@@ -142,6 +137,9 @@ export async function moveNode(
     return await guarded(dav, to, precondition, 0, atTarget, (headers) => {
       // If-Match would be held against the source: the tag moves into the list that has the guard's lock.
       const { 'if-match': strong, if: list, ...rest } = headers;
+      if (unnamed && list !== undefined) {
+        return send({ ...rest, if: list.replace(/\)$/, `${others.map((token) => ` <${token}>`).join('')})`) });
+      }
       const lists = list === undefined ? undefined : dav.aboutOther(to, list, others.length > 0);
       const condition = strong === undefined ? lists : (lists?.replace(/\)$/, ` [${strong}])`) ?? tagged.if);
       const shown = others.length === 0 ? undefined : dav.aboutOther(from, submitting(dav, from, others, ''), true);
@@ -181,6 +179,34 @@ export async function moveNode(
     held = withoutToken(options);
     return lockLost(to, error);
   }
+}
+
+interface Moved {
+  readonly from: RemotePath;
+  readonly to: RemotePath;
+  readonly collection: boolean;
+}
+
+/** The request. Rejects with `busy_server` when it is to be sent once more, with the target written in another way. */
+async function sendMove(
+  dav: Dav,
+  { from, to, collection }: Moved,
+  headers: Readonly<Record<string, string>>,
+  options: CallOptions,
+): Promise<void> {
+  await dav.destinations.attempt(dav.href(to, collection), async (destination) => {
+    await dav.send(
+      {
+        method: 'MOVE',
+        path: dav.href(from, collection),
+        headers: { destination, ...headers },
+        answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
+        signal: options.signal,
+      },
+      [200, 201, 204],
+      `moving ${show(from)} to ${show(to)}`,
+    );
+  });
 }
 
 /** A free name in a collection that is there: lighttpd moves into a collection that has the name, nginx makes what is missing
@@ -301,21 +327,8 @@ async function putAway(dav: Dav, path: RemotePath, options: CallOptions, doing: 
   const mark = randomUUID();
   const name = `${splitPath(path).name}.${mark}` as Name;
   const to = joinPath(REMOVED, nameBytes(name) <= NAME_MAX_BYTES ? name : (mark as Name));
-  await dav.send(
-    {
-      method: 'MOVE',
-      path: dav.href(path, true),
-      headers: {
-        destination: dav.url(to, true),
-        overwrite: 'F',
-        ...dav.conditionHeaders(path, { kind: 'none' }, lockToken),
-      },
-      answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
-      signal,
-    },
-    [201, 204],
-    doing,
-  );
+  const conditions = dav.conditionHeaders(path, { kind: 'none' }, lockToken);
+  await sendMove(dav, { from: path, to, collection: true }, { overwrite: 'F', ...conditions }, options);
 }
 
 /** Without a version to insist on, DELETE takes everything below: nothing may be there. A file goes only where the server

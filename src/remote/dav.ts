@@ -5,6 +5,7 @@ import { CloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { isMember } from '../ids.js';
 import type { ChangeTurns } from './change_turns.js';
+import { Destinations } from './destinations.js';
 import type { Dialect } from './dialects/dialect.js';
 import { entryOf, type Self } from './entry.js';
 import type { HttpClient, HttpRequest, HttpResponse } from './http.js';
@@ -88,6 +89,7 @@ export class Dav {
   readonly log: Log;
   readonly turns: ChangeTurns;
   readonly ownLocks: OwnLocks;
+  readonly destinations: Destinations;
   readonly #resolve: (href: string) => HrefTarget | null;
   readonly #propfindBody: string;
 
@@ -107,6 +109,7 @@ export class Dav {
     this.ownLocks = parts.ownLocks;
     this.turns = parts.turns;
     this.log = parts.log;
+    this.destinations = new Destinations(parts.info);
     this.#resolve = hrefResolver(parts.info.base);
     const privileges = parts.info.privileges === true ? [PRIVILEGES] : [];
     this.#propfindBody = propfindBody([...parts.dialect.properties, ...privileges]);
