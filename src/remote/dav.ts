@@ -15,7 +15,7 @@ import type { OwnLocks } from './own_locks.js';
 import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
 import type { ServerInfo } from './server_info.js';
-import { normalizeEtag } from './wire/etag.js';
+import { etagOfHeaders } from './wire/etag.js';
 import { type HrefTarget, hrefResolver, pathToHref } from './wire/href.js';
 import { emptyProperty, MultistatusReader, type MultistatusResponse } from './wire/multistatus.js';
 import { DAV, ROOT_XMLNS, type XmlName } from './wire/ns.js';
@@ -348,7 +348,7 @@ export class Dav {
 
   /** Version in an answer's headers, null when it has none that can be relied on. */
   versionOf(response: Pick<HttpResponse, 'headers'>): string | null {
-    const etag = normalizeEtag(response.headers['etag'] ?? response.headers['oc-etag']);
+    const etag = etagOfHeaders(response.headers);
     return etag === null ? null : this.dialect.version(etag);
   }
 

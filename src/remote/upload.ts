@@ -12,7 +12,7 @@ import type { CallOptions, PosixMeta, Precondition, PutResult, UploadSession, Up
 import { isTransient, pause } from './retry.js';
 import { hasSameContent } from './same_content.js';
 import { collect, counted } from './upload_body.js';
-import { isWeak, normalizeEtag } from './wire/etag.js';
+import { etagOfHeaders, isWeak } from './wire/etag.js';
 
 const TRIES = 4;
 /** mod_dav loses about one lock in ten on free names when several are taken in one folder at once. */
@@ -183,7 +183,7 @@ async function resultOf(
   options: CallOptions,
 ): Promise<PutResult> {
   const created = response.status === 201;
-  const raw = normalizeEtag(response.headers['etag'] ?? response.headers['oc-etag']);
+  const raw = etagOfHeaders(response.headers);
   const fileid = dav.fileidOf(response);
   const known = fileid !== null || !dav.info.capabilities.fileIds;
   if (raw !== null && !isWeak(raw) && known) return { etag: dav.dialect.version(raw), fileid, created };

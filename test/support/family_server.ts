@@ -8,6 +8,7 @@
 //           If-None-Match, delete.go and move.go read neither, move.go deletes what `Overwrite: T` replaces; ids are
 //           STORAGE$SPACE!NODE with UUIDs (storagespace.FormatResourceID); propfind.go puts all properties of a file that
 //           is being processed under status 425
+// Both say the ETag header twice, for what changes it on the way (apps/dav/lib/Connector/Sabre/CopyEtagHeaderPlugin.php).
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -92,8 +93,10 @@ export async function startFamilyServer(kind: FamilyServer['kind']): Promise<Fam
   };
   const below = (address: string) => address.slice(BASE.length).replace(/^\/|\/$/g, '');
   const answer = (request: IncomingMessage, response: ServerResponse, body: Buffer): ServerResponse => {
-    const end = (status: number, headers: Record<string, string> = {}, text = '') =>
-      response.writeHead(status, headers).end(text);
+    const end = (status: number, headers: Record<string, string> = {}, text = '') => {
+      const { etag } = headers;
+      return response.writeHead(status, { ...headers, ...(etag === undefined ? {} : { 'oc-etag': etag }) }).end(text);
+    };
     const json = (value: unknown) => end(200, { 'content-type': 'application/json' }, JSON.stringify(value));
     const address = (request.url ?? '').replace(/\?.*$/, '');
     if (address === '/status.php') {

@@ -36,6 +36,12 @@ export function normalizeEtag(text: string | null | undefined): string | null {
   return /^[\x21\x23-\x7e]+$/.test(trimmed) ? `"${trimmed}"` : null;
 }
 
+/** What an answer's headers say of the version. The ownCloud family says it twice, because proxies change ETag: made weak, or
+ * with `-gzip` inside. */
+export function etagOfHeaders(headers: Readonly<Record<string, string>>): string | null {
+  return normalizeEtag(headers['oc-etag']) ?? normalizeEtag(headers['etag']);
+}
+
 export function isWeak(etag: string): boolean {
   return etag.startsWith('W/');
 }

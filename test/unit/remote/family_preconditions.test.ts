@@ -2,8 +2,9 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
-import { bytesSource, codeOf, listAll, path, put, session } from '../../contract/remote_contract.js';
+import { bytesSource, codeOf, listAll, path, put, readAll, session } from '../../contract/remote_contract.js';
 import { type FamilyServer, startFamilyServer } from '../../support/family_server.js';
+import { FaultProxy } from '../../support/fault_proxy.js';
 
 describe.each(['sabre', 'ocis'] as const)('preconditions on %s', (kind) => {
   let server: FamilyServer;
@@ -48,6 +49,32 @@ describe.each(['sabre', 'ocis'] as const)('preconditions on %s', (kind) => {
     expect(server.text('a')).toBe('second');
     expect(await codeOf(put(remote, 'a', 'third', { kind: 'if_match', etag: etag ?? '' }))).toBe('precondition');
     expect(server.text('a')).toBe('second');
+  });
+
+  it('reads an answer that ignores Range and does not say how long it is, unless it ends too early', async () => {
+    server.write('a', 'content');
+    const { etag } = await remote.stat(path('a'));
+    const parts: Buffer[] = [];
+    await remote.read(path('a'), { start: 2, end: 5 }, etag, (chunk) => void parts.push(Buffer.from(chunk)));
+    expect(Buffer.concat(parts).toString()).toBe('nte');
+    expect(await codeOf(remote.read(path('a'), { start: 2, end: 8 }, etag, () => undefined))).toBe('network');
+  });
+
+  it('knows a version although a proxy changes its ETag header', async () => {
+    const proxy = await FaultProxy.open({ targetPort: Number(new URL(server.url).port) });
+    const behind = createRemote({ url: proxy.url, auth: { user: 'anna', password: 'secret' }, timeout_ms: 2000 });
+    try {
+      // mod_deflate's way; others make them weak.
+      proxy.add({ fault: { kind: 'headers', set: { etag: '"changed-gzip"' } } });
+      await behind.connect();
+      const { etag } = await put(behind, 'a', 'first');
+      expect(etag).toBe((await behind.stat(path('a'))).etag);
+      await put(behind, 'a', 'second', { kind: 'if_match', etag: etag ?? '' });
+      expect((await readAll(behind, 'a')).toString()).toBe('second');
+    } finally {
+      await behind.close();
+      await proxy.close();
+    }
   });
 
   it('removes the version that is known, no other', async () => {
