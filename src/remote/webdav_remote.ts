@@ -12,8 +12,9 @@ import { type Address, detect } from './detect.js';
 import { dialectOf } from './dialects/index.js';
 import { changePage } from './feed.js';
 import { HttpClient } from './http.js';
-import { LearnedRights } from './learned_rights.js';
+import { type Attempt, LearnedRights } from './learned_rights.js';
 import { freeLock, refreshLock, takeLock, whateverToken, withRealToken } from './locks.js';
+import { throwTruly } from './missing.js';
 import { OwnLocks } from './own_locks.js';
 import { keepPushOpen } from './push.js';
 import { readRange } from './reading.js';
@@ -118,11 +119,15 @@ export class WebdavRemote implements Remote {
   }
 
   async stat(path: RemotePath, options: CallOptions = {}): Promise<RemoteEntry> {
-    return this.#withLearned(await this.#known.stat(path, options));
+    return this.#withLearned(await this.#truly(options, () => this.#known.stat(path, options)));
   }
 
   async *list(path: RemotePath, options: CallOptions = {}): AsyncGenerator<readonly RemoteEntry[]> {
-    for await (const batch of this.#known.list(path, options)) yield batch.map((entry) => this.#withLearned(entry));
+    try {
+      for await (const batch of this.#known.list(path, options)) yield batch.map((entry) => this.#withLearned(entry));
+    } catch (error) {
+      await throwTruly(error, () => this.#askForRoot(options));
+    }
   }
 
   async read(
@@ -132,7 +137,7 @@ export class WebdavRemote implements Remote {
     sink: ReadSink,
     options: CallOptions = {},
   ): Promise<void> {
-    await readRange(this.#known, path, range, etag, sink, options);
+    await this.#truly(options, () => readRange(this.#known, path, range, etag, sink, options));
   }
 
   async put(
@@ -144,13 +149,13 @@ export class WebdavRemote implements Remote {
     options: CallOptions = {},
   ): Promise<PutResult> {
     const what = precondition.kind === 'if_absent' ? 'add' : 'replace';
-    return await this.#learned.attempt(what, path, () =>
+    return await this.#change(what, path, options, () =>
       upload(this.#known, path, source, precondition, meta, session, withRealToken(options)),
     );
   }
 
   async mkdir(path: RemotePath, meta: PosixMeta, options: CallOptions = {}): Promise<PutResult> {
-    return await this.#learned.attempt('make_dir', path, () =>
+    return await this.#change('make_dir', path, options, () =>
       makeDirectory(this.#known, path, meta, withRealToken(options)),
     );
   }
@@ -174,7 +179,9 @@ export class WebdavRemote implements Remote {
     };
     const headers = { 'content-type': 'inode/symlink' };
     const session = { progress: () => undefined, committing: async () => undefined };
-    return await putFile(dav, path, source, precondition, headers, session, withRealToken(options));
+    return await this.#truly(options, () =>
+      putFile(dav, path, source, precondition, headers, session, withRealToken(options)),
+    );
   }
 
   async move(
@@ -183,34 +190,36 @@ export class WebdavRemote implements Remote {
     rule: { readonly overwrite: { readonly etag: string } | null; readonly sourceEtag: string | null },
     options: CallOptions = {},
   ): Promise<void> {
-    await this.#learned.attempt('move', from, () => moveNode(this.#known, from, to, rule, withRealToken(options)));
+    await this.#change('move', from, options, () => moveNode(this.#known, from, to, rule, withRealToken(options)));
   }
 
   async remove(path: RemotePath, etag: string | null, options: CallOptions = {}): Promise<void> {
-    await this.#learned.attempt('remove', path, () => removeNode(this.#known, path, etag, withRealToken(options)));
+    await this.#change('remove', path, options, () => removeNode(this.#known, path, etag, withRealToken(options)));
   }
 
   async setMeta(path: RemotePath, patch: MetaPatch, options: CallOptions = {}): Promise<void> {
-    await setAttributes(this.#known, path, patch, withRealToken(options));
+    await this.#truly(options, () => setAttributes(this.#known, path, patch, withRealToken(options)));
   }
 
   async lock(path: RemotePath, options: CallOptions & { readonly timeout_s?: number } = {}): Promise<LockInfo> {
     const dav = this.#lockable(path);
     // Locking a free name would make a file of it.
-    await dav.stat(path, options);
+    await this.stat(path, options);
     return (await takeLock(dav, path, options.timeout_s ?? null, options)).info;
   }
 
   async refreshLock(path: RemotePath, token: string, options: CallOptions = {}): Promise<LockInfo> {
     const dav = this.#lockable(path);
-    return await retry(() => refreshLock(dav, path, token, null, options), dav.retrying(options));
+    return await this.#truly(options, () =>
+      retry(() => refreshLock(dav, path, token, null, options), dav.retrying(options)),
+    );
   }
 
   async unlock(path: RemotePath, token: string, options: CallOptions = {}): Promise<void> {
     const dav = this.#lockable(path);
     const free = async () =>
       freeLock(dav, path, token === ANY_LOCK ? await whateverToken(dav, path, options) : token, options);
-    await retry(free, dav.retrying(options));
+    await this.#truly(options, () => retry(free, dav.retrying(options)));
   }
 
   async quota(options: CallOptions = {}): Promise<Quota | null> {
@@ -269,6 +278,23 @@ export class WebdavRemote implements Remote {
   async close(): Promise<void> {
     this.#closed.abort();
     await this.#http.close();
+  }
+
+  async #change<T>(what: Attempt, path: RemotePath, options: CallOptions, work: () => Promise<T>): Promise<T> {
+    return await this.#truly(options, () => this.#learned.attempt(what, path, work));
+  }
+
+  /** `work`; that something is not there is believed only while the account is. */
+  async #truly<T>(options: CallOptions, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      return await throwTruly(error, () => this.#askForRoot(options));
+    }
+  }
+
+  async #askForRoot({ signal }: CallOptions): Promise<void> {
+    await this.#known.stat(ROOT_PATH, signal === undefined ? {} : { signal });
   }
 
   get #known(): Dav {

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
+import { FaultProxy } from '../support/fault_proxy.js';
 import { eventually } from '../support/processes.js';
 import { useStage } from '../support/world.js';
 
@@ -122,5 +124,35 @@ it('a captive portal, a 401 and a maintenance page never make files vanish or be
   expect((await server.dav.list()).sort()).toEqual(['kept', 'made-200', 'made-401', 'made-404', 'made-503']);
   expect(await server.dav.text('kept')).toBe('kept');
   expect(await server.dav.text('made-200')).toBe('during 200');
+  await drive.unmount();
+});
+
+// Traefik says so while what is behind it is away, and nginx with its site taken out.
+it('a 404 for everything while it is mounted says nothing of any file', async () => {
+  const server = await stage().server('apache');
+  const proxy = await FaultProxy.open({ targetPort: server.port });
+  stage().defer(() => proxy.close());
+  const swap = (url: string) => url.replace(`:${server.port}`, `:${proxy.port}`);
+  const login = { ...server.login, root: swap(server.login.root) };
+  const drive = await stage().mount({ url: swap(server.url), login }, { dirCacheTime_s: 1 });
+  const fs = stage().fs();
+  await fs.mkdir(drive.path('photos'));
+  await fs.writeFile(drive.path('photos', 'kept'), 'kept');
+  await fs.writeFile(drive.path('photos', 'removed'), 'removed');
+  await drive.flush();
+  const before = await fs.stat(drive.path('photos', 'kept'));
+  const end = proxy.add({ fault: { kind: 'answer', status: 404, body: '404 page not found' } });
+  await sleep(1100);
+  await fs.unlink(drive.path('photos', 'removed'));
+  for (let i = 0; i < 10; i += 1) {
+    expect(await fs.list(drive.path('photos'))).toEqual(['kept']);
+    await sleep(300);
+  }
+  expect(await drive.mustCli(['status'])).toContain('404');
+  end();
+  await drive.flush('', 30);
+  expect(await fs.list(drive.path('photos'))).toEqual(['kept']);
+  expect((await fs.stat(drive.path('photos', 'kept'))).ino).toBe(before.ino);
+  expect(await server.dav.list('photos')).toEqual(['kept']);
   await drive.unmount();
 });
