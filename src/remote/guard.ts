@@ -209,6 +209,10 @@ async function takeGuard(dav: Dav, path: RemotePath, timeout_s: number, options:
   }
 }
 
+function isHeld(error: CloudError): boolean {
+  return error.code === 'locked';
+}
+
 function isGhost(error: CloudError): boolean {
   return error.code === 'busy_server' && error.details.status === 423;
 }
@@ -281,11 +285,13 @@ async function release(dav: Dav, path: RemotePath, lock: Guard, done: boolean): 
   }
 }
 
-/** A lock goes with the file it was on, and some servers lose them: what is wanted is that it is gone. */
+/** A lock goes with the file it was on, and some servers lose them: what is wanted is that it is gone. Go's keeps it while it
+ * is still at a request that was cut off. */
 export async function giveBack(dav: Dav, path: RemotePath, token: string): Promise<void> {
   dav.ownLocks.returned(token);
+  const patience = { tries: GHOST_TRIES, base_ms: 30, max_ms: 500, retryable: isHeld };
   try {
-    await freeLock(dav, path, token, {});
+    await retry(() => freeLock(dav, path, token, {}), patience);
   } catch (error) {
     if (!isCloudError(error, 'not_found', 'precondition', 'invalid')) throw error;
   }

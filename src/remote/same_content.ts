@@ -19,21 +19,34 @@ export async function hasSameContent(
   if (source.sha256 !== undefined && entry.checksum?.startsWith('SHA256:')) {
     return entry.checksum === `SHA256:${(await source.sha256()).toLowerCase()}`;
   }
-  return await compare(dav, path, entry, source, options);
+  return await startsAlike(dav, path, entry, source, options);
 }
 
-class Different extends Error {}
-
-async function compare(
+/** Has the server no more than the beginning of what we sent? */
+export async function isBeginning(
   dav: Dav,
   path: RemotePath,
   entry: RemoteEntry,
   source: UploadSource,
   options: CallOptions,
 ): Promise<boolean> {
-  const ours = new ByteReader(source.open(0, source.size_bytes));
+  if (entry.kind !== 'file' || entry.size_bytes >= source.size_bytes) return false;
+  return entry.size_bytes === 0 || (await startsAlike(dav, path, entry, source, options));
+}
+
+class Different extends Error {}
+
+/** As long as the server's goes. */
+async function startsAlike(
+  dav: Dav,
+  path: RemotePath,
+  entry: RemoteEntry,
+  source: UploadSource,
+  options: CallOptions,
+): Promise<boolean> {
+  const ours = new ByteReader(source.open(0, entry.size_bytes));
   try {
-    const range = { start: 0, end: source.size_bytes };
+    const range = { start: 0, end: entry.size_bytes };
     await readRange(
       dav,
       path,

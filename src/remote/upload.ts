@@ -7,16 +7,31 @@ import { type RemotePath, splitPath } from '../ids.js';
 import { CHUNKED_FROM_bytes, type Commit, uploadInChunks } from './chunked_upload.js';
 import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
 import { guarded, lockLost, lookAt, mismatch, SMALL_bytes } from './guard.js';
-import type { HttpResponse } from './http.js';
-import type { CallOptions, PosixMeta, Precondition, PutResult, UploadSession, UploadSource } from './remote.js';
+import type { HttpRequest, HttpResponse } from './http.js';
+import type {
+  CallOptions,
+  PosixMeta,
+  Precondition,
+  PutResult,
+  RemoteEntry,
+  UploadSession,
+  UploadSource,
+} from './remote.js';
 import { isTransient, pause } from './retry.js';
-import { hasSameContent } from './same_content.js';
+import { hasSameContent, isBeginning } from './same_content.js';
 import { collect, counted } from './upload_body.js';
 import { etagOfHeaders, isWeak } from './wire/etag.js';
 
 const TRIES = 4;
 /** mod_dav loses about one lock in ten on free names when several are taken in one folder at once. */
 const LOST_LOCK_TRIES = 12;
+/** State of a session: an upload of this file was cut off, and some servers (Go's: rclone, Caddy) write what comes in place. */
+const CUT = JSON.stringify({ cut: true });
+
+/** Was an upload cut off, so that a half of it may be there? It is no other's version, and nothing is lost by replacing it. */
+interface Cut {
+  off: boolean;
+}
 
 /** See `Remote.put`. */
 export async function upload(
@@ -31,7 +46,7 @@ export async function upload(
   const { capabilities, uploads } = dav.info;
   if (capabilities.chunkedUpload && uploads !== null && source.size_bytes > CHUNKED_FROM_bytes) {
     const commit: Commit = (send) =>
-      committing(dav, path, precondition, source, session, options, async (lockToken) =>
+      committing(dav, path, precondition, source, session, { off: false }, options, async (lockToken) =>
         resultOf(dav, path, source, await send(lockToken), options),
       );
     return await uploadInChunks(dav, path, source, precondition, meta, session, options, commit);
@@ -47,32 +62,37 @@ export async function putFile(
   source: UploadSource,
   precondition: Precondition,
   headers: Readonly<Record<string, string>>,
-  session: Pick<UploadSession, 'progress' | 'committing'>,
+  session: Pick<UploadSession, 'progress' | 'committing'> & Partial<UploadSession>,
   options: CallOptions,
 ): Promise<PutResult> {
+  const writesInPlace = dav.info.dialect === 'generic' && dav.info.conditional === 'none';
+  const cut: Cut = { off: writesInPlace && session.state === CUT };
   const send = async (condition: Readonly<Record<string, string>>, sent: () => void) => {
     const stream = counted(source, 0, source.size_bytes, (sent) => session.progress(sent));
     // One write with the headers: a server that refuses before it reads has nothing to cut off.
     const body = source.size_bytes <= SMALL_bytes ? await collect(stream) : stream;
-    const response = await dav.send(
-      {
-        method: 'PUT',
-        path: dav.href(path),
-        headers: { 'content-type': 'application/octet-stream', ...headers, ...condition },
-        body,
-        contentLength: source.size_bytes,
-        lane: 'write',
-        answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
-        signal: options.signal,
-      },
-      [200, 201, 204],
-      `uploading ${show(path)}`,
-    );
+    const request: HttpRequest = {
+      method: 'PUT',
+      path: dav.href(path),
+      headers: { 'content-type': 'application/octet-stream', ...headers, ...condition },
+      body,
+      contentLength: source.size_bytes,
+      lane: 'write',
+      answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
+      signal: options.signal,
+    };
+    const response = await dav.send(request, [200, 201, 204], `uploading ${show(path)}`).catch((error: unknown) => {
+      if (writesInPlace && isOpen(error)) {
+        cut.off = true;
+        session.save?.(CUT);
+      }
+      throw error;
+    });
     sent();
     return await resultOf(dav, path, source, response, options);
   };
-  return await committing(dav, path, precondition, source, session, options, (lockToken) =>
-    guarded(dav, path, precondition, source.size_bytes, withToken(options, lockToken), send),
+  return await committing(dav, path, precondition, source, session, cut, options, (lockToken, now) =>
+    guarded(dav, path, now, source.size_bytes, withToken(options, lockToken), send),
   );
 }
 
@@ -83,34 +103,49 @@ function withToken(options: CallOptions, lockToken: string | undefined): CallOpt
   };
 }
 
+/** Does it leave open what became of the request? */
+function isOpen(error: unknown): boolean {
+  return isCloudError(error) && (isTransient(error) || error.code === 'timeout');
+}
+
 /** Sends, and finds out what became of it when the answer does not say. */
 async function committing(
   dav: Dav,
   path: RemotePath,
-  precondition: Precondition,
+  wanted: Precondition,
   source: UploadSource,
   session: Pick<UploadSession, 'committing'>,
+  cut: Readonly<Cut>,
   options: CallOptions,
-  send: (lockToken: string | undefined) => Promise<PutResult>,
+  send: (lockToken: string | undefined, precondition: Precondition) => Promise<PutResult>,
 ): Promise<PutResult> {
   await session.committing();
+  let precondition = wanted;
   let lockToken = options.lockToken;
   let lost = 0;
   for (let tried = 0; ; tried++) {
     let failure: CloudError;
     try {
-      return await send(lockToken);
+      return await send(lockToken, precondition);
     } catch (error) {
       failure = toCloudError(error, `uploading ${show(path)}`);
     }
-    const open = isTransient(failure) || isCloudError(failure, 'timeout');
+    const open = isOpen(failure);
     await explain(dav, path, precondition, failure, options);
     if (!open && failure.code !== 'precondition') throw failure;
     const state = await whatHappened(dav, path, source, precondition, options).catch((error: unknown) => {
       throw open ? failure : error;
     });
     if (state.kind === 'ours') return state.result;
-    if (state.kind === 'other') throw mismatch(path, precondition, state.found);
+    if (state.kind === 'other') {
+      const { entry } = state;
+      const isLast = failure.code === 'precondition' && tried + 1 >= TRIES;
+      const isHalf = cut.off && !isLast && (await isBeginning(dav, path, entry, source, options));
+      if (!isHalf || entry.etag === null) throw mismatch(path, precondition, entry.etag ?? entry.kind);
+      precondition = { kind: 'if_match', etag: entry.etag };
+      if (!open) continue;
+    }
+    if (state.kind === 'gone') throw mismatch(path, precondition, null);
     if (failure.code === 'precondition') {
       // The version is right, so it is a lock that did not hold: ours has run out, or the server lost it (mod_dav does,
       // with several at once). The version still protects.
@@ -154,7 +189,8 @@ async function explain(
 type State =
   | { readonly kind: 'ours'; readonly result: PutResult }
   | { readonly kind: 'unchanged' }
-  | { readonly kind: 'other'; readonly found: string | null };
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'other'; readonly entry: RemoteEntry };
 
 async function whatHappened(
   dav: Dav,
@@ -165,14 +201,14 @@ async function whatHappened(
 ): Promise<State> {
   const entry = await lookAt(dav, path, options);
   if (entry === null) {
-    return precondition.kind === 'if_match' ? { kind: 'other', found: null } : { kind: 'unchanged' };
+    return precondition.kind === 'if_match' ? { kind: 'gone' } : { kind: 'unchanged' };
   }
   if (precondition.kind === 'if_match' && entry.etag === precondition.etag) return { kind: 'unchanged' };
   if (await hasSameContent(dav, path, entry, source, options)) {
     const created = precondition.kind === 'if_absent';
     return { kind: 'ours', result: { etag: entry.etag, fileid: entry.fileid, created } };
   }
-  return precondition.kind === 'none' ? { kind: 'unchanged' } : { kind: 'other', found: entry.etag ?? entry.kind };
+  return precondition.kind === 'none' ? { kind: 'unchanged' } : { kind: 'other', entry };
 }
 
 async function resultOf(

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
 import type { Precondition } from '../../../src/remote/remote.js';
-import { codeOf, movesOverLocked, path, put, readAll } from '../../contract/remote_contract.js';
+import { bytesSource, codeOf, movesOverLocked, path, put, readAll, session } from '../../contract/remote_contract.js';
 import { type Apache, startApache } from '../../support/apache.js';
 import { FaultProxy } from '../../support/fault_proxy.js';
 import { eventually } from '../../support/processes.js';
@@ -77,6 +77,53 @@ describe.each(['apache', 'rclone'] as const)('a bad network before %s', (kind) =
     expect(second.etag).toBe((await honest.stat(path(file))).etag);
     expect((await readAll(honest, file)).toString()).toBe('other');
     expect(proxy.count('PUT')).toBe(2);
+  });
+
+  it('goes on from the half of an upload that was cut off, now or later, whatever the server made of it', async () => {
+    const [big, bigger] = [Buffer.alloc(3_000_000, 'ours'), Buffer.alloc(3_000_001, 'ours')];
+    const [file, added] = [fresh(), fresh()];
+    await put(honest, file, Buffer.alloc(3_000_000, 'base'));
+    const etag = (await honest.stat(path(file))).etag ?? '';
+    const cut = { kind: 'cut_request', after_bytes: 1_000_000 } as const;
+    proxy.add({ method: 'PUT', times: 1, fault: cut });
+    await put(remote, file, big, { kind: 'if_match', etag });
+    expect((await readAll(honest, file)).equals(big)).toBe(true);
+    proxy.add({ method: 'PUT', times: 1, fault: cut });
+    await put(remote, added, big, { kind: 'if_absent' });
+    expect((await readAll(honest, added)).equals(big)).toBe(true);
+
+    // The network stays away: the next try is another call.
+    let state: string | null = null;
+    const call = async () => {
+      const base = { kind: 'if_match', etag: known } as const;
+      const kept = { state, save: (saved: string | null) => void (state = saved), progress: () => undefined };
+      return await remote.put(
+        path(file),
+        bytesSource(bigger),
+        base,
+        {},
+        { ...kept, committing: async () => undefined },
+      );
+    };
+    const known = (await honest.stat(path(file))).etag ?? '';
+    proxy.add({ method: 'PUT', fault: cut });
+    expect(await codeOf(call())).toBe('network');
+    proxy.clear();
+    await call();
+    expect((await readAll(honest, file)).equals(bigger)).toBe(true);
+  });
+
+  it('takes what somebody else has put there for no half of its own', async () => {
+    const file = fresh();
+    const { etag } = await put(honest, file, 'base');
+    const match: Precondition = { kind: 'if_match', etag: etag ?? '' };
+    await put(honest, file, 'ours', match);
+    // Nothing of ours was cut off: the beginning of ours is theirs.
+    expect(await codeOf(put(remote, file, 'ours and more', match))).toBe('precondition');
+    expect((await readAll(honest, file)).toString()).toBe('ours');
+    const cut = session(JSON.stringify({ cut: true }));
+    expect(await codeOf(remote.put(path(file), bytesSource('other bytes'), match, {}, cut))).toBe('precondition');
+    expect((await readAll(honest, file)).toString()).toBe('ours');
   });
 
   it('does not take content of the same size for its own', async () => {
