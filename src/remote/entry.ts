@@ -1,7 +1,6 @@
 // A response of a multistatus -> RemoteEntry, for every dialect. Locks too: what `lockdiscovery` (RFC 4918 section 15.8)
 // and Nextcloud's `nc:lock*` say.
 
-import type { Timestamp } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import { decodeSegment } from '../names.js';
@@ -88,12 +87,13 @@ function describe(
   const privileges = propertyOf(response, DAV, 'current-user-privilege-set');
   const rights = privileges === null ? told : rightsOfPrivileges(privileges, kind);
   const xattrs = propertyText(response, CM, 'xattrs');
-  const mtime = posix.mtime ?? lastModified(response);
+  const changed_s = lastModified_s(response);
+  const mtime = posix.mtime ?? { s: changed_s ?? 0, ns: 0 };
   return {
     path,
     kind,
     fileid: propertyText(response, OC, 'fileid') || null,
-    etag: kind === 'dir' && !dialect.collectionEtags ? null : versionOf(etag, kind, mtime, length, dialect),
+    etag: kind === 'dir' && !dialect.collectionEtags ? null : versionOf(etag, kind, changed_s, length, dialect),
     size_bytes,
     mtime,
     rights,
@@ -109,13 +109,13 @@ function describe(
 function versionOf(
   etag: string | null,
   kind: NodeKind,
-  mtime: Timestamp,
+  changed_s: number | null,
   length: string | null,
   dialect: Dialect,
 ): string | null {
   if (etag !== null) return dialect.version(etag);
   const isKnown = kind === 'file' && dialect.name === 'generic' && length !== null && length !== '';
-  return isKnown ? stampOf(mtime.s, Number(length)) : null;
+  return isKnown ? stampOf(changed_s, Number(length)) : null;
 }
 
 function briefEntry(path: RemotePath, brief: Brief, dialect: Dialect): RemoteEntry {
@@ -196,9 +196,9 @@ function posixOf(response: MultistatusResponse): PosixMeta {
   };
 }
 
-function lastModified(response: MultistatusResponse): Timestamp {
+function lastModified_s(response: MultistatusResponse): number | null {
   const text = propertyText(response, DAV, 'getlastmodified');
-  return { s: (text === null ? null : parseHttpDate(text)) ?? 0, ns: 0 };
+  return text === null ? null : parseHttpDate(text);
 }
 
 function sharedOut(response: MultistatusResponse): RemoteEntry['shared'] {

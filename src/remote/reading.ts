@@ -240,5 +240,5 @@ function stampOfAnswer({ status, headers }: Answer): string | null {
   const whole_bytes = length === undefined ? null : Number(length);
   const size_bytes =
     status === 206 ? (parseContentRange(headers['content-range'] ?? '')?.total_bytes ?? null) : whole_bytes;
-  return stampOf(changed_s ?? 0, size_bytes);
+  return stampOf(changed_s, size_bytes);
 }

@@ -1,11 +1,20 @@
 // nginx and lighttpd where something goes wrong, or takes long.
 
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createRemote, type WebdavRemote } from '../../../src/remote/connect.js';
-import { bytesSource, codeOf, movesOverLocked, path, put, readAll, session } from '../../contract/remote_contract.js';
+import {
+  bytesSource,
+  codeOf,
+  listAll,
+  movesOverLocked,
+  path,
+  put,
+  readAll,
+  session,
+} from '../../contract/remote_contract.js';
 import { FaultProxy } from '../../support/fault_proxy.js';
 import { eventually } from '../../support/processes.js';
 import { type SmallServer, startLighttpd, startNginx } from '../../support/small_dav_servers.js';
@@ -139,6 +148,39 @@ describe('nginx, which does not list names that begin with a dot', () => {
     expect(listed).toEqual(['']);
   });
 });
+
+it.each(['nginx', 'lighttpd'] as const)(
+  '%s: a file of the first second of 1970 is one, also an empty one',
+  async (kind) => {
+    const server = await (kind === 'nginx' ? startNginx : startLighttpd)(ACCOUNT);
+    const remote = createRemote({ url: server.url, auth: ACCOUNT });
+    try {
+      await mkdir(join(server.root, 'old'));
+      for (const [name, content] of [
+        ['empty', ''],
+        ['full', 'base'],
+      ] as const) {
+        await writeFile(join(server.root, 'old', name), content);
+        await utimes(join(server.root, 'old', name), 0, 0);
+      }
+      await remote.connect();
+      expect((await listAll(remote, 'old')).map((entry) => entry.path).sort()).toEqual([
+        'old',
+        'old/empty',
+        'old/full',
+      ]);
+      expect(await codeOf(put(remote, 'old/empty', 'ours'))).toBe('precondition');
+      const { etag } = await remote.stat(path('old/full'));
+      expect((await readAll(remote, 'old/full')).toString()).toBe('base');
+      await put(remote, 'old/full', 'changed', { kind: 'if_match', etag: etag ?? 'none' });
+      await remote.remove(path('old/full'), (await remote.stat(path('old/full'))).etag);
+      expect(await codeOf(remote.remove(path('old'), null))).toBe('not_empty');
+    } finally {
+      await remote.close();
+      await server.stop();
+    }
+  },
+);
 
 describe('lighttpd that makes no ETags in one folder', () => {
   let server: SmallServer;

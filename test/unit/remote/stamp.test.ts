@@ -17,6 +17,7 @@ it('tells versions apart by second and length, and is no entity tag', () => {
 });
 
 it('is none where the server says no time or no length', () => {
-  expect(stampOf(0, 3)).toBeNull();
+  expect(stampOf(null, 3)).toBeNull();
   expect(stampOf(1_795_420_511, null)).toBeNull();
+  expect(stampOf(0, 3)).toBe('T0-3');
 });
