@@ -17,6 +17,9 @@ import { isLocalOnly } from './local_names.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 
+/** Until what is removed in a received share is sent. */
+const IN_SHARE_MS = 3_000;
+
 export interface TreeOptions {
   readonly store: NodeStore;
   readonly clock: Clock;
@@ -245,7 +248,7 @@ export class Tree {
     node.ctime = now;
     node.conflict = null;
     node.pin = false;
-    this.changed(node);
+    this.changed(node, this.#removalWait(node));
     const successor = slot === null ? null : this.#store.child(slot.parent, slot.name);
     if (successor?.kind === 'file' && successor.base === null) {
       if (pin) {
@@ -256,6 +259,13 @@ export class Tree {
     }
     this.#options.onUnlinked(node);
     this.purgeIfGone(node);
+  }
+
+  /** Who removes a received share with all that is in it (`rm -r`) does without it, as who removes its entry alone; the owner
+   * keeps what is in it. So what is removed in a share waits for whether the entry follows. */
+  #removalWait({ base, shared }: NodeRecord): number {
+    const above = base === null ? null : this.#store.get(base.parent);
+    return shared === 'in' && above?.shared === 'in' ? IN_SHARE_MS : this.#options.quiet_ms;
   }
 
   #vacate(node: NodeRecord): void {

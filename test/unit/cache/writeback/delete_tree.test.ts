@@ -235,3 +235,35 @@ it('a large one is forgotten in pieces, and none of it stays', async () => {
   expect(remote.count('remove')).toBeLessThan(2_000);
   expect(await drive.list()).toEqual([]);
 });
+
+it('a received share that is removed with all that is in it is done without, in one request: its owner keeps what is in it', async () => {
+  const server = new FakeServer();
+  server.write('share/sub/a.txt', 'theirs');
+  server.write('share/b.txt', 'theirs');
+  for (const path of ['share', 'share/sub', 'share/sub/a.txt', 'share/b.txt']) server.setShared(path, 'in');
+  const drive = await TestCache.open({ remote: new FakeRemote(server), quiet_ms: 5 });
+  open.push(drive);
+  await drive.until('it is here', async () => (await drive.node('share/sub/a.txt')) !== null);
+  await drive.unlink('share/sub/a.txt');
+  await sleep(500); // `rm -r` takes its time
+  await drive.rmdir('share/sub');
+  await drive.unlink('share/b.txt');
+  await sleep(500);
+  expect(removals(drive)).toEqual([]);
+  await drive.rmdir('share');
+  await drive.flush();
+  expect(removals(drive)).toEqual(['share']);
+});
+
+it('what is removed in a received share alone is removed for everybody, a moment later', async () => {
+  const server = new FakeServer();
+  server.write('share/b.txt', 'theirs');
+  for (const path of ['share', 'share/b.txt']) server.setShared(path, 'in');
+  const drive = await TestCache.open({ remote: new FakeRemote(server), quiet_ms: 5 });
+  open.push(drive);
+  await drive.until('it is here', async () => (await drive.node('share/b.txt')) !== null);
+  await drive.unlink('share/b.txt');
+  await drive.until('it is sent', () => removals(drive).length > 0);
+  expect(removals(drive)).toEqual(['share/b.txt']);
+  expect(server.paths()).toEqual(['share']);
+});
