@@ -6,9 +6,9 @@ import yargs, { type Argv, type CommandModule } from 'yargs';
 import { type Command, type Runner, toModule } from './cli/command.js';
 import { knownValues, NOTHING_KNOWN } from './cli/complete.js';
 import { CommandError, EXIT, type ExitCode, exitCodeOf } from './cli/exit_codes.js';
-import { reportFailure } from './cli/failure.js';
+import { noteFailure, reportFailure } from './cli/failure.js';
 import { nearest } from './cli/nearest.js';
-import { printable, printLine } from './cli/output.js';
+import { printable, printLine, requireOutput, watchOutput } from './cli/output.js';
 import { packageVersion } from './cli/version.js';
 
 /** The process that `mount` starts in the background. */
@@ -172,4 +172,13 @@ async function main(args: readonly string[]): Promise<ExitCode> {
 // What is waited for may hang on timers that do not keep a process running (a pause between two attempts): the command
 // decides when it is over.
 setInterval(() => undefined, 60_000);
-process.exit(await main(process.argv.slice(2)));
+watchOutput();
+const code = await main(process.argv.slice(2));
+try {
+  await requireOutput();
+} catch (error) {
+  noteFailure(error);
+  // What went wrong before says more.
+  process.exit(code === EXIT.ok ? exitCodeOf(error) : code);
+}
+process.exit(code);

@@ -1,6 +1,44 @@
 // What commands print. Results go to standard output, everything else to standard error; with --json standard output is
 // one JSON document and nothing else.
 
+import { fstatSync, writeFileSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { CommandError, EXIT } from './exit_codes.js';
+
+const STDOUT = 1;
+
+/** Why standard output has not taken all of the result; null = it has. */
+let loss: NodeJS.ErrnoException | null = null;
+
+/** To be called before anything is written. */
+export function watchOutput(): void {
+  process.stdout.on('error', lost);
+  // Nobody is left to be told; a server whose log nobody reads any more serves on.
+  process.stderr.on('error', () => undefined);
+}
+
+/** A reader that has gone (`| head -1`) had what it wanted. */
+function lost(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') loss ??= error;
+}
+
+/** Rejects if the result has not arrived: a full disk must not pass for a command that is done. */
+export async function requireOutput(): Promise<void> {
+  // Node writes at once and tells what went wrong a little later.
+  await setImmediate();
+  if (loss !== null) throw new CommandError(EXIT.failed, `writing to standard output: ${loss.message}`);
+}
+
+function write(text: string): void {
+  try {
+    // Of what a full disk takes a part of, Node's stream leaves out the rest without an error.
+    if (fstatSync(STDOUT).isFile()) writeFileSync(STDOUT, text);
+    else process.stdout.write(text);
+  } catch (error) {
+    lost(error as NodeJS.ErrnoException);
+  }
+}
+
 /** Text from elsewhere (file names, servers' messages) made safe for a terminal: control characters and halves of
  * surrogate pairs (bytes that are no UTF-8) are shown as escapes. */
 export function printable(text: string): string {
@@ -12,11 +50,11 @@ export function printable(text: string): string {
 }
 
 export function printLine(text = ''): void {
-  process.stdout.write(`${text}\n`);
+  write(`${text}\n`);
 }
 
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  write(`${JSON.stringify(value, null, 2)}\n`);
 }
 
 /** For what accompanies the result: hints, warnings. */

@@ -57,6 +57,29 @@ it('what is missing is named, with how the command is used', async () => {
   }
 });
 
+it('a result that cannot be written is a failure; a reader that has gone is none', async () => {
+  const shell = (line: string) =>
+    run('bash', ['-c', `cloudmount() { '${process.execPath}' '${PROGRAM}' "$@"; }; ${line}`], { env: alice.drive.env });
+  const full = {
+    code: 1,
+    stdout: '',
+    stderr: expect.stringMatching(/^cloudmount: writing to standard output: ENOSPC[^\n]*\n$/) as string,
+  };
+  for (const args of ['accounts', 'status --json', '--help', 'mount --help', 'completion bash']) {
+    expect([args, await shell(`cloudmount ${args} > /dev/full`)]).toMatchObject([args, full]);
+  }
+  // What failed before says more.
+  expect((await shell('cloudmount status /nowhere --json > /dev/full')).code).toBe(3);
+  // A part of it fits.
+  const file = joinPath(stage().folder('output'), 'status');
+  const part = await shell(`ulimit -f 1; cloudmount status --json > '${file}'`);
+  expect([part.code, part.stderr]).toEqual([1, expect.stringContaining('EFBIG')]);
+  expect(await shell(`cloudmount accounts --json | true; echo "\${PIPESTATUS[0]}"`)).toMatchObject({
+    stdout: '0\n',
+    stderr: '',
+  });
+});
+
 it('what changes something tells scripts what it did', async () => {
   const data = stage().folder('data');
   const own = async (...args: readonly string[]) =>
