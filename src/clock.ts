@@ -64,3 +64,9 @@ class SystemClock implements Clock {
 }
 
 export const systemClock: Clock = new SystemClock();
+
+/** `2026-11-21 22:10:58`, in the time zone of whoever reads it. */
+export function formatTime(epoch_ms: number): string {
+  const at = new Date(epoch_ms);
+  return new Date(epoch_ms - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19).replace('T', ' ');
+}

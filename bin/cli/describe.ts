@@ -3,11 +3,12 @@
 import { statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { PathStatus, QueueItem } from '../../src/cache/cache_api.js';
+import { formatTime } from '../../src/clock.js';
 import type { DriveStatus } from '../../src/daemon/drive_methods.js';
 import type { RunningMount } from '../../src/daemon/mount_registry.js';
 import type { PendingWork } from '../../src/daemon/pending_work.js';
 import { printable } from './output.js';
-import { formatAge, formatSize, formatTime, plural } from './sizes.js';
+import { formatAge, formatSize, plural } from './sizes.js';
 
 const QUEUE_SHOWN = 10;
 

@@ -49,12 +49,6 @@ export function formatAge(epoch_ms: number, now_ms: number): string {
   return `${Math.floor(s / 86_400)} days ago`;
 }
 
-/** `2026-11-21 22:10:58`, in the time zone of whoever reads it. */
-export function formatTime(epoch_ms: number): string {
-  const at = new Date(epoch_ms);
-  return new Date(epoch_ms - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19).replace('T', ' ');
-}
-
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`;
 }

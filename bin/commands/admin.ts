@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { formatTime } from '../../src/clock.js';
 import { breakLocks, heldLocks } from '../../src/server/sharing/lock_admin.js';
 import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
@@ -39,7 +40,7 @@ const locks: Command<LockOptions> = {
             printable(`${lock.owner}:${lock.path}`),
             printable(lock.holderName),
             formatAge(lock.created_ms, now_ms),
-            new Date(lock.expires_ms).toISOString().slice(0, 16).replace('T', ' '),
+            formatTime(lock.expires_ms),
           ]),
         ),
       );

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { formatTime } from '../../src/clock.js';
 import { backup as backUp } from '../../src/server/backup/backup.js';
 import type { BackupFiles } from '../../src/server/backup/manifest.js';
 import { restore as restoreFrom } from '../../src/server/backup/restore.js';
@@ -6,7 +7,7 @@ import { type Command, jsonOption } from '../cli/command.js';
 import { note, printable, printJson, printLine } from '../cli/output.js';
 import { startProgress } from '../cli/progress.js';
 import { dataOption, serverDir } from '../cli/server_options.js';
-import { formatSize, formatTime, plural } from '../cli/sizes.js';
+import { formatSize, plural } from '../cli/sizes.js';
 
 interface BackupOptions {
   readonly target: string;

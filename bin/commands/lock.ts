@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { PathStatus } from '../../src/cache/cache_api.js';
+import { formatTime } from '../../src/clock.js';
 import { CloudError, isCloudError } from '../../src/errors.js';
 import { type Command, changing, jsonOption } from '../cli/command.js';
 import { commandContext } from '../cli/context.js';
@@ -7,7 +8,6 @@ import { describeLock } from '../cli/describe.js';
 import { type InDrive, listFromEach } from '../cli/each_drive.js';
 import { placeInDrive, withDrive } from '../cli/find_drive.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
-import { formatTime } from '../cli/sizes.js';
 
 interface Lock {
   readonly mine: boolean;

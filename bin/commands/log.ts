@@ -1,13 +1,13 @@
 // `log`: who did what, as the account's server has noted it.
 
 import type { PathStatus } from '../../src/cache/cache_api.js';
+import { formatTime } from '../../src/clock.js';
 import { accountOption, type Command, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { type PlaceInDrive, withDrive } from '../cli/find_drive.js';
 import { type OcsClient, ocsAccount, ocsPlace, withOcs } from '../cli/ocs_client.js';
 import { note, printable, printJson, printLine } from '../cli/output.js';
-import { formatTime } from '../cli/sizes.js';
 
 interface ActivityItem {
   readonly activity_id: number;

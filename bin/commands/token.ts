@@ -1,9 +1,10 @@
 import type { CommandModule } from 'yargs';
+import { formatTime } from '../../src/clock.js';
 import { type Command, changing, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { formatTable, note, printable, printJson, printLine } from '../cli/output.js';
 import { dataOption } from '../cli/server_options.js';
-import { formatAge, formatTime } from '../cli/sizes.js';
+import { formatAge } from '../cli/sizes.js';
 import { nameArgument, type WithData, withAccounts } from '../cli/with_accounts.js';
 
 const add: Command<WithData & { readonly name: string; readonly label?: string | undefined; readonly json: boolean }> =

@@ -1,6 +1,6 @@
 // Locks we hold on the server: taken, refreshed before they run out, released, remembered across restarts.
 
-import type { Clock } from '../clock.js';
+import { type Clock, formatTime } from '../clock.js';
 import { CloudError, isCloudError } from '../errors.js';
 import type { RemotePath } from '../ids.js';
 import type { Log } from '../log.js';
@@ -193,6 +193,6 @@ function refreshed(held: LockInfo, fresh: LockInfo): LockInfo {
 }
 
 export function heldByOther(node: NodeRecord, info: LockInfo, code: 'locked' | 'no_access' = 'locked'): CloudError {
-  const since = info.sinceEpoch_s === null ? '' : ` since ${new Date(info.sinceEpoch_s * 1000).toISOString()}`;
+  const since = info.sinceEpoch_s === null ? '' : ` since ${formatTime(info.sinceEpoch_s * 1000)}`;
   return new CloudError(code, `"${node.name}" is locked by ${info.owner}${since}`, { lockOwner: info.owner });
 }

@@ -88,12 +88,10 @@ export async function lockedFailure(
   for (const lock of locks) hrefs += `<d:href>${escapeText(await lockRootHref(tx, tree, lock))}</d:href>`;
   const [first] = locks;
   const owner = first?.displayName ?? 'someone';
-  return new DavFailure(
-    423,
-    'locked',
-    `writing: the lock token is required, the resource is locked by ${owner} until ${new Date(first?.expires_ms ?? 0).toISOString()}`,
-    { condition: `<d:${condition}>${hrefs}</d:${condition}>`, lockOwner: owner },
-  );
+  return new DavFailure(423, 'locked', `writing: the lock token is required, the resource is locked by ${owner}`, {
+    condition: `<d:${condition}>${hrefs}</d:${condition}>`,
+    lockOwner: owner,
+  });
 }
 
 /** The tree as the one who asks sees it. */

@@ -7,7 +7,8 @@ import { nearest } from '../../../bin/cli/nearest.js';
 import { formatTable, printable } from '../../../bin/cli/output.js';
 import { formatProgress, startProgress } from '../../../bin/cli/progress.js';
 import { isLoopback, parseListen } from '../../../bin/cli/server_options.js';
-import { formatAge, formatSize, formatTime, parseDuration, parseSize } from '../../../bin/cli/sizes.js';
+import { formatAge, formatSize, parseDuration, parseSize } from '../../../bin/cli/sizes.js';
+import { formatTime } from '../../../src/clock.js';
 import { CloudError } from '../../../src/errors.js';
 
 const invalid = expect.objectContaining({ code: 'invalid' });

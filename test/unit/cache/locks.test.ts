@@ -1,6 +1,9 @@
 // What the drive holds on the server, and what older news says of it.
 
 import { afterEach, expect, it } from 'vitest';
+import { heldByOther } from '../../../src/cache/locks.js';
+import type { NodeRecord } from '../../../src/cache/metadata/node.js';
+import type { LockInfo } from '../../../src/remote/remote.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
 import { TestCache } from '../../support/test_cache.js';
 
@@ -27,4 +30,17 @@ it('a lock that was taken while news from before it was on the way is kept, and 
   await drive.write('file', 'third');
   await drive.flush();
   expect(drive.server.read('file').toString()).toBe('third');
+});
+
+it('who is told of somebody else’s lock is told since when in the time of this machine', async () => {
+  const zone = process.env['TZ'];
+  process.env['TZ'] = 'Asia/Kolkata';
+  try {
+    const lock = { token: null, owner: 'ben', mine: false, sinceEpoch_s: 0, expiresEpoch_s: null };
+    const { message } = heldByOther({ name: 'budget.ods' } as NodeRecord, lock as LockInfo);
+    expect(message).toBe('"budget.ods" is locked by ben since 1970-01-01 05:30:00');
+  } finally {
+    if (zone === undefined) delete process.env['TZ'];
+    else process.env['TZ'] = zone;
+  }
 });
