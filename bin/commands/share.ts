@@ -18,6 +18,7 @@ import { formatTable, note, printable, printJson, printLine } from '../cli/outpu
 import { secretFromStdin } from '../cli/prompt.js';
 import { isLoopback } from '../cli/server_options.js';
 import { type Recipient, recipientOf, searchSharees } from '../cli/sharees.js';
+import { plural } from '../cli/sizes.js';
 
 const SHARES = 'files_sharing/api/v1/shares';
 
@@ -39,6 +40,11 @@ interface ShareItem {
   readonly suspended?: boolean;
   /** What it comes to at the moment; ours alone. */
   readonly granted?: number;
+  /** Of a link that has one: anything but null. */
+  readonly password?: string | null;
+  readonly max_downloads?: number | null;
+  readonly downloads?: number;
+  readonly hide_download?: number | boolean;
 }
 
 const sharedArgument = {
@@ -376,7 +382,7 @@ export const shares: Command<{ readonly path?: string; readonly account?: string
     else {
       printLine(
         formatTable(
-          ['ID', 'PATH', 'WITH', 'ROLE', 'UNTIL', 'STATE', 'NOTE'],
+          ['ID', 'PATH', 'WITH', 'ROLE', 'UNTIL', 'LIMITS', 'STATE', 'NOTE'],
           [
             ...given.map((item) => row(item, toWhom(item))),
             ...received.map((item) => row(item, `from ${item.displayname_owner ?? item.uid_owner}`)),
@@ -398,6 +404,18 @@ function toWhom(item: ShareItem): string {
   return `${item.share_type === 1 ? '@' : ''}${item.share_with ?? ''}`;
 }
 
+/** What a link asks of who opens it. */
+function limitsOf({ share_type, password, max_downloads, downloads = 0, hide_download }: ShareItem): string {
+  if (share_type !== 3) return '-';
+  const limits = [
+    (password ?? '') === '' ? '' : 'password',
+    max_downloads == null ? '' : `${downloads} of ${plural(max_downloads, 'download')}`,
+    // A number of ours and of Nextcloud's; ownCloud leaves it out.
+    hide_download === 1 || hide_download === true ? 'for looking at only' : '',
+  ];
+  return limits.filter(Boolean).join(', ') || '-';
+}
+
 function row(item: ShareItem, whom: string, state = '-'): readonly string[] {
   return [
     String(item.id),
@@ -405,6 +423,7 @@ function row(item: ShareItem, whom: string, state = '-'): readonly string[] {
     printable(whom),
     roleName(item),
     item.expiration?.slice(0, 10) ?? '-',
+    limitsOf(item),
     item.suspended === true ? 'suspended' : item.granted === 0 ? 'no effect' : state,
     printable([item.label, item.note].filter(Boolean).join(': ')) || '-',
   ];
