@@ -1,4 +1,5 @@
 import type { CommandModule } from 'yargs';
+import { formatTime } from '../../src/clock.js';
 import type { AccountStore, User } from '../../src/server/accounts/account_store.js';
 import { type Command, changing, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
@@ -90,7 +91,7 @@ function userRow(user: User): readonly string[] {
     printable(user.displayName),
     user.quota_bytes === null ? 'none' : formatSize(user.quota_bytes),
     state || '-',
-    new Date(user.created_ms).toISOString().slice(0, 10),
+    formatTime(user.created_ms).slice(0, 10),
   ];
 }
 
@@ -116,9 +117,9 @@ interface RemoveOptions extends WithData {
   readonly yes: boolean;
 }
 
-/** Without any the server has nobody to run it, and `cloudmount up` no account of its own. */
+/** Without any the server has nobody to run it, and `cloudmount up` no account of its own. One who is locked out is none. */
 async function refuseLastAdmin(accounts: Pick<AccountStore, 'list'>, name: string): Promise<void> {
-  const admins = (await accounts.list()).filter(({ isAdmin }) => isAdmin);
+  const admins = (await accounts.list()).filter(({ isAdmin, isDisabled }) => isAdmin && !isDisabled);
   if (admins.length !== 1 || admins[0]?.name.toLowerCase() !== name.toLowerCase()) return;
   throw new CommandError(
     EXIT.failed,
@@ -173,6 +174,29 @@ const remove = changing<RemoveOptions>({
   },
 });
 
+function locking(name: 'disable' | 'enable', describe: string, done: string) {
+  const isDisabled = name === 'disable';
+  return changing<WithData & { readonly name: string }>({
+    command: `${name} <name>`,
+    describe,
+    builder: (yargs) => yargs.positional('name', nameArgument).options(dataOption).example(`$0 user ${name} anna`, ''),
+    handler: async (options) => {
+      const user = await withAccounts(options, async (accounts) => {
+        if (isDisabled) await refuseLastAdmin(accounts, options.name);
+        return accounts.update(options.name, { isDisabled });
+      });
+      return { json: user, text: `User ${user.name} ${done}.` };
+    },
+  });
+}
+
+const disable = locking('disable', 'Lock a user out: no password, app token or link of theirs counts', 'disabled');
+const enable = locking(
+  'enable',
+  'Let a disabled user in again, with the password and app tokens from before',
+  'enabled',
+);
+
 const quota = changing<WithData & { readonly name: string; readonly size: string }>({
   command: 'quota <name> <size>',
   describe: 'Limit the room for a user’s files',
@@ -193,5 +217,5 @@ const quota = changing<WithData & { readonly name: string; readonly size: string
 });
 
 export function userModule(runner: Runner): CommandModule {
-  return group('user', 'Users of the server', [add, list, passwd, remove, quota], runner);
+  return group('user', 'Users of the server', [add, list, passwd, disable, enable, remove, quota], runner);
 }

@@ -87,6 +87,8 @@ it('what changes something tells scripts what it did', async () => {
   expect(await own('user', 'add', 'cara', '--password-stdin')).toMatchObject({ name: 'cara', isAdmin: false });
   expect(await own('user', 'passwd', 'cara', '--password-stdin')).toEqual({ name: 'cara' });
   expect(await own('user', 'quota', 'cara', '1M')).toMatchObject({ name: 'cara', quota_bytes: 1024 ** 2 });
+  expect(await own('user', 'disable', 'cara')).toMatchObject({ name: 'cara', isDisabled: true });
+  expect(await own('user', 'enable', 'cara')).toMatchObject({ name: 'cara', isDisabled: false });
   expect(await own('group', 'add', 'crew')).toMatchObject({ name: 'crew', members: [] });
   expect(await own('group', 'member', 'crew', 'cara')).toEqual({ group: 'crew', user: 'cara', member: true });
   expect(await own('group', 'remove', 'crew')).toEqual({ group: 'crew' });

@@ -139,12 +139,18 @@ it('all of a link is changed by command', async () => {
   expect(await status()).toBe(200);
   await alice.drive.mustCli(['share', 'edit', id, '--password-stdin'], { input: 'open sesame\n' });
   expect(await status()).toBe(401);
-  await alice.run('share', 'edit', id, '--remove-password', '--max-downloads', '2', '--label', 'twice');
+  const shown = () => alice.run('shares', alice.path('Link'));
+  expect(await shown()).toMatch(/ view +- +password +- /);
+  await alice.run('share', 'edit', id, '--max-downloads', '2', '--expires', '2099-12-31');
+  expect(await shown()).toMatch(/ view +2099-12-31 +password, 0 of 2 downloads +- /);
+  await alice.run('share', 'edit', id, '--remove-password', '--label', 'twice', '--expires', 'never');
   expect([await status(), await status(), await status()]).toEqual([200, 200, 403]);
+  expect(await shown()).toMatch(/ view +- +2 of 2 downloads +- +twice$/m);
   await alice.run('share', 'edit', id, '--max-downloads', '0');
   expect(await status()).toBe(200);
   await alice.run('share', 'edit', id, '--hide-download');
   expect(await status()).toBe(403);
+  expect(await shown()).toMatch(/ view +- +for looking at only +- /);
   await alice.run('share', 'edit', id, '--no-hide-download', '--role', 'drop');
   expect(await status()).toBe(404);
   expect(await alice.run('shares')).toMatch(/\/Link .* drop .* twice/);
@@ -223,8 +229,45 @@ it('the only administrator is not removed', async () => {
   expect((await user('add', 'root', '--admin')).code).toBe(0);
   const refused = await cli(['user', 'remove', 'root', '--data', data, '--yes']);
   expect([refused.code, refused.stderr.includes('only administrator')]).toEqual([1, true]);
+  const locked = await cli(['user', 'disable', 'root', '--data', data]);
+  expect([locked.code, locked.stderr.includes('only administrator')]).toEqual([1, true]);
   expect((await user('add', 'anna', '--admin')).code).toBe(0);
+  // Who is locked out administers nothing.
+  expect((await cli(['user', 'disable', 'anna', '--data', data])).code).toBe(0);
+  expect((await cli(['user', 'remove', 'root', '--data', data, '--yes'])).code).toBe(1);
+  expect((await cli(['user', 'enable', 'anna', '--data', data])).code).toBe(0);
   expect((await cli(['user', 'remove', 'root', '--data', data, '--yes'])).code).toBe(0);
+});
+
+it('a user who is disabled is locked out at once and loses nothing: enabled, their drive and links go on', async () => {
+  const emma = await join(stage(), server, 'emma');
+  await emma.fs.mkdir(emma.path('Hers'));
+  await emma.fs.writeFile(emma.path('Hers', 'note.txt'), 'first');
+  await emma.drive.flush();
+  const link = (await emma.run('share', 'link', emma.path('Hers'))).trim();
+  await emma.run('share', emma.path('Hers'), '--with', 'alice');
+  await reads(alice, alice.path('Hers', 'note.txt'), 'first');
+  const opens = async () => (await fetch(`${link}/note.txt`)).status;
+  const connection = async () => {
+    const { cache } = JSON.parse(await emma.run('status', emma.drive.dir, '--json')) as {
+      readonly cache: { readonly connection: string };
+    };
+    return cache.connection;
+  };
+  expect(await opens()).toBe(200);
+
+  expect(await mustCli(['user', 'disable', 'Emma', '--data', server.data])).toBe('User emma disabled.\n');
+  expect(await mustCli(['user', 'list', '--data', server.data])).toMatch(/^emma .* disabled /m);
+  expect((await emma.dav.send('GET', 'Hers/note.txt')).status).toBe(401);
+  expect(await opens()).toBe(404);
+  await eventually('her drive to know', async () => (await connection()) === 'unauthorized');
+  await emma.fs.writeFile(emma.path('Hers', 'note.txt'), 'second');
+  await reads(alice, alice.path('Hers', 'note.txt'), 'first');
+
+  expect(await mustCli(['user', 'enable', 'emma', '--data', server.data])).toBe('User emma enabled.\n');
+  expect(await opens()).toBe(200);
+  await eventually('her drive to go on', async () => (await connection()) === 'online', Boolean, 60_000);
+  await reads(alice, alice.path('Hers', 'note.txt'), 'second');
 });
 
 it('the files of a removed user go to who is named, by command, and what they shared goes on', async () => {
