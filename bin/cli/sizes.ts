@@ -20,7 +20,8 @@ export function parseSize(text: string, what: string): number {
 export function formatSize(bytes: number): string {
   let value = bytes;
   let power = 0;
-  while (value >= 1024 && power < UNITS.length - 1) {
+  // What rounds to 1024 is one of the next.
+  while (value >= (power === 0 ? 1024 : 1023.5) && power < UNITS.length - 1) {
     value /= 1024;
     power += 1;
   }

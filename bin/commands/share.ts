@@ -145,6 +145,12 @@ const give: Command<ShareOptions> = {
   },
 };
 
+/** What is no number arrives as NaN. */
+function checkLimit(limit: number | undefined, least: number): void {
+  if (limit === undefined || (Number.isSafeInteger(limit) && limit >= least)) return;
+  throw new CommandError(EXIT.usage, `--max-downloads: a whole number is required, ${least} or more.`);
+}
+
 interface LinkOptions extends CommonOptions {
   readonly path: string;
   readonly account?: string | undefined;
@@ -179,6 +185,7 @@ const link: Command<LinkOptions> = {
       .example('$0 share link ~/Cloud/Photos --expires 2030-12-31', ''),
   handler: async (options) => {
     const context = commandContext();
+    checkLimit(options.maxDownloads, 1);
     await refuseUploadToFile(options);
     const password = options.passwordStdin ? await secretFromStdin() : null;
     const { account, path } = await placeToShare(context, options.path, options.account);
@@ -263,6 +270,7 @@ const edit: Command<EditOptions> = {
       .example('$0 share edit 14 --remove-password --max-downloads 20', ''),
   handler: async (options) => {
     const { role, label, maxDownloads, hideDownload } = options;
+    checkLimit(maxDownloads, 0);
     const rights = role === undefined ? undefined : (LINK_ROLES.get(role as LinkRoleName) ?? rightsOfRole(role));
     if (options.passwordStdin && options.removePassword) {
       throw new CommandError(EXIT.usage, 'Either another password or none: --password-stdin or --remove-password.');
@@ -277,11 +285,38 @@ const edit: Command<EditOptions> = {
       ...(rights === undefined ? {} : { permissions: String(rights) }),
     };
     if (Object.keys(params).length === 0) throw new CommandError(EXIT.usage, 'Say what to change: see --help.');
+    await refuseOfOtherKind(options, { role, isOfLinks: LINK_PARAMS.some((name) => name in params) });
     const item = await change('PUT', options, params);
     if (options.json) printJson(item);
     else printLine(`Share ${options.id} changed.`);
   },
 };
+
+const LINK_PARAMS = ['password', 'max_downloads', 'hideDownload'];
+
+/** Servers pass over in silence what a share of that kind does not have, and take a role for the rights it stands for. */
+async function refuseOfOtherKind(
+  options: IdOptions,
+  { role, isOfLinks }: { readonly role: string | undefined; readonly isOfLinks: boolean },
+): Promise<void> {
+  if (role === undefined && !isOfLinks) return;
+  const [item] = (await change('GET', options, {})) as readonly ShareItem[];
+  const isLink = item?.share_type === 3;
+  if (isOfLinks && !isLink) {
+    throw new CommandError(
+      EXIT.usage,
+      `Share ${options.id} is no link: only links have a password, a limit of downloads and --hide-download.`,
+    );
+  }
+  const roles: readonly string[] = [...(isLink ? LINK_ROLES : ROLES).keys()];
+  if (role !== undefined && !roles.includes(role)) {
+    const what = isLink ? 'a link' : 'no link';
+    throw new CommandError(
+      EXIT.usage,
+      `--role ${role}: share ${options.id} is ${what}; its roles are ${roles.join(', ')}.`,
+    );
+  }
+}
 
 type IdOptions = Pick<EditOptions, 'id' | 'account'>;
 

@@ -157,6 +157,29 @@ it('all of a link is changed by command', async () => {
   expect((await alice.drive.cli(['share', 'edit', id])).code).toBe(2);
 });
 
+it('what a share does not have is refused, not said to be changed', async () => {
+  await folder('Kinds');
+  const path = alice.path('Kinds');
+  const given = await share(alice, path, '--with', 'ben');
+  const made = await alice.run('share', 'link', path, '--json');
+  const { id: link } = JSON.parse(made) as { readonly id: string };
+  for (const [args, said] of [
+    [['share', 'edit', given, '--max-downloads', '3'], /is no link: only links have/],
+    [['share', 'edit', given, '--remove-password'], /is no link/],
+    [['share', 'edit', given, '--hide-download'], /is no link/],
+    [['share', 'edit', given, '--role', 'edit'], /is no link; its roles are viewer, /],
+    [['share', 'edit', link, '--role', 'collaborator'], /is a link; its roles are view, /],
+    [['share', 'edit', link, '--max-downloads', 'x'], /--max-downloads: a whole number is required, 0 or more/],
+    [['share', 'link', path, '--max-downloads', '0'], /--max-downloads: a whole number is required, 1 or more/],
+  ] as const) {
+    const { code, stderr } = await alice.drive.cli(args);
+    expect([args, code]).toEqual([args, 2]);
+    expect(stderr).toMatch(said);
+  }
+  await alice.run('share', 'edit', given, '--role', 'editor', '--note', 'changed');
+  expect(await alice.run('shares', path)).toMatch(/ ben +editor .* changed$/m);
+});
+
 it('the role of a file is told by its name, though a file has no room for all of its rights', async () => {
   await folder('Roles');
   const file = alice.path('Roles', 'note.txt');

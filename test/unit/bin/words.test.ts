@@ -28,11 +28,12 @@ describe('sizes', () => {
     expect(() => parseSize(text, 'x')).toThrow(invalid);
   });
   it('are printed short', () => {
-    expect([0, 1023, 1024, 1536, 200 * 1024 ** 2, 5.25 * 1024 ** 4].map(formatSize)).toEqual([
+    expect([0, 1023, 1024, 1536, 1024 ** 2 - 10, 200 * 1024 ** 2, 5.25 * 1024 ** 4].map(formatSize)).toEqual([
       '0 B',
       '1023 B',
       '1.0 KiB',
       '1.5 KiB',
+      '1.0 MiB',
       '200 MiB',
       '5.3 TiB',
     ]);
