@@ -1,8 +1,12 @@
 // Options of the commands that work on a server's data folder.
 
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { userDirs } from '../../src/daemon/user_dirs.js';
 import { CloudError } from '../../src/errors.js';
+import { dataDirLayout } from '../../src/server/data_dir.js';
+import { CommandError, EXIT } from './exit_codes.js';
+import { printable } from './output.js';
 
 export const dataOption = {
   data: {
@@ -18,6 +22,13 @@ export function defaultServerDir(): string {
 
 export function serverDir(data: string | undefined): string {
   return resolve(data ?? defaultServerDir());
+}
+
+/** Of a server that is there: opening makes what is missing, and would at a mistyped place, or between other files. */
+export function existingServerDir(data: string | undefined): string {
+  const dir = serverDir(data);
+  if (existsSync(dataDirLayout(dir).database)) return dir;
+  throw new CommandError(EXIT.failed, `There is no server's data in ${printable(dir)}; say where it is with --data.`);
 }
 
 /** `host:port`, `[::1]:port`, `:port` (all addresses) or `port` (loopback). Throws `invalid`. */

@@ -4,7 +4,7 @@ import { breakLocks, heldLocks } from '../../src/server/sharing/lock_admin.js';
 import { type Command, group, jsonOption, type Runner } from '../cli/command.js';
 import { CommandError, EXIT } from '../cli/exit_codes.js';
 import { formatTable, printable, printJson, printLine } from '../cli/output.js';
-import { dataOption, serverDir } from '../cli/server_options.js';
+import { dataOption, existingServerDir } from '../cli/server_options.js';
 import { formatAge } from '../cli/sizes.js';
 import type { WithData } from '../cli/with_accounts.js';
 
@@ -26,7 +26,7 @@ const locks: Command<LockOptions> = {
       .example('$0 admin locks', '')
       .example('$0 admin locks --break anna:/Plans/budget.ods', ''),
   handler: async (options) => {
-    const dir = serverDir(options.data);
+    const dir = existingServerDir(options.data);
     const held = options.break === undefined ? await heldLocks(dir) : await broken(dir, options.break);
     if (options.json) printJson(held);
     else if (options.break !== undefined) printLine(`Locks broken: ${held.length}.`);

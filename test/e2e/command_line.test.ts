@@ -137,6 +137,26 @@ it('of several paths, one that fails is in no other’s way, and what was done i
   ]);
 });
 
+it('a folder that holds no server’s data is told, and nothing is made in it', async () => {
+  const other = stage().folder('other');
+  for (const data of [other, joinPath(other, 'missing')]) {
+    for (const args of [
+      ['user', 'list'],
+      ['user', 'disable', 'anna'],
+      ['group', 'list'],
+      ['admin', 'locks'],
+    ]) {
+      const { code, stderr } = await cli([...args, '--data', data]);
+      expect([args, code, stderr]).toEqual([
+        args,
+        1,
+        `cloudmount: There is no server's data in ${data}; say where it is with --data.\n`,
+      ]);
+    }
+  }
+  expect(readdirSync(other)).toEqual([]);
+});
+
 it('a server on all addresses says how it is reached, and that nobody can log in yet', async () => {
   const data = stage().folder('empty');
   const log = joinPath(data, 'log');
