@@ -141,7 +141,7 @@ export class Database {
       return result;
     } catch (error) {
       if (this.sql.inTransaction) this.sql.exec('ROLLBACK');
-      throw this.#noted(error, 'writing the cache database');
+      throw this.#noted(error, `writing the cache database ${this.#path}`);
     } finally {
       this.#depth = 0;
     }

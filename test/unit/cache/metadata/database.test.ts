@@ -37,6 +37,15 @@ function change(): void {
 }
 
 describe('the database of a cache in use', () => {
+  it('says where it is when the disk is full: it need not be the disk one thinks of', () => {
+    db.sql.pragma(`max_page_count = ${db.sql.pragma('page_count', { simple: true })}`);
+    const grow = () => db.transaction(() => db.sql.exec("INSERT INTO setting VALUES ('x', zeroblob(100000))"));
+    expect(grow).toThrow(expect.objectContaining({ code: 'no_space' }));
+    expect(grow).toThrow(join(dir, 'metadata.db'));
+    db.sql.pragma('max_page_count = 1000000');
+    expect(grow).not.toThrow();
+  });
+
   it('is nobody else’s', () => {
     expect(fromOutside()).toBe('SQLITE_BUSY');
     change();
