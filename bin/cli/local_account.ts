@@ -5,6 +5,8 @@ import { userInfo } from 'node:os';
 import type { AccountStore, User } from '../../src/server/accounts/account_store.js';
 import { isUserName } from '../../src/server/accounts/user_name.js';
 import type { Context } from './context.js';
+import { CommandError, EXIT } from './exit_codes.js';
+import { printable } from './output.js';
 import { defaultServerDir } from './server_options.js';
 import { withAccounts } from './with_accounts.js';
 
@@ -20,6 +22,14 @@ export function firstUser(dataDir: string, last: string | null): Promise<{ user:
   return withAccounts({ data: dataDir, create: true }, async (accounts) => {
     const users = await accounts.list();
     const name = personName();
+    // Another one's drive would not get the cache, nor give it back.
+    if (users.some((user) => user.name === last && user.isDisabled)) {
+      const where = dataDir === defaultServerDir() ? '' : ` --data '${printable(dataDir)}'`;
+      throw new CommandError(
+        EXIT.auth,
+        `${last}, whose drive this is, is disabled; to let them in again: cloudmount user enable ${last}${where}`,
+      );
+    }
     const found = choose(users, last, name);
     if (found !== null) return { user: found, newPassword: null };
     const newPassword = generatePassword();
