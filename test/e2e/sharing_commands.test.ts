@@ -200,9 +200,9 @@ it('what was handed on and grants nothing any more is shown as that', async () =
   const id = await share(alice, alice.path('Onward'), '--with', 'ben', '--role', 'collaborator');
   await shows(ben, ben.path('Onward'));
   await ben.run('share', 'link', ben.path('Onward'));
-  expect(await ben.run('shares')).toMatch(/\/Onward .* view +- +-/);
+  expect(await ben.run('shares')).toMatch(/\/Onward .* view +- +- +-/);
   await alice.run('share', 'edit', id, '--role', 'viewer');
-  expect(await ben.run('shares')).toMatch(/\/Onward .* view +- +no effect/);
+  expect(await ben.run('shares')).toMatch(/\/Onward .* view +- +- +no effect/);
   expect(await alice.run('shares', alice.path('Onward'))).toMatch(/\/s\/\S+ .*no effect/);
 });
 
