@@ -1,6 +1,8 @@
 // Which drives run on this machine for this user: one small JSON file per daemon beside its control socket, written when
 // the drive answers, removed when it stops. What counts is whether the socket answers. A note whose process is gone tells
 // of a drive that ended without unmounting: whoever reads it keeps it as such, until the drive is mounted again.
+// A note names a socket that is told passwords, or that is removed. So none is believed in a folder (in /tmp, without a
+// login session) that another user may have made before us.
 
 import { createHash } from 'node:crypto';
 import { readFileSync, renameSync, rmSync } from 'node:fs';
@@ -8,7 +10,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { startTime } from '../process_state.js';
 import { writePrivateFile } from './private_file.js';
-import { privateDir, type UserDirs } from './user_dirs.js';
+import { privateDir, requirePrivate, type UserDirs } from './user_dirs.js';
 
 export interface RunningMount {
   readonly pid: number;
@@ -83,11 +85,13 @@ export async function forgetDeath(dirs: UserDirs, cacheDir: string): Promise<voi
 }
 
 async function notes(dirs: UserDirs, ending: '.json' | '.died'): Promise<readonly string[]> {
-  const names = await readdir(dirs.runtime).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
+  try {
+    await requirePrivate(dirs.runtime);
+    return (await readdir(dirs.runtime)).filter((name) => name.endsWith(ending));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
-  });
-  return names.filter((name) => name.endsWith(ending));
+  }
 }
 
 export async function registerMount(dirs: UserDirs, mount: RunningMount): Promise<void> {

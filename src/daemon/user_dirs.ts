@@ -51,6 +51,12 @@ export async function privateDir(path: string): Promise<string> {
   } catch (error) {
     throw toCloudError(error, `making the folder ${path}`);
   }
+  await requirePrivate(path);
+  return path;
+}
+
+/** Rejects with `no_access` unless `path` is a folder of this user that nobody else can write to. */
+export async function requirePrivate(path: string): Promise<void> {
   const found = await lstat(path);
   const uid = process.getuid?.();
   if (!found.isDirectory() || (uid !== undefined && found.uid !== uid) || (found.mode & 0o022) !== 0) {
@@ -60,5 +66,4 @@ export async function privateDir(path: string): Promise<string> {
         `found ${found.isDirectory() ? 'a folder' : 'no folder'} of user ${found.uid} with mode ${(found.mode & 0o7777).toString(8)}`,
     );
   }
-  return path;
 }

@@ -181,6 +181,20 @@ describe('running mounts', () => {
     expect(await deadMounts(dirs)).toEqual([]);
   });
 
+  it('what others may have noted is neither believed nor acted on: no socket of theirs is told a password, no file of ours removed', async () => {
+    const mine = join(dir, 'mine');
+    await writeFile(mine, 'precious');
+    await mkdir(dirs.runtime);
+    await chmod(dirs.runtime, 0o777); // as one that another user has made in /tmp
+    const note = (name: string, pid: number) =>
+      writeFile(join(dirs.runtime, `${name}.json`), JSON.stringify({ ...mount('/a', pid), socket: mine }));
+    await note('alive', process.pid);
+    await note(mountId('/a'), 0x3fffff);
+    await expect(runningMounts(dirs)).rejects.toMatchObject({ code: 'no_access' });
+    await expect(deadMounts(dirs)).rejects.toMatchObject({ code: 'no_access' });
+    expect(await readFile(mine, 'utf8')).toBe('precious');
+  });
+
   it('a cache folder has one name however it is written', () => {
     expect(mountId('/a/b/')).toBe(mountId('/a/./b'));
     expect(mountId('/a')).not.toBe(mountId('/b'));
