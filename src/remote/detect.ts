@@ -245,13 +245,17 @@ function ocsCapabilities(
   };
 }
 
-/** Only the paths are taken: behind a proxy the server may not know its own name, and our password goes to no other. */
+/** Only the paths are taken: behind a proxy the server may not know its own name, and our password goes to no other. What
+ * some schemes call a path (`x:@elsewhere.org/`) would, behind our origin, make that another host. */
 function pushOf(http: HttpClient, address: Address, capabilities: unknown): ServerInfo['push'] {
   const endpoints = at(capabilities, 'notify_push', 'endpoints');
   const socket = at(endpoints, 'websocket');
   if (typeof socket !== 'string') return null;
   const base = `${http.origin}${address.prefix}/`;
-  const pathOf = (url: string) => (URL.canParse(url, base) ? new URL(url, base).pathname : null);
+  const pathOf = (url: string) => {
+    const path = URL.canParse(url, base) ? new URL(url, base).pathname : '';
+    return path.startsWith('/') ? path : null;
+  };
   const path = pathOf(socket);
   const preAuth = at(endpoints, 'pre_auth');
   return path === null ? null : { socket: path, preAuth: typeof preAuth === 'string' ? pathOf(preAuth) : null };

@@ -83,7 +83,8 @@ export function parseServerInfo(stored: unknown): ServerInfo {
     throw bad('unknown ifHeader');
   if (!URL.canParse(String(info['origin']))) throw bad('origin must be a URL');
   const push = info['push'] as { socket?: unknown; preAuth?: unknown } | null | undefined;
-  if (push === undefined || (push !== null && typeof push.socket !== 'string')) throw bad('push must name a socket');
+  const isPath = (path: unknown) => typeof path === 'string' && path.startsWith('/');
+  if (push === undefined || (push !== null && !isPath(push.socket))) throw bad('push must name a socket by its path');
   const capabilities = info['capabilities'] as Record<string, unknown> | null | undefined;
   if (typeof capabilities !== 'object' || capabilities === null) throw bad('capabilities are required');
   for (const key of CAPABILITIES)

@@ -152,6 +152,29 @@ describe('finding out what the server is', () => {
     },
   );
 
+  it('the password is sent to no other host, whatever address of the push channel the server tells', async () => {
+    const strangers: string[] = [];
+    const stranger = createServer();
+    stranger.on('connection', (socket) =>
+      socket.on('data', (bytes) => strangers.push(String(bytes))).on('error', () => {}),
+    );
+    await new Promise<void>((resolve) => stranger.listen(0, '127.0.0.1', resolve));
+    const websocket = `x:@127.0.0.1:${(stranger.address() as AddressInfo).port}/push/ws`;
+    const origin = await serve(nextcloud('', { notify_push: { endpoints: { websocket } } }));
+    const remote = createRemote({ url: origin, auth: AUTH });
+    await remote.connect();
+    remote.watch({ onChange: () => {}, onConnection: () => {} }, AbortSignal.timeout(300));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await remote.close();
+    stranger.closeAllConnections();
+    await new Promise((resolve) => stranger.close(resolve));
+    expect(strangers).toEqual([]);
+    const info = remote.describe();
+    expect(info.push).toBeNull();
+    const noted = { ...info, push: { socket: '@elsewhere.org/push/ws', preAuth: null } };
+    expect(() => parseServerInfo(noted)).toThrow(/socket by its path/);
+  });
+
   it('reads rights, locks, shares and checksums from it', async () => {
     const origin = await serve(nextcloud('', {}));
     const remote = createRemote({ url: origin, auth: AUTH });
