@@ -1,14 +1,17 @@
 import type { Command } from '../cli/command.js';
 import { printLine } from '../cli/output.js';
 
-/** Both ask the program itself, so completion knows accounts and drives and never goes stale. */
+/** Both ask the program itself, so completion knows accounts and drives and never goes stale. It knows names that a server
+ * tells, too: they are only ever compared and offered, never given to what expands them (`compgen -W` runs `$(…)`). */
 const SCRIPTS = {
   bash: `# cloudmount completion for bash. For good: cloudmount completion bash > ~/.local/share/bash-completion/completions/cloudmount
 _cloudmount() {
-  local word=\${COMP_WORDS[COMP_CWORD]}
-  local IFS=$'\\n'
-  COMPREPLY=($(compgen -W "$(cloudmount --get-yargs-completions "\${COMP_WORDS[@]}" 2>/dev/null)" -- "$word"))
-  [ \${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- "$word"))
+  local word=\${COMP_WORDS[COMP_CWORD]} known
+  COMPREPLY=()
+  while IFS= read -r known; do
+    [[ $known == "$word"* ]] && COMPREPLY+=("$known")
+  done < <(cloudmount --get-yargs-completions "\${COMP_WORDS[@]}" 2>/dev/null)
+  [ \${#COMPREPLY[@]} -gt 0 ] || mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 complete -o filenames -F _cloudmount cloudmount`,
   zsh: `#compdef cloudmount
