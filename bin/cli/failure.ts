@@ -2,7 +2,7 @@
 
 import { CloudError } from '../../src/errors.js';
 import { CommandError, codeOf, EXIT, type ExitCode, exitCodeOf } from './exit_codes.js';
-import { note, printable, printJson } from './output.js';
+import { note, printJson } from './output.js';
 
 /** What went wrong as `--json` has it (docs/json.md). */
 export function failureOf(error: unknown): object {
@@ -13,7 +13,7 @@ export function failureOf(error: unknown): object {
 export function noteFailure(error: unknown, about?: string): void {
   const message = messageOf(error);
   const subject = about === undefined || message.includes(about) ? '' : `${about}: `;
-  note(`cloudmount: ${subject}${message}`.split('\n').map(printable).join('\n'));
+  note(`cloudmount: ${subject}${message}`);
 }
 
 /** The command has failed: with --json the failure is its document. */

@@ -49,17 +49,28 @@ export function printable(text: string): string {
   });
 }
 
-export function printLine(text = ''): void {
-  write(`${text}\n`);
+/** Of what is printed much was said by a server, whoever has put it together: the way out is where nothing gets past. A
+ * name in it is to be made `printable` before, or its line breaks would make lines of their own. */
+function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
 }
 
+export function printLine(text = ''): void {
+  write(`${printableLines(text)}\n`);
+}
+
+/** JSON escapes the control characters of ASCII by itself; others can only stand in its strings, where they may be escaped. */
 export function printJson(value: unknown): void {
-  write(`${JSON.stringify(value, null, 2)}\n`);
+  const text = JSON.stringify(value, null, 2).replaceAll(
+    /[\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+  write(`${text}\n`);
 }
 
 /** For what accompanies the result: hints, warnings. */
 export function note(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${printableLines(text)}\n`);
 }
 
 /** Rows as aligned columns; the last column is not padded. */

@@ -1,10 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { looksLikeUrl, parseAccountUrl, plainTextWarning } from '../../../bin/cli/account_url.js';
 import { addressesElsewhere } from '../../../bin/cli/addresses.js';
 import { CommandError, codeOf, EXIT, exitCodeOf } from '../../../bin/cli/exit_codes.js';
 import { generatePassword } from '../../../bin/cli/local_account.js';
 import { nearest } from '../../../bin/cli/nearest.js';
-import { formatTable, printable } from '../../../bin/cli/output.js';
+import { formatTable, note, printable, printJson, printLine } from '../../../bin/cli/output.js';
 import { formatProgress, startProgress } from '../../../bin/cli/progress.js';
 import { isLoopback, parseListen } from '../../../bin/cli/server_options.js';
 import { formatAge, formatSize, parseDuration, parseSize } from '../../../bin/cli/sizes.js';
@@ -144,6 +144,21 @@ describe('output', () => {
     expect(printable('a\x1b[31m\nb\x07\u202Ec')).toBe('a\\x1b[31m\\x0ab\\x07\\u202ec');
     expect(printable('caf\udce9')).toBe('caf\\xe9');
     expect(printable('Ünïcödé 🎉')).toBe('Ünïcödé 🎉');
+  });
+  it('get nothing past the way out, whoever forgot them: a server may tell an escape as the number of a share', () => {
+    const said = 'a\x1b]0;x\x07\x9b2J\u202eb';
+    const told: string[] = [];
+    const outputs = [process.stdout, process.stderr].map((stream) =>
+      vi.spyOn(stream, 'write').mockImplementation((text) => told.push(String(text)) > 0),
+    );
+    printLine(`first\n${said}`);
+    note(`first\n${said}`);
+    printJson({ said });
+    for (const output of outputs) output.mockRestore();
+    const safe = 'a\\x1b]0;x\\x07\\x9b2J\\u202eb';
+    expect(told.slice(0, 2)).toEqual([`first\n${safe}\n`, `first\n${safe}\n`]);
+    expect(told[2]).toMatch(/^[\n\x20-\x7e]*$/);
+    expect(JSON.parse(told[2] ?? '')).toEqual({ said });
   });
   it('tables align', () => {
     expect(
