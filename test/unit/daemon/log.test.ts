@@ -16,6 +16,10 @@ describe('redaction', () => {
     ['a bearer token', `bearer ${secret}`],
     ['an app token in a path', '/x/cmt_gPMInR_8IyWJLu0ImcM3PpzZfIKZ1NQVQOYIbk1QgzU/y'],
     ['an app token', 'using cmt_gPMInR_8IyWJLu0ImcM3PpzZfIKZ1NQVQOYIbk1QgzU now'],
+    ['the token of a public link', '/s/abcdgPMInR_8IyWJLu0ImcM3PpzZfIKZ'],
+    ['that of a file in one', '/index.php/s/abcdgPMInR_8IyWJLu0ImcM3PpzZfIKZ/My%20file.txt'],
+    ['that of a link over WebDAV', '/public.php/dav/files/abcdgPMInR_8IyWJLu0ImcM3PpzZfIKZ/x'],
+    ['that in an address', 'asking https://cloud.example.org:8443/s/abcdgPMInR_8IyWJLu0ImcM3PpzZfIKZ?download=1'],
     ['a query parameter', `GET /x?token=${secret}&a=b`],
   ])('blanks %s in text', (_what, text) => {
     const out = redactText(text);
@@ -26,7 +30,14 @@ describe('redaction', () => {
   });
 
   it('leaves ordinary text alone', () => {
-    for (const text of ['https://cloud.example.org/a?b=c', 'anna@example.org', 'basic idea', '12:30@noon', 'a:b@c']) {
+    for (const text of [
+      'https://cloud.example.org/a?b=c',
+      'anna@example.org',
+      'basic idea',
+      '12:30@noon',
+      'a:b@c',
+      '/dav/files/anna/s/a_name_that_is_long_enough_for_a_token',
+    ]) {
       expect(redactText(text)).toBe(text);
     }
   });
