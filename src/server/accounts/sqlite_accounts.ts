@@ -115,6 +115,8 @@ interface TokenRow {
 
 const TOUCH_EVERY_MS = 60_000;
 const MAX_LOGINS = 10_000;
+/** Of one user: many more than devices. Any client may ask for one, and no quota counts them. */
+const MAX_TOKENS = 1000;
 const TOKEN_COLUMNS = 'id, account, label, created_ms, last_used_ms';
 
 export class SqliteAccounts implements AccountStore {
@@ -265,6 +267,13 @@ export class SqliteAccounts implements AccountStore {
     const created_ms = this.#clock.now_ms();
     const token = await this.#database.write(() => {
       const user = (this.#row(name) ?? fail(noSuchUser(name))).name;
+      const count = this.#database.writer
+        .prepare<[string], number>('SELECT count(*) FROM app_token WHERE account = ?')
+        .pluck()
+        .get(user);
+      if ((count ?? 0) >= MAX_TOKENS) {
+        throw new CloudError('quota', `app token of ${user}: one user has at most ${MAX_TOKENS}, revoke some first`);
+      }
       const { lastInsertRowid } = this.#database.writer
         .prepare('INSERT INTO app_token (account, label, hash, created_ms) VALUES (?, ?, ?, ?)')
         .run(user, checked, tokenHash(secret), created_ms);

@@ -70,7 +70,7 @@ export async function sharesApi(
   } catch (error) {
     if (!(error instanceof CloudError)) throw error;
     const status = error.code === 'exists' ? 403 : statusOf(error);
-    if (status >= 500) throw error;
+    if (status >= 500 && error.code !== 'quota') throw error;
     return { status, message: error.message, data: [] };
   }
 }

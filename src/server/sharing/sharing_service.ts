@@ -71,6 +71,8 @@ export interface ShareEvent {
 const TEXT_MAX_CHARS = 1000;
 const LABEL_MAX_CHARS = 255;
 const MAX_LISTED = 10_000;
+/** No quota counts them, and each may come into many people's files. */
+const MAX_MADE = 10_000;
 
 export interface SharingOptions {
   readonly metadata: MetadataStore;
@@ -110,6 +112,12 @@ export class SharingService {
     };
     const expires_ms = this.#checkExpiry(wish.expires_ms ?? null);
     const seen = await this.#metadata.write(async (tx) => {
+      if ((await tx.countMade(user.id)) >= MAX_MADE) {
+        throw new CloudError(
+          'quota',
+          `sharing: at most ${MAX_MADE} shares are made by one person, withdraw some first`,
+        );
+      }
       // Here, where nobody else changes who there is: who leaves a group before this is not given the share any more.
       const { recipient, people } = await this.#recipientOf(wish);
       const rootId = await this.#rootOf(tx, user);

@@ -125,6 +125,8 @@ export interface ShareRead {
   share(id: ShareId): Promise<ShareRecord | null>;
   shareByToken(token: string): Promise<ShareRecord | null>;
   shares(filter: ShareFilter): Promise<readonly ShareRecord[]>;
+  /** How many this user has made. */
+  countMade(userId: string): Promise<number>;
   /** For each node the union of what shares of it or of anything above it grant the user; absent = nothing. One query. */
   grants(userId: string, ids: readonly NodeId[], now_ms: number): Promise<ReadonlyMap<NodeId, number>>;
   /** As `grants`, but only shares of the very nodes. */

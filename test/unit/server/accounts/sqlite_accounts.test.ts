@@ -250,6 +250,18 @@ describe('app tokens', () => {
     expect((await accounts.listTokens('anna')).map(({ label }) => label)).toEqual(['phone']);
   });
 
+  test('do not grow without end, whoever asks for ever more', async () => {
+    await accounts.create({ name: 'anna', password: null });
+    const db = new Database(join(dir, 'data', 'cloudmount.db'));
+    db.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 999)
+      INSERT INTO app_token (account, label, hash, created_ms) SELECT 'anna', 'phone', randomblob(32), 0 FROM n`);
+    db.close();
+    const { token } = await accounts.createToken('Anna', 'last');
+    await expect(accounts.createToken('anna', 'one more')).rejects.toMatchObject({ code: 'quota' });
+    await accounts.revokeToken('anna', token.id);
+    await accounts.createToken('anna', 'one more');
+  });
+
   test('remember their last use', async () => {
     await accounts.create({ name: 'anna', password: null });
     const { token } = await accounts.createToken('anna', 'laptop');

@@ -1,5 +1,7 @@
 // What people try who have (or had) a little access and want more.
 
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { ShareReader } from '../../../../src/server/storage/metadata/sqlite/share_reading.js';
 import { type ShareWorld, shareWorld } from './share_world.js';
@@ -239,4 +241,21 @@ test('a long list of what one was given is looked up once, not for each share of
   lists.mockRestore();
   expect(data).toHaveLength(10);
   expect(asked).toBeLessThan(5);
+});
+
+test('nobody fills the disk, or the files of others, with shares without end', async () => {
+  await world.dav('dora', 'MKCOL', 'Endless');
+  const link = { path: '/Endless', shareType: '3', note: 'x'.repeat(1000) };
+  const first = await world.ocs('dora', 'POST', 'shares', link);
+  const db = new Database(join(world.dir, 'cloudmount.db'));
+  const columns = (db.pragma('table_info(shares)') as { readonly name: string }[])
+    .map(({ name }) => name)
+    .filter((name) => name !== 'id' && name !== 'token')
+    .join(', ');
+  db.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
+    INSERT INTO shares (${columns}, token) SELECT ${columns}, token || n.i FROM n, shares WHERE shares.id = ${first.data.id}`);
+  db.close();
+  expect(await world.ocs('dora', 'POST', 'shares', link)).toMatchObject({ status: 507 });
+  expect((await world.ocs('dora', 'DELETE', `shares/${first.data.id}`)).status).toBe(200);
+  expect((await world.ocs('dora', 'POST', 'shares', link)).status).toBe(200);
 });

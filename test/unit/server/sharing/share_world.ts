@@ -46,6 +46,8 @@ export interface SharedItem {
 
 export interface ShareWorld {
   readonly server: RunningServer;
+  /** Its data folder. */
+  readonly dir: string;
   readonly url: string;
   /** In the tree of `user`; `path` not encoded, without a slash in front. */
   dav(user: string, method: string, path: string, options?: Ask): Promise<Answer>;
@@ -131,6 +133,7 @@ export async function shareWorld(options: { readonly clock?: Clock } = {}): Prom
     );
   return {
     server,
+    dir,
     url: server.url,
     dav,
     raw,

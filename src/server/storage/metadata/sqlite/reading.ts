@@ -453,6 +453,10 @@ export class SqliteRead implements MetadataRead {
     return this.shareRows.list(filter);
   }
 
+  async countMade(userId: string): Promise<number> {
+    return this.shareRows.countMade(userId);
+  }
+
   async grants(userId: string, ids: readonly NodeId[], now_ms: number): Promise<ReadonlyMap<NodeId, number>> {
     return this.shareRows.grants(userId, ids, now_ms);
   }

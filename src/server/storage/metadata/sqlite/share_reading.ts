@@ -73,6 +73,7 @@ function statements(db: Connection) {
     one: list<[number]>('s.id = ?'),
     byToken: list<[string]>('s.token = ?'),
     given: list<[string, string]>('(s.sharer_id = ? OR r.user_id = ?)'),
+    countMade: db.prepare<[string], number>('SELECT count(*) FROM shares WHERE sharer_id = ?').pluck(),
     received: list<[string]>('s.id IN (SELECT share_id FROM share_people WHERE user_id = ? AND declined = 0)'),
     ofNodes: list<[string]>('s.node_id IN (SELECT value FROM json_each(?))'),
     pending: list<[string]>('s.id IN (SELECT share_id FROM share_people WHERE user_id = ? AND declined = 2)'),
@@ -154,6 +155,10 @@ export class ShareReader {
       case 'group':
         return this.#sql.ofGroup.all(filter.groupId);
     }
+  }
+
+  countMade(userId: string): number {
+    return this.#sql.countMade.get(userId) ?? 0;
   }
 
   ofRoot(rootId: NodeId): readonly ShareRecord[] {
