@@ -84,6 +84,9 @@ export class HttpFront {
     server.requestTimeout = 0;
     server.keepAliveTimeout = limits.keepAlive_ms;
     server.maxConnections = limits.maxConnections;
+    // All there are, as their length is bounded: node would leave out those behind the thousandth, and a request that is
+    // given back to it (`#stay`) without its Content-Length would have its body taken for the next request.
+    server.maxHeadersCount = 0;
     server.setTimeout(limits.idleTimeout_ms);
     // Who ends their half behind a request (`nc -N`, some clients of HTTP/1.0) waits for the answer; node would end ours
     // without it.

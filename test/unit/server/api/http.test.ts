@@ -144,6 +144,19 @@ describe('bodies', () => {
     expect(server.requests().map(({ fields }) => fields['status'])).toEqual([201, 200, 207]);
   });
 
+  test('however many headers stand in front, none is left out that says where the body ends', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    const many = 'a:\r\n'.repeat(4100);
+    const hidden = 'GET /status.php HTTP/1.1\r\nHost: x\r\n\r\n';
+    const wish = 'Connection: Upgrade\r\nUpgrade: h2c\r\n';
+    raw.send(`GET /healthz HTTP/1.1\r\nHost: x\r\n${wish}${many}Content-Length: ${hidden.length}\r\n\r\n${hidden}`);
+    await raw.until(/HTTP\/1\.1 200 /);
+    raw.send('GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    await raw.untilClosed();
+    expect(server.requests().map(({ fields }) => fields['path'])).not.toContain('/status.php');
+  });
+
   test('HEAD has the headers of GET and no body', async () => {
     server = await TestServer.start();
     await server.call('PUT', '/webdav/f', { body: 'hello' });
