@@ -286,17 +286,21 @@ function lockInfo(response: MultistatusResponse, active: ActiveLock | undefined,
   const held = propertyText(response, NC, 'lock') === '1';
   const fromDav = active === undefined ? null : lockInfoOf(active, self);
   if (!held || user === null) return fromDav;
-  const since = Number(propertyText(response, NC, 'lock-time') || Number.NaN);
-  const timeout = Number(propertyText(response, NC, 'lock-timeout') || Number.NaN);
+  const since = seconds(propertyText(response, NC, 'lock-time'));
+  const timeout = seconds(propertyText(response, NC, 'lock-timeout'));
   const mine = user === self.user;
   return {
     owner: propertyText(response, NC, 'lock-owner-displayname') || user,
-    sinceEpoch_s: Number.isFinite(since) ? since : null,
+    sinceEpoch_s: since,
     expiresEpoch_s:
-      fromDav?.expiresEpoch_s ??
-      (Number.isFinite(since) && Number.isFinite(timeout) && timeout > 0 ? since + timeout : null),
+      fromDav?.expiresEpoch_s ?? (since !== null && timeout !== null && timeout > 0 ? since + timeout : null),
     token: mine ? (active?.token ?? null) : null,
     mine,
     ...(mine && fromDav?.mine === false ? { elsewhere: true } : {}),
   };
+}
+
+/** Null for what is no count of seconds, or so long that no date could be made of it. */
+function seconds(text: string | null): number | null {
+  return text !== null && /^\d{1,11}$/.test(text) ? Number(text) : null;
 }

@@ -104,3 +104,21 @@ it('what is told in brief is what is told at length, and what is unusual is told
   });
   expect(await whole.text()).toMatch(/<cm:brief>f .*<\/cm:brief>.*<cm:mode>0640<\/cm:mode>/);
 });
+
+it.each(['1e300', '99999999999999999', '-1', 'soon', ''])(
+  'a lock since %j is one of which nobody knows since when',
+  (since) => {
+    const reader = new MultistatusReader();
+    const [response] = reader.write(
+      Buffer.from(
+        `<d:multistatus${ROOT_XMLNS}><d:response><d:href>${BASE}a</d:href><d:propstat><d:prop><d:resourcetype/>` +
+          `<nc:lock>1</nc:lock><nc:lock-owner>bob</nc:lock-owner><nc:lock-time>${since}</nc:lock-time>` +
+          `<nc:lock-timeout>${since}</nc:lock-timeout></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>`,
+      ),
+    );
+    if (response === undefined) throw new Error('no response');
+    const self = { user: 'alice', lockOwner: 'me' };
+    const entry = entryOf(response, 'a' as RemotePath, false, cloudmount, self, new LockRoots(() => null));
+    expect(entry.lock).toMatchObject({ owner: 'bob', sinceEpoch_s: null, expiresEpoch_s: null });
+  },
+);
