@@ -79,6 +79,8 @@ export interface Page {
 
 /** DELETE and MOVE too: locks go with what they are on. */
 const CHANGES_LOCKS: ReadonlySet<string> = new Set(['LOCK', 'UNLOCK', 'DELETE', 'MOVE']);
+/** Members that may come before the folder they are in: they are kept until it is known to be one. */
+const EARLY_MEMBERS = 100_000;
 const PRIVILEGES = { ns: DAV, local: 'current-user-privilege-set' };
 
 export class Dav {
@@ -165,6 +167,9 @@ export class Dav {
         else if (!isMember(entry.path, path)) {
           throw this.#protocol(doing, `a member of it is required, found ${show(entry.path)}`);
         } else if (!isLockNull(entry)) members.push(entry);
+      }
+      if (self === null && members.length > EARLY_MEMBERS) {
+        throw this.#protocol(doing, 'the answer goes on and on, and does not describe the directory itself');
       }
       if (self === null) continue;
       if (self.kind !== 'dir') {

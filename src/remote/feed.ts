@@ -15,6 +15,8 @@ import { escapeText, XML_DECLARATION } from './wire/xml.js';
 
 /** Changes asked for at once: some megabytes of XML, some milliseconds to read. */
 const PAGE_entries = 5000;
+/** What a page never has, whatever the server makes of the limit: all of one is kept until it is whole. */
+const ENDLESS_entries = 20 * PAGE_entries;
 
 type FeedOptions = CallOptions & { readonly limit?: number };
 
@@ -73,6 +75,9 @@ async function readPage(dav: Dav, cursor: Cursor | null, options: FeedOptions): 
       if (isTruncation(response, dav.info.base)) {
         truncated = true;
         continue;
+      }
+      if (present.length + gone.length === ENDLESS_entries) {
+        throw new CloudError('protocol', `${doing}: at most ${PAGE_entries} changes were asked for, found no end`);
       }
       const change = changeOf(dav, response, roots, doing);
       (change.kind === 'gone' ? gone : present).push(change);

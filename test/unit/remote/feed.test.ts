@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
+import type { RemotePath } from '../../../src/ids.js';
 import { createRemoteOffline, type WebdavRemote } from '../../../src/remote/connect.js';
 import { childOf, parseXml, textOf } from '../../../src/remote/wire/xml.js';
 import { codeOf } from '../../contract/remote_contract.js';
@@ -12,6 +13,10 @@ function present(name: string): string {
 }
 function status(name: string, code: number): string {
   return `<d:response><d:href>${BASE}${name}</d:href><d:status>HTTP/1.1 ${code} x</d:status></d:response>`;
+}
+
+async function listAll(remote: WebdavRemote): Promise<void> {
+  for await (const _ of remote.list('' as RemotePath));
 }
 
 describe('the change feed', () => {
@@ -99,6 +104,25 @@ describe('the change feed', () => {
     expect(first.full).toEqual([true, true, true]);
     const next = await follow(from, first.cursor);
     expect(next).toMatchObject({ steps: [''], full: [false] });
+  });
+
+  it.each([
+    ['a page of changes', (from: WebdavRemote) => from.changes(null)],
+    ['a listing without the folder itself', (from: WebdavRemote) => listAll(from)],
+  ])('%s that never ends is refused before it fills the memory', async (_what, ask) => {
+    const from = await serve({});
+    server?.removeAllListeners('request');
+    server?.on('request', (_request, response) => {
+      response.writeHead(207, { 'content-type': 'application/xml' });
+      response.write('<d:multistatus xmlns:d="DAV:">');
+      const more = Array.from({ length: 1000 }, (_, i) => present(`x${i}`)).join('');
+      const on = () => {
+        while (!response.destroyed && response.write(more));
+      };
+      response.on('drain', on);
+      on();
+    });
+    await expect(ask(from)).rejects.toMatchObject({ code: 'protocol' });
   });
 
   it('names what is there before what is gone', async () => {
