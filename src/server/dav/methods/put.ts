@@ -98,6 +98,10 @@ function declaredLength(request: DavRequest, ...names: readonly string[]): numbe
 }
 
 async function receiveTarget(request: DavRequest): Promise<Received> {
+  // It leads where it says on the computers of who has the files: whatever is written to it there goes to that place.
+  if (request.ctx.link !== undefined) {
+    throw new CloudError('no_access', 'storing a symlink: visitors of a public link can store files only');
+  }
   await request.services.blobs.demandRoom(0);
   const bytes = await readBody(request.req, MAX_TARGET_BYTES);
   if (bytes.length === 0 || bytes.includes(0)) {

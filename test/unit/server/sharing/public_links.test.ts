@@ -312,6 +312,19 @@ test('an upload link adds and does not overwrite; an edit link does', async () =
   expect((await world.raw(null, 'DELETE', edit.base)).status).toBe(403);
 });
 
+test('no visitor leaves a symbolic link that leads to other files on the computers of who has the folder', async () => {
+  const body = '/home/anna/.ssh/authorized_keys';
+  const headers = { 'Content-Type': 'inode/symlink' };
+  for (const permissions of ['4', '5', '15']) {
+    const { base, f, token } = await link({ permissions });
+    expect((await world.raw(null, 'PUT', `${base}notes.txt`, { body, headers })).status).toBe(403);
+    expect((await world.raw(null, 'PUT', `/s/${token}/notes.txt`, { body, headers })).status).toBe(403);
+    expect((await world.raw(null, 'PUT', `${base}a.txt`, { body, headers })).status).toBe(403);
+    expect(await world.list('anna', f)).toEqual(['a.txt', 'sub/']);
+    expect((await world.dav('anna', 'GET', `${f}/a.txt`)).text).toBe('public');
+  }
+});
+
 test('a password is required everywhere, and guessing it is slowed down', async () => {
   const { base, token } = await link({ password: 'open sesame' });
   expect((await world.raw(null, 'GET', `${base}a.txt`)).status).toBe(401);
