@@ -16,7 +16,8 @@ export type RangeRequest =
 
 const SPEC = /^(?:(\d+)-(\d*)|-(\d+))$/;
 
-/** Range header against a representation of `size_bytes`. More than `maxRanges` ranges are answered with the whole. */
+/** Range header against a representation of `size_bytes`. More than `maxRanges` ranges are answered with the whole, and so are
+ * ranges that overlap so much that together they are longer than it (RFC 9110 section 14.2). */
 export function parseRange(header: string | undefined, size_bytes: number, maxRanges = 16): RangeRequest {
   const set = header === undefined ? null : /^\s*bytes\s*=(.*)$/i.exec(header)?.[1];
   if (set === null || set === undefined) return { kind: 'whole' };
@@ -39,6 +40,7 @@ export function parseRange(header: string | undefined, size_bytes: number, maxRa
     if (start < size_bytes) ranges.push({ start, end: Math.min(last + 1, size_bytes) });
   }
   if (specs === 0) return { kind: 'whole' };
+  if (ranges.reduce((sum, { start, end }) => sum + end - start, 0) > size_bytes) return { kind: 'whole' };
   return ranges.length === 0 ? { kind: 'unsatisfiable' } : { kind: 'ranges', ranges };
 }
 

@@ -284,6 +284,13 @@ describe('GET', () => {
       expect(Number(answer.headers['content-length'])).toBe(answer.bytes.length);
     });
 
+    test('one request does not fetch the same bytes over and over', async () => {
+      const all = await get('f', { Range: `bytes=${Array.from({ length: 16 }, () => '0-').join(',')}` });
+      expect([all.status, all.bytes.length]).toEqual([200, size]);
+      const some = await get('f', { Range: 'bytes=0-9,0-9' });
+      expect([some.status, some.bytes.length < size]).toEqual([206, true]);
+    });
+
     test('a range behind the end is 416, nonsense is the whole', async () => {
       const behind = await get('f', { Range: `bytes=${size}-` });
       expect(behind.status).toBe(416);
