@@ -84,6 +84,11 @@ export function nameFromSql(value: string | Buffer): Name {
 const UNRESERVED = /^[A-Za-z0-9\-._~]*$/;
 const HEX = Array.from({ length: 256 }, (_, i) => `%${i.toString(16).toUpperCase().padStart(2, '0')}`);
 
+/** What a name or path is to a server that minds neither case nor how accents are composed. */
+export function folded(name: string): string {
+  return name.normalize('NFC').toLowerCase();
+}
+
 /** Percent-encodes one path segment (RFC 3986 section 2.3: all but unreserved). */
 export function encodeSegment(name: string): string {
   if (UNRESERVED.test(name)) return name;

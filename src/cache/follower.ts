@@ -45,6 +45,8 @@ interface Listing {
   readonly path: RemotePath;
   readonly asked_ms: number;
   readonly seen: ReadonlySet<Name>;
+  /** Something was left out: what is not in it may be there all the same. */
+  readonly isPartial: boolean;
   /** The directory itself. */
   readonly own: RemoteEntry | null;
 }
@@ -52,7 +54,7 @@ interface Listing {
 /** What the server had in a directory and does not list any more. */
 interface Missing {
   readonly path: RemotePath;
-  /** The server would not list it if it were there. */
+  /** The listing might not name it if it were there. */
   readonly isHidden: boolean;
 }
 
@@ -284,6 +286,7 @@ export class Follower {
     const seen = new Set<Name>();
     let entries: RemoteEntry[] = [];
     let own: RemoteEntry | null = null;
+    let isPartial = false;
     const present = (entry: RemoteEntry) => mirror.presentIn(dir, nameOf(entry.path), entry, asked_ms, 0);
     try {
       for await (const batch of remote.list(path, { signal: this.#stop.signal })) {
@@ -291,7 +294,8 @@ export class Follower {
           if (entry.path === path) own = entry;
           else {
             seen.add(nameOf(entry.path));
-            entries.push(entry);
+            if (entry.leftOut === true) isPartial = true;
+            else entries.push(entry);
           }
         }
         if (entries.length < APPLY_BATCH) continue;
@@ -308,7 +312,7 @@ export class Follower {
       throw error;
     }
     // Only a listing that arrived whole says what is not there.
-    const listing: Listing = { dir, path, asked_ms, seen, own };
+    const listing: Listing = { dir, path, asked_ms, seen, isPartial, own };
     const membersOf = (gone: Missing) => (gone.isHidden ? [] : mirror.belowGone(gone.path, asked_ms));
     let full: readonly Missing[] = [];
     await inPieces(entries, this.#o, present, () => {
@@ -323,14 +327,15 @@ export class Follower {
     this.#o.onApplied();
   }
 
-  #missingIn({ dir, path, seen }: Listing): readonly Missing[] {
+  #missingIn({ dir, path, seen, isPartial }: Listing): readonly Missing[] {
     const { store, remote } = this.#o;
     const hidesDotNames = remote.capabilities.hidesDotNames === true;
     const names = store.baseNames(dir.ino).filter((name) => !seen.has(name));
-    return names.map((name) => ({ path: joinPath(path, name), isHidden: hidesDotNames && name.startsWith('.') }));
+    const isHidden = (name: Name) => isPartial || (hidesDotNames && name.startsWith('.'));
+    return names.map((name) => ({ path: joinPath(path, name), isHidden: isHidden(name) }));
   }
 
-  #applied({ dir, asked_ms, own }: Listing, missing: readonly Missing[]): void {
+  #applied({ dir, asked_ms, isPartial, own }: Listing, missing: readonly Missing[]): void {
     const { remote, mirror, store } = this.#o;
     for (const gone of missing) {
       if (gone.isHidden) mirror.deferred.add(gone.path);
@@ -339,7 +344,7 @@ export class Follower {
     mirror.endOfFeed();
     if (own !== null) {
       dir.baseEtag = own.etag;
-      dir.listedEtag = own.etag;
+      dir.listedEtag = isPartial ? null : own.etag; // it goes as a whole only if all of it was seen
       const { rightsBits, lock } = dir;
       dir.rights = own.rights;
       mirror.applyLock(dir, own);

@@ -1,13 +1,15 @@
 // WebDAV requests on one tree: addresses, headers, statuses and multistatus bodies turned into values and CloudErrors.
 // What reads is repeated on transient failures here; what changes is sent once, its caller knows what a repetition means.
 
-import { CloudError } from '../errors.js';
-import type { RemotePath } from '../ids.js';
-import { isMember } from '../ids.js';
+import { LRUCache } from 'lru-cache';
+import { CloudError, isCloudError } from '../errors.js';
+import type { Name, RemotePath } from '../ids.js';
+import { isMember, joinPath, splitPath } from '../ids.js';
+import { encodeSegment, folded } from '../names.js';
 import type { ChangeTurns } from './change_turns.js';
 import { Destinations } from './destinations.js';
 import type { Dialect } from './dialects/dialect.js';
-import { entryOf, type Self } from './entry.js';
+import { entryOf, lacksSize, leftOut, type Self } from './entry.js';
 import type { HttpClient, HttpRequest, HttpResponse } from './http.js';
 import { captivePortal, codeOfStatus, isWebPage, readFailure } from './http_failure.js';
 import { LockRoots } from './lock_roots.js';
@@ -16,7 +18,7 @@ import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
 import type { ServerInfo } from './server_info.js';
 import { etagOfHeaders } from './wire/etag.js';
-import { type HrefTarget, hrefResolver, pathToHref } from './wire/href.js';
+import { escapedFully, type HrefTarget, hrefResolver, hrefToPath, pathToHref } from './wire/href.js';
 import { emptyProperty, MultistatusReader, type MultistatusResponse } from './wire/multistatus.js';
 import { DAV, ROOT_XMLNS, type XmlName } from './wire/ns.js';
 import { XML_DECLARATION, type XmlElement } from './wire/xml.js';
@@ -81,6 +83,8 @@ export interface Page {
 const CHANGES_LOCKS: ReadonlySet<string> = new Set(['LOCK', 'UNLOCK', 'DELETE', 'MOVE']);
 /** Members that may come before the folder they are in: they are kept until it is known to be one. */
 const EARLY_MEMBERS = 100_000;
+/** What was left out of listings is said once. */
+const LEFT_OUT_KEPT = 1000;
 const PRIVILEGES = { ns: DAV, local: 'current-user-privilege-set' };
 
 export class Dav {
@@ -94,6 +98,7 @@ export class Dav {
   readonly destinations: Destinations;
   readonly #resolve: (href: string) => HrefTarget | null;
   readonly #propfindBody: string;
+  readonly #leftOut = new LRUCache<string, true>({ max: LEFT_OUT_KEPT });
 
   constructor(parts: {
     http: HttpClient;
@@ -165,7 +170,8 @@ export class Dav {
       for (const entry of batch) {
         if (entry.path === path) self = entry;
         else if (!isMember(entry.path, path)) {
-          throw this.#protocol(doing, `a member of it is required, found ${show(entry.path)}`);
+          const found = joinPath(path, encodeSegment(entry.path) as Name);
+          members.push(this.#leaveOut(found, entry.path, `a member of ${show(path)} is required`));
         } else if (!isLockNull(entry)) members.push(entry);
       }
       if (self === null && members.length > EARLY_MEMBERS) {
@@ -194,9 +200,13 @@ export class Dav {
     };
     const roots = this.lockRoots();
     for await (const page of this.multistatus(request, doing)) {
-      const entries: RemoteEntry[] = [];
+      const entries: (RemoteEntry | (() => Promise<RemoteEntry>))[] = [];
       for (const response of page.responses) {
-        const target = this.targetOf(response, doing);
+        const target = this.#targetIn(path, depth, response, doing);
+        if (!('slash' in target)) {
+          entries.push(target);
+          continue;
+        }
         if (response.status === 404 || response.status === 410) {
           if (target.path === path)
             throw new CloudError('not_found', `${doing}: nothing is there`, { status: 404, path });
@@ -208,25 +218,102 @@ export class Dav {
             path,
           });
         }
-        entries.push(entryOf(response, target.path, target.slash, this.dialect, this.self, roots));
+        entries.push(this.#described(path, target, response, roots, options));
       }
-      if (entries.length > 0) yield entries;
+      if (entries.length > 0) yield await Promise.all(entries.map((one) => (typeof one === 'function' ? one() : one)));
     }
   }
 
-  /** Where a response points. Throws `protocol` for what is not below our base or has no safe name: leaving it out would
-   * make a folder look emptier than it is. */
+  /** Where a response to a question about `path` points, in our spelling: the server may have another for the same name (case,
+   * accents). What it names in a way that cannot be is left out of a listing. */
+  #targetIn(path: RemotePath, depth: 0 | 1, response: MultistatusResponse, doing: string): HrefTarget | RemoteEntry {
+    let target: HrefTarget;
+    try {
+      target = this.targetOf(response, doing);
+    } catch (error) {
+      if (depth === 0) throw error;
+      const [href = ''] = response.hrefs;
+      return this.#leaveOut(joinPath(path, encodeSegment(href) as Name), href, error);
+    }
+    if (target.path === path || isMember(target.path, path)) return target;
+    if (folded(target.path) === folded(path)) return { ...target, path };
+    const { parent, name } = splitPath(target.path);
+    return folded(parent) === folded(path) ? { ...target, path: joinPath(path, name) } : target;
+  }
+
+  /** The entry, or how to get it. `protocol` where `path` itself is told in a way that cannot be; a member of it is left out
+   * then. */
+  #described(
+    path: RemotePath,
+    target: HrefTarget,
+    response: MultistatusResponse,
+    roots: LockRoots,
+    options: CallOptions,
+  ): RemoteEntry | (() => Promise<RemoteEntry>) {
+    const read = (length?: string) =>
+      entryOf(response, target.path, target.slash, this.dialect, this.self, roots, length);
+    const failed = (error: unknown) => {
+      if (target.path === path || !isCloudError(error, 'protocol')) throw error;
+      return this.#leaveOut(target.path, target.path, error);
+    };
+    try {
+      const entry = read();
+      if (!lacksSize(response, entry)) return entry;
+      return () => this.#askForSize(entry, options).then(read).catch(failed);
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  /** Of a file whose size is not told with it: shown as empty, it would be copied as empty. Rejects with `protocol` where it is
+   * not told at all. */
+  async #askForSize({ path, etag }: RemoteEntry, { signal }: CallOptions): Promise<string> {
+    const headers = { 'accept-encoding': 'identity' };
+    // Not in the lane of the listing, which goes on when this is answered.
+    const response = await this.http.request({ method: 'HEAD', path: this.href(path), headers, lane: 'read', signal });
+    await response.discard();
+    const found = this.versionOf(response);
+    const isSame = etag === null || found === null || found === etag;
+    const length = response.headers['content-length'];
+    if (response.status === 200 && isSame && length !== undefined) return length;
+    throw this.#protocol(`asking for the size of ${show(path)}`, 'the server does not tell it');
+  }
+
+  #leaveOut(path: RemotePath, what: string, why: unknown): RemoteEntry {
+    if (!this.#leftOut.has(what)) {
+      this.#leftOut.set(what, true);
+      const reason = why instanceof Error ? why.message : String(why);
+      this.log.warn(
+        { entry: what, reason },
+        'left out of a listing: the server tells or names it in a way that cannot be',
+      );
+    }
+    return leftOut(path);
+  }
+
+  /** Where a response points. Throws `protocol` for what is not below our base or has no safe name. */
   targetOf(response: MultistatusResponse, doing: string): HrefTarget {
     const [href = ''] = response.hrefs;
     let target: HrefTarget | null;
     try {
-      target = this.#resolve(href);
+      target = this.#targetOf(href);
     } catch (error) {
       throw this.#protocol(doing, error instanceof Error ? error.message : String(error));
     }
     if (target === null)
       throw this.#protocol(doing, `an address below ${this.info.base} is required, found ${show(href)}`);
     return target;
+  }
+
+  /** In the way it is written by servers that escape too little, or spell the base otherwise, if not as it should be. */
+  #targetOf(href: string): HrefTarget | null {
+    try {
+      const target = this.#resolve(href);
+      if (target !== null) return target;
+    } catch (error) {
+      if (escapedFully(href) === href) throw error;
+    }
+    return hrefToPath(this.info.base, escapedFully(href), folded);
   }
 
   /** For the locks of one answer. */

@@ -45,7 +45,25 @@ function protocol(path: string, problem: string, cause?: unknown): CloudError {
   });
 }
 
-/** Throws `protocol` on values that cannot be. */
+/** What the answer says of the size; null = nothing. */
+function lengthOf(response: MultistatusResponse): string | null {
+  return propertyText(response, DAV, 'getcontentlength') || null;
+}
+
+/** Is it a file of which the answer does not say how large it is? Not a name that is only locked (mod_dav, after RFC 2518). */
+export function lacksSize(response: MultistatusResponse, entry: RemoteEntry): boolean {
+  if (entry.kind !== 'file' || entry.size_bytes > 0 || response.status !== null || lengthOf(response) !== null)
+    return false;
+  if (propertyOf(response, DAV, 'resourcetype') === null) return false;
+  return entry.lock === null || entry.etag !== null || entry.mtime.s !== 0;
+}
+
+/** Something in a listing that is told or named in a way that cannot be: that it is there is all that is known. */
+export function leftOut(path: RemotePath): RemoteEntry {
+  return { ...unreadable(path, false), leftOut: true };
+}
+
+/** Throws `protocol` on values that cannot be. `length`: of the content, where it is known from elsewhere. */
 export function entryOf(
   response: MultistatusResponse,
   path: RemotePath,
@@ -53,9 +71,10 @@ export function entryOf(
   dialect: Dialect,
   self: Self,
   roots: LockRoots,
+  length = lengthOf(response),
 ): RemoteEntry {
   try {
-    return describe(response, path, slash, dialect, self, roots);
+    return describe(response, path, slash, dialect, self, roots, length);
   } catch (error) {
     if (isCloudError(error, 'invalid')) throw protocol(path, error.message, error);
     throw error;
@@ -69,6 +88,7 @@ function describe(
   dialect: Dialect,
   self: Self,
   roots: LockRoots,
+  length: string | null,
 ): RemoteEntry {
   // It is there and we may know no more: named, so that nobody takes its folder for empty.
   if (response.status !== null) return unreadable(path, slash);
@@ -79,8 +99,7 @@ function describe(
   const link = propertyText(response, CM, 'symlink');
   const kind: NodeKind = childOf(type, DAV, 'collection') !== null ? 'dir' : link !== null ? 'symlink' : 'file';
   const etag = normalizeEtag(propertyText(response, DAV, 'getetag'));
-  const length = propertyText(response, DAV, 'getcontentlength');
-  const size_bytes = kind === 'file' && length !== null && length !== '' ? Number(length) : 0;
+  const size_bytes = kind === 'file' && length !== null ? Number(length) : 0;
   if (!Number.isSafeInteger(size_bytes) || size_bytes < 0) throw protocol(path, `a size is required, found ${length}`);
   const posix = posixOf(response);
   const { rights: told, sharedIn } = dialect.rights(propertyText(response, OC, 'permissions'));
@@ -114,7 +133,7 @@ function versionOf(
   dialect: Dialect,
 ): string | null {
   if (etag !== null) return dialect.version(etag);
-  const isKnown = kind === 'file' && dialect.name === 'generic' && length !== null && length !== '';
+  const isKnown = kind === 'file' && dialect.name === 'generic' && length !== null;
   return isKnown ? stampOf(changed_s, Number(length)) : null;
 }
 

@@ -69,6 +69,9 @@ export interface RemoteEntry {
   readonly posix: PosixMeta;
   /** The user's own xattrs (`user.` included in the name), values raw. Empty where the server cannot hold them. */
   readonly xattrs: ReadonlyMap<string, Buffer>;
+  /** Only in listings: the server tells or names it in a way that cannot be. All that counts is that it is there; nothing
+   * else here is true, `path` as far as it can be read. */
+  readonly leftOut?: true;
 }
 
 export interface RemoteCapabilities {
@@ -186,7 +189,8 @@ export interface Remote {
   stat(path: RemotePath, options?: CallOptions): Promise<RemoteEntry>;
 
   /** The collection itself and its members (depth 1), in batches as they arrive. The collection comes first. An answer
-   * that ends early or is no multistatus rejects: a listing is whole or it is an error. */
+   * that ends early or is no multistatus rejects: a listing is whole or it is an error. With a member that is `leftOut` it
+   * does not say which others are not there. */
   list(path: RemotePath, options?: CallOptions): AsyncIterable<readonly RemoteEntry[]>;
 
   /** Bytes [start, end) of the version `etag` (null only where the server has no ETags). Resolves when the sink has

@@ -8,6 +8,7 @@ import { systemClock } from '../../src/clock.js';
 import { CloudError } from '../../src/errors.js';
 import { type Ino, type Name, ROOT_INO } from '../../src/ids.js';
 import type { Log } from '../../src/log.js';
+import type { Remote } from '../../src/remote/remote.js';
 import { FakeRemote, FakeServer } from './fake_remote.js';
 import { traceLog } from './trace.js';
 
@@ -18,18 +19,19 @@ const NEW_DIR = { mode: 0o755, uid: null, gid: null };
 
 export class TestCache {
   readonly dir: string;
-  readonly remote: FakeRemote;
+  readonly #remote: Remote;
   readonly cache: DriveCache & CacheControl;
   readonly invalidations: Invalidation[] = [];
 
-  private constructor(dir: string, remote: FakeRemote, cache: DriveCache & CacheControl) {
+  private constructor(dir: string, remote: Remote, cache: DriveCache & CacheControl) {
     this.dir = dir;
-    this.remote = remote;
+    this.#remote = remote;
     this.cache = cache;
     cache.onInvalidate((event) => this.invalidations.push(event));
   }
 
-  static async open(options: Partial<OpenCacheOptions> & { remote?: FakeRemote; log?: Log } = {}): Promise<TestCache> {
+  /** On the server in memory, unless it is given another `remote`. */
+  static async open(options: Partial<OpenCacheOptions> & { remote?: Remote; log?: Log } = {}): Promise<TestCache> {
     const remote = options.remote ?? new FakeRemote(new FakeServer());
     const dir = options.dir ?? (await tmpDir({ unsafeCleanup: true, prefix: 'cloudmount-test-' })).path;
     const cache = await openCache({
@@ -48,6 +50,11 @@ export class TestCache {
       remote,
     });
     return new TestCache(dir, remote, cache);
+  }
+
+  get remote(): FakeRemote {
+    if (this.#remote instanceof FakeRemote) return this.#remote;
+    throw new CloudError('unsupported', 'test: this drive is not on the server in memory');
   }
 
   get server(): FakeServer {

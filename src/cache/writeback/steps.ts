@@ -248,7 +248,7 @@ export class Steps {
         // Somebody put something into it meanwhile: the deletion is dropped, the directory comes back.
         this.#o.store.transaction(() => {
           this.#o.conflicts.resurrect(node);
-          for (const entry of unknown) this.#o.mirror.present(entry, asked_ms, 0);
+          for (const entry of unknown) if (entry.leftOut !== true) this.#o.mirror.present(entry, asked_ms, 0);
         });
         return;
       }

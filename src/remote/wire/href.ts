@@ -44,11 +44,12 @@ export function segmentsOfHref(href: string): { readonly segments: readonly Name
   return { segments: parts.map((part) => safeSegment(part, href)), slash };
 }
 
-/** Path of `href` relative to `base`, null when it is outside. Throws `invalid` when it is no safe address. */
-export function hrefToPath(base: string, href: string): HrefTarget | null {
+/** Path of `href` relative to `base`, null when it is outside. Throws `invalid` when it is no safe address. `fold`: what of a
+ * name counts for being the base. */
+export function hrefToPath(base: string, href: string, fold = (name: string): string => name): HrefTarget | null {
   const root = segmentsOfHref(base).segments;
   const { segments, slash } = segmentsOfHref(href);
-  if (segments.length < root.length || root.some((name, i) => segments[i] !== name)) return null;
+  if (segments.length < root.length || root.some((name, i) => fold(segments[i] ?? '') !== fold(name))) return null;
   return { path: segments.slice(root.length).join('/') as RemotePath, slash };
 }
 
@@ -71,6 +72,14 @@ export function hrefResolver(base: string): (href: string) => HrefTarget | null 
     }
     return { path: (known.path + safeSegment(href.slice(start, end), href)) as RemotePath, slash };
   };
+}
+
+/** `href` with what it lacks: some servers escape nothing, or (`encodeURI`) not what ends a path. */
+export function escapedFully(href: string): string {
+  return href
+    .replaceAll(/%(?![0-9A-Fa-f]{2})/g, '%25')
+    .replaceAll('?', '%3F')
+    .replaceAll('#', '%23');
 }
 
 /** Encoded URL path of `path` below `base`; collections end in a slash. */
