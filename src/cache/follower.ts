@@ -18,6 +18,8 @@ import type { NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
 import type { RecentOperations } from './recent_operations.js';
+import { Spelling } from './spelling.js';
+import { statOrNull } from './writeback/request.js';
 
 /** Without a push channel the feed is polled. */
 const POLL_MS = 5_000;
@@ -51,6 +53,12 @@ interface Listing {
   readonly own: RemoteEntry | null;
 }
 
+/** Listed in another spelling than `ours`, which may be the same to the server. */
+interface Respelled {
+  readonly entry: RemoteEntry;
+  readonly ours: Name;
+}
+
 /** What the server had in a directory and does not list any more. */
 interface Missing {
   readonly path: RemotePath;
@@ -82,6 +90,8 @@ export class Follower {
   readonly #first: FirstListing;
   /** Directories that were listed by themselves before the whole tree is here, and when that was asked for. */
   readonly #alone = new Map<number, number>();
+  /** Folders whose members the server lists in another spelling than ours. */
+  readonly #respells = new Set<number>();
   #watching: AbortController | null = null;
   #pushed = false;
   #wanted = false;
@@ -287,13 +297,21 @@ export class Follower {
     let entries: RemoteEntry[] = [];
     let own: RemoteEntry | null = null;
     let isPartial = false;
+    const spelling = new Spelling(() => store.baseNames(dir.ino));
+    const respelled: Respelled[] = [];
     const present = (entry: RemoteEntry) => mirror.presentIn(dir, nameOf(entry.path), entry, asked_ms, 0);
     try {
       for await (const batch of remote.list(path, { signal: this.#stop.signal })) {
         for (const entry of batch) {
           if (entry.path === path) own = entry;
           else {
-            seen.add(nameOf(entry.path));
+            const name = nameOf(entry.path);
+            const ours = spelling.ours(name);
+            if (ours !== null) {
+              respelled.push({ entry, ours });
+              continue;
+            }
+            seen.add(name);
             if (entry.leftOut === true) isPartial = true;
             else entries.push(entry);
           }
@@ -303,6 +321,12 @@ export class Follower {
         const arrived = entries;
         entries = [];
         await inPieces(arrived, this.#o, present);
+      }
+      for (const { entry, ours } of respelled) {
+        const known = { ...entry, path: joinPath(path, ours) };
+        const shown = !seen.has(ours) && (await this.#isOneName(dir, known)) ? known : entry;
+        seen.add(nameOf(shown.path));
+        entries.push(shown);
       }
     } catch (error) {
       if (isCloudError(error, 'not_found') && dir.ino !== 1) {
@@ -325,6 +349,15 @@ export class Follower {
       store.transaction(() => this.#applied(listing, this.#missingIn(listing)));
     }
     this.#o.onApplied();
+  }
+
+  /** Does the server take the spelling of `known` for what it lists in another one? It does so in all of a folder. */
+  async #isOneName(dir: NodeRecord, { path, kind }: RemoteEntry): Promise<boolean> {
+    if (this.#respells.has(dir.ino)) return true;
+    const found = await statOrNull(this.#o.remote, path, this.#stop.signal);
+    if (found?.kind !== kind) return false;
+    this.#respells.add(dir.ino);
+    return true;
   }
 
   #missingIn({ dir, path, seen, isPartial }: Listing): readonly Missing[] {

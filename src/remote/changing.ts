@@ -17,6 +17,7 @@ import {
   type PutResult,
   type RemoteEntry,
 } from './remote.js';
+import { isRespelling, respell } from './respelling.js';
 import { isTransient, retry } from './retry.js';
 import { ROOT_XMLNS } from './wire/ns.js';
 import { XML_DECLARATION } from './wire/xml.js';
@@ -85,17 +86,14 @@ export async function moveNode(
   const doing = `moving ${show(from)} to ${show(to)}`;
   if (isWithin(to, from)) throw new CloudError('invalid', `${doing}: the target is the source or inside it`);
   const source = await sourceOf(dav, from, rule, options);
+  const collection = source?.kind === 'dir';
+  if (await isRespelling(dav, from, to, options)) return await respell(dav, from, to, sendRespelled, options);
   // lighttpd takes no lock of the target along: there what is replaced is removed before.
   const replaces = rule.overwrite !== null && dav.info.ifHeader !== 'lighttpd';
   let removed = false;
   const send = async (headers: Readonly<Record<string, string>>) => {
     const overwrites = replaces && !removed ? 'T' : 'F';
-    await sendMove(
-      dav,
-      { from, to, collection: source?.kind === 'dir' },
-      { overwrite: overwrites, ...headers },
-      options,
-    );
+    await sendMove(dav, { from, to, collection }, { overwrite: overwrites, ...headers }, options);
   };
   const { overwrite } = rule;
   let held = options;
@@ -160,6 +158,13 @@ export async function moveNode(
       throw await explained(error);
     }
   }, dav.retrying(options));
+
+  /** Its own lock goes with the first of the two moves. */
+  async function sendRespelled(at: RemotePath, name: RemotePath): Promise<void> {
+    const tokens = tokensOf(dav, options).filter((token) => at === from || token !== options.lockToken);
+    const shown = tokens.length === 0 ? {} : { if: submitting(dav, at, tokens, '') };
+    await sendMove(dav, { from: at, to: name, collection }, { overwrite: 'F', ...shown }, options);
+  }
 
   /** 412 says that something did not hold; which one decides what the caller does. mod_dav says 500 where the parent of
    * the target is missing. */

@@ -66,6 +66,96 @@ describe('a server that tells one entry in a way that cannot be', () => {
   });
 });
 
+describe.each([false, true])('a server that minds no case, and answers with its own spelling: %s', (answersAsKept) => {
+  beforeEach(() => {
+    server.odd = { fold: (one) => one.toLowerCase(), answersAsKept };
+  });
+
+  it('renames files and folders to another spelling', async () => {
+    server.write('foo', 'text');
+    server.write('photos', null);
+    server.write('photos/a', 'a');
+    const drive = await start();
+    expect(await drive.list()).toEqual(['foo', 'photos']);
+    await drive.rename('foo', 'Foo');
+    await drive.rename('photos', 'Photos');
+    await drive.flush();
+    expect(server.paths()).toEqual(['Foo', 'Photos', 'Photos/a']);
+    await sleep(100);
+    expect(await drive.list()).toEqual(['Foo', 'Photos']);
+    expect(await drive.read('Foo')).toBe('text');
+    expect(await drive.read('Photos/a')).toBe('a');
+  });
+
+  it('keeps both of what differs only by that', async () => {
+    server.write('foo', 'theirs');
+    const drive = await start();
+    expect(await drive.list()).toEqual(['foo']);
+    await drive.write('FOO', 'ours');
+    await drive.until(
+      'all is sent',
+      async () =>
+        await drive.flush().then(
+          () => true,
+          () => false,
+        ),
+    );
+    await drive.until('both are there', () => server.paths().length === 2);
+    expect(server.text('foo')).toBe('theirs');
+    expect(
+      server
+        .paths()
+        .map((one) => server.text(one))
+        .sort(),
+    ).toEqual(['ours', 'theirs']);
+    await sleep(300);
+    expect(server.paths().length).toBe(2);
+  });
+});
+
+describe.each([false, true])('a server that composes names its own way, and answers with that: %s', (answersAsKept) => {
+  const [composed, apart] = ['\u00e9'.normalize('NFC'), '\u00e9'.normalize('NFD')];
+
+  beforeEach(() => {
+    const fold = (one: string) => one.normalize('NFD');
+    server.odd = { fold, keep: fold, answersAsKept };
+  });
+
+  it('programs find what they made by the name they gave it', async () => {
+    const drive = await start();
+    await drive.write(composed, 'text');
+    await drive.mkdir(`dir ${composed}`);
+    await drive.write(`dir ${composed}/${composed}`, 'inside');
+    await drive.flush();
+    expect(server.paths()).toEqual([`dir ${apart}`, `dir ${apart}/${apart}`, apart]);
+    for (let i = 0; i < 3; i++) {
+      await sleep(80);
+      expect(await drive.list()).toEqual([`dir ${composed}`, composed]);
+      expect(await drive.list(`dir ${composed}`)).toEqual([composed]);
+      await drive.write(composed, `text ${i}`);
+      await drive.flush();
+      expect(server.text(apart)).toBe(`text ${i}`);
+      expect(server.paths().length).toBe(3);
+    }
+    await drive.unlink(`dir ${composed}/${composed}`);
+    await drive.rmdir(`dir ${composed}`);
+    await drive.flush();
+    expect(server.paths()).toEqual([apart]);
+  });
+});
+
+it('a name that differs only in how it is composed is another one where the server says so', async () => {
+  const [composed, apart] = ['\u00e9'.normalize('NFC'), '\u00e9'.normalize('NFD')];
+  server.write(composed, 'one');
+  const drive = await start();
+  expect(await drive.list()).toEqual([composed]);
+  server.write(apart, 'two');
+  await drive.until('both are here', async () => (await drive.list()).length === 2);
+  expect([await drive.read(composed), await drive.read(apart)]).toEqual(['one', 'two']);
+  server.remove(composed);
+  await drive.until('one is gone', async () => (await drive.list()).join() === apart);
+});
+
 describe('a server that does not tell sizes in listings', () => {
   it('shows what is in files', async () => {
     server.odd = { length: () => null };
