@@ -153,8 +153,8 @@ export async function moveNode(
     } catch (error) {
       if (isCloudError(error, 'locked') && (await dropOrphans(dav, [from, to], options))) throw lockLost(from, error);
       if (isCloudError(error) && isTransient(error) && (await isMoved(dav, from, to, options))) return;
-      if (tried > 0 && isCloudError(error, 'not_found', 'precondition') && (await isMoved(dav, from, to, options)))
-        return;
+      const mayBeDone = tried > 0 && isCloudError(error, 'not_found', 'precondition', 'exists');
+      if (mayBeDone && (await isMoved(dav, from, to, options))) return;
       throw await explained(error);
     }
   }, dav.retrying(options));

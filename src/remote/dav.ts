@@ -367,7 +367,16 @@ export class Dav {
   async #send(request: HttpRequest, expected: readonly number[], doing: string): Promise<HttpResponse> {
     const response = await this.http.request(request);
     if (!expected.includes(response.status)) {
-      if (response.status === 207) throw await this.#partial(response, doing);
+      if (response.status === 207) {
+        const stopped = await this.#partial(response, doing);
+        if (stopped !== null) throw stopped;
+        return response;
+      }
+      if (response.status === 202) {
+        await response.discard();
+        // Whoever repeats a change looks what has become of it first.
+        throw new CloudError('busy_server', `${doing}: the server will do it later`, { status: 202 });
+      }
       if (response.status >= 200 && response.status < 300) {
         await response.discard();
         if (isWebPage(response)) throw captivePortal(doing, response);
@@ -380,14 +389,18 @@ export class Dav {
     return response;
   }
 
-  /** A change of a whole tree that stopped at some of its members (RFC 4918 section 9.6.1): the first one's reason. */
-  async #partial(response: HttpResponse, doing: string): Promise<CloudError> {
+  /** A change of a whole tree that stopped at some of its members (RFC 4918 section 9.6.1): the first one's reason. Null: none
+   * of what is told failed. */
+  async #partial(response: HttpResponse, doing: string): Promise<CloudError | null> {
     const reader = new MultistatusReader();
     const all: MultistatusResponse[] = [];
     for await (const chunk of response.body) all.push(...reader.write(chunk));
     all.push(...reader.end().responses);
-    const failed = all.find((one) => (one.status ?? 0) >= 400 && one.status !== 424);
-    const status = failed?.status ?? 500;
+    const statusOf = ({ status, propstats }: MultistatusResponse) =>
+      Math.max(status ?? 0, ...propstats.map((propstat) => propstat.status));
+    if (all.every((one) => statusOf(one) < 300)) return null;
+    const failed = all.find((one) => statusOf(one) >= 400 && statusOf(one) !== 424);
+    const status = failed === undefined ? 500 : statusOf(failed);
     return new CloudError(
       codeOfStatus(status),
       `${doing}: stopped at ${show(failed?.hrefs[0] ?? '')}, status ${status}`,

@@ -32,9 +32,9 @@ export async function readRange(
     const read = new RangeRead(dav, path, { start: at, end }, etag, sink, options);
     // Without a version the rest might be of another one than what the sink has taken.
     const retryable = (error: CloudError) => isTransient(error) && (etag !== null || !read.begun);
-    const found = await retry(() => read.proceed(), { ...dav.retrying(options), retryable });
-    if (found === 'taken') at = end;
-    else most_bytes = KEPT_bytes;
+    if ((await retry(() => read.proceed(), { ...dav.retrying(options), retryable })) === 'unmarked')
+      most_bytes = KEPT_bytes;
+    at = read.at;
   }
 }
 
@@ -101,6 +101,11 @@ class RangeRead {
     }
   }
 
+  /** Up to where the sink has taken what was asked for: the server may send less of it. */
+  get at(): number {
+    return this.#at;
+  }
+
   /** Has the sink taken anything? */
   get begun(): boolean {
     return this.#at > this.#start;
@@ -128,24 +133,30 @@ class RangeRead {
   async #partial(response: Answer): Promise<'taken' | 'unmarked'> {
     const header = response.headers['content-range'] ?? '';
     const found = parseContentRange(header)?.range ?? null;
-    if (found === null || found.start !== this.#at || found.end !== this.#end) {
+    // A part of what was asked for is an answer, too (RFC 9110 section 15.3.7); of what has no version the rest may be of another.
+    const isEnough = found !== null && (found.end === this.#end || (found.end < this.#end && this.#etag !== null));
+    if (found === null || found.start !== this.#at || !isEnough) {
       this.#refuse(
         response,
         `Content-Range for [${this.#at}, ${this.#end}) is required, found ${JSON.stringify(header)}`,
       );
     }
     const length = response.headers['content-length'];
-    if (length !== undefined && Number(length) !== this.#end - this.#at) {
-      this.#refuse(response, `${this.#end - this.#at} bytes are required, ${length} are announced`);
+    const size_bytes = found.end - this.#at;
+    if (length !== undefined && Number(length) !== size_bytes) {
+      this.#refuse(response, `${size_bytes} bytes are required, ${length} are announced`);
     }
     if (this.#isMarked(response)) {
-      await response.pour((chunk) => this.#take(chunk));
-    } else if (this.#end - this.#at > KEPT_bytes) {
+      await response.pour((chunk) => {
+        if (chunk.length > found.end - this.#at) throw this.#tooMuch();
+        return this.#take(chunk);
+      });
+    } else if (size_bytes > KEPT_bytes) {
       response.cancel();
       return 'unmarked';
     } else {
       const kept: Buffer[] = [];
-      let room_bytes = this.#end - this.#at;
+      let room_bytes = size_bytes;
       await response.pour((chunk) => {
         room_bytes -= chunk.length;
         if (room_bytes < 0) throw this.#tooMuch();
@@ -155,12 +166,13 @@ class RangeRead {
       if (etag !== this.#etag) throw this.#stale(etag);
       for (const chunk of kept) await this.#take(chunk);
     }
-    this.#requireAll();
+    this.#requireAll(found.end);
     return 'taken';
   }
 
   /** A server that ignores Range: what we want is inside, if it is the right version and long enough. */
   async #whole(response: HttpResponse): Promise<'taken'> {
+    await this.#requireNoPortal(response);
     if (this.#etag === null || !this.#isMarked(response)) {
       if (isWebPage(response)) {
         await response.discard();
@@ -185,8 +197,17 @@ class RangeRead {
       if (wanted.length > 0) await this.#take(wanted);
       if (this.#at === this.#end) return 'taken'; // which closes the connection
     }
-    this.#requireAll();
+    this.#requireAll(this.#end);
     return 'taken';
+  }
+
+  /** The page of a network that wants us to sign in first has a version, too, but the file has the one that is required. */
+  async #requireNoPortal(response: HttpResponse): Promise<void> {
+    const found = this.#dav.versionOf(response);
+    if (!isWebPage(response) || found === null || found === this.#etag || isStamp(this.#etag)) return;
+    await response.discard();
+    const { etag } = await this.#dav.stat(this.#path, this.#options);
+    throw etag === this.#etag ? captivePortal(this.#doing, response) : this.#stale(etag);
   }
 
   /** Does it say that it is the version that is required? Throws where it is another one. */
@@ -209,9 +230,9 @@ class RangeRead {
     return this.#sink(chunk, offset);
   }
 
-  #requireAll(): void {
-    if (this.#at === this.#end) return;
-    throw new CloudError('network', `${this.#doing}: cut short, ${this.#end - this.#at} bytes are missing`);
+  #requireAll(end: number): void {
+    if (this.#at === end) return;
+    throw new CloudError('network', `${this.#doing}: cut short, ${end - this.#at} bytes are missing`);
   }
 
   #refuse(response: Answer, problem: string): never {
