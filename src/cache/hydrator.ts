@@ -455,7 +455,10 @@ export class Hydrator {
       if (waiter.from >= fetch.end || waiter.to <= fetch.at) continue;
       if (onlyAhead && waiter.priority !== 'ahead') continue;
       waiter.attempts += 1;
-      if (retry && waiter.attempts < this.#limits.attempts) this.#backOff(waiter, error.details.retryAfter_s ?? 0);
+      const asked_ms = (error.details.retryAfter_s ?? 0) * 1000;
+      // A program is not kept waiting longer than for a server that says nothing.
+      const isPatient = waiter.priority !== 'read' || asked_ms <= this.#limits.timeout_ms;
+      if (retry && isPatient && waiter.attempts < this.#limits.attempts) this.#backOff(waiter, asked_ms);
       else if (waiter.start < fetch.end && waiter.end > fetch.coming) this.#settle(waiter, error);
       else {
         // Only the rounding failed: what is needed is fetched without it.
@@ -465,8 +468,8 @@ export class Hydrator {
     }
   }
 
-  #backOff(waiter: Waiter, retryAfter_s: number): void {
-    const pause_ms = Math.max(this.#limits.backoff_ms * 2 ** (waiter.attempts - 1), retryAfter_s * 1000);
+  #backOff(waiter: Waiter, asked_ms: number): void {
+    const pause_ms = Math.max(this.#limits.backoff_ms * 2 ** (waiter.attempts - 1), asked_ms);
     waiter.notBefore_ms = this.#clock.monotonic_ms() + pause_ms;
     this.#clock.sleep(pause_ms, this.#closing.signal).then(
       () => {

@@ -42,6 +42,8 @@ const BLOCKED_RETRY_MS = 500;
 const RECONCILE_ATTEMPTS = 20;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 60_000;
+/** Who asks us to come again in an hour may be back in minutes, and one request more does no harm. */
+const ASKED_MAX_MS = 5 * 60_000;
 
 /** How long until a failure that is not the network's is tried again. Null = only when the user asks. */
 const RETRY_MS: Partial<Record<ErrorCode, number | null>> = {
@@ -436,7 +438,7 @@ export class Writeback {
   #backOff(node: NodeRecord, error: CloudError): void {
     node.attempts += 1;
     const wait_ms = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(node.attempts - 1, 10));
-    const asked_ms = (error.details.retryAfter_s ?? 0) * 1000;
+    const asked_ms = Math.min((error.details.retryAfter_s ?? 0) * 1000, ASKED_MAX_MS);
     node.notBefore_ms = this.#o.clock.monotonic_ms() + Math.max(asked_ms, wait_ms * (0.5 + Math.random() / 2));
     if (error.code !== 'offline') node.error = error.message;
     this.#o.store.save(node);

@@ -430,6 +430,15 @@ describe('what goes wrong', () => {
     expect(remote.requests).toHaveLength(2);
   });
 
+  it('keeps no program waiting for an hour because a busy server asks for it', async () => {
+    const node = files.node(10 * MiB);
+    const reader = need(node, 0, 1);
+    await settled();
+    remote.request(0).fail(new CloudError('busy_server', 'later', { retryAfter_s: 3600 }));
+    await settled();
+    expect(reader.done).toBe('busy_server');
+  });
+
   it.each<ErrorCode>(['offline', 'unauthorized', 'no_access', 'protocol', 'not_found'])(
     'says `%s` at once',
     async (code) => {
