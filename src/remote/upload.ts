@@ -25,7 +25,7 @@ import { etagOfHeaders, isWeak } from './wire/etag.js';
 const TRIES = 4;
 /** mod_dav loses about one lock in ten on free names when several are taken in one folder at once. */
 const LOST_LOCK_TRIES = 12;
-/** State of a session: an upload of this file was cut off, and some servers (Go's: rclone, Caddy) write what comes in place. */
+/** State of a session: an upload of this file was cut off or is on its way, and some servers (Go's: rclone, Caddy) write what comes in place. */
 const CUT = JSON.stringify({ cut: true });
 
 /** Was an upload cut off, so that a half of it may be there? It is no other's version, and nothing is lost by replacing it. */
@@ -81,10 +81,12 @@ export async function putFile(
       answer_ms: dav.http.timeout_ms * ANSWER_PATIENCE,
       signal: options.signal,
     };
+    // Before, too: who is killed in the middle of it has no other time to say so.
+    if (writesInPlace && body === stream) session.save?.(CUT);
     const response = await dav.send(request, [200, 201, 204], `uploading ${show(path)}`).catch((error: unknown) => {
-      if (writesInPlace && isOpen(error)) {
-        cut.off = true;
-        session.save?.(CUT);
+      if (writesInPlace) {
+        cut.off ||= !isRefusal(error);
+        session.save?.(cut.off ? CUT : null);
       }
       throw error;
     });
@@ -106,6 +108,11 @@ function withToken(options: CallOptions, lockToken: string | undefined): CallOpt
 /** Does it leave open what became of the request? */
 function isOpen(error: unknown): boolean {
   return isCloudError(error) && (isTransient(error) || error.code === 'timeout');
+}
+
+/** Did the server answer that it does not do it? */
+function isRefusal(error: unknown): boolean {
+  return isCloudError(error) && error.details.status !== undefined && !isOpen(error);
 }
 
 /** Sends, and finds out what became of it when the answer does not say. */

@@ -113,6 +113,41 @@ describe.each(['apache', 'rclone'] as const)('a bad network before %s', (kind) =
     expect((await readAll(honest, file)).equals(bigger)).toBe(true);
   });
 
+  it('goes on from the half of an upload in the middle of which it was killed', async () => {
+    const [file, big] = [fresh(), Buffer.alloc(3_000_000, 'ours')];
+    const killed = session();
+    const stop = new AbortController();
+    const endless = {
+      size_bytes: big.length,
+      async *open() {
+        yield big.subarray(0, 1_000_000);
+        await new Promise((_, reject) => stop.signal.addEventListener('abort', reject));
+      },
+    };
+    const sending = codeOf(remote.put(path(file), endless, { kind: 'if_absent' }, {}, killed, { signal: stop.signal }));
+    const isOnWay = () => proxy.requests.some((one) => one.method === 'PUT' && one.requestBytes >= 1_000_000);
+    await eventually(
+      'half of it to be sent',
+      async () => isOnWay(),
+      (isIt) => isIt,
+      5000,
+    );
+    const state = killed.saved.at(-1) ?? null; // what is noted is all that a killed one leaves
+    stop.abort();
+    expect([await sending, killed.saved.at(-1) ?? null]).toEqual(['interrupted', state]);
+    await remote.put(path(file), bytesSource(big), { kind: 'if_absent' }, {}, session(state));
+    expect((await readAll(honest, file)).equals(big)).toBe(true);
+  });
+
+  it('forgets that it was on its way when it was refused', async () => {
+    const file = fresh();
+    const refused = session();
+    proxy.add({ method: 'PUT', fault: { kind: 'answer', status: 403 } });
+    const sending = remote.put(path(file), bytesSource(Buffer.alloc(300_000)), { kind: 'if_absent' }, {}, refused);
+    expect(await codeOf(sending)).toBe('no_access');
+    expect(refused.saved.at(-1) ?? null).toBeNull();
+  });
+
   it('takes what somebody else has put there for no half of its own', async () => {
     const file = fresh();
     const { etag } = await put(honest, file, 'base');
