@@ -14,6 +14,7 @@ import type { ActiveContent } from './active_content.js';
 import { AutoLock, type AutoLockMode } from './auto_lock.js';
 import { Cache } from './cache.js';
 import type { CacheControl, DriveCache, Invalidation } from './cache_api.js';
+import { CacheDisk } from './cache_disk.js';
 import { Conflicts } from './conflicts.js';
 import { Connection } from './connection.js';
 import { ContentStore } from './content/content_store.js';
@@ -32,7 +33,7 @@ import { Pins } from './pins.js';
 import { LinkMeter } from './read_ahead.js';
 import { RecentOperations } from './recent_operations.js';
 import { holdsContents, isBeingSetAside, recoveredFolders, setAside } from './recovered.js';
-import { diskFree, SpaceBudget } from './space.js';
+import { SpaceBudget } from './space.js';
 import { Tree } from './tree.js';
 import { describeUnsent, unsentOf } from './unsent.js';
 import { placePath } from './writeback/request.js';
@@ -87,10 +88,12 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
   } catch (error) {
     throw toCloudError(error, `creating the cache folder ${dir}`);
   }
+  const disk = new CacheDisk(dir, clock, log);
+  disk.isTight();
   const unlock = await lockFolder(dir, log);
   let db: Database;
   try {
-    db = await openDatabase(dir, log);
+    db = await openDatabase(dir, log, disk);
   } catch (error) {
     await unlock();
     throw error;
@@ -141,7 +144,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       ...(o.spaceWait_ms === undefined ? {} : { wait_ms: o.spaceWait_ms }),
       clock,
       log,
-      freeBytes: () => diskFree(o.dir),
+      freeBytes: () => disk.free_bytes(),
       candidates: (limit, staying) => contents.candidates(limit, staying),
       evict: (victim) => contents.evict(victim),
       shrinkOpen: (bytes, sides) => contents.shrinkOpen(bytes, sides),
@@ -339,6 +342,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       db: database,
       recovered: () => recoveredFolders(o.dir),
       shutdown: async () => {
+        await disk.close();
         connection.close();
         autoLock.close();
         locks.close();
@@ -364,6 +368,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     writeback.start();
     locks.start();
     autoLock.start();
+    disk.tend({ trim: () => space.trim(), online: () => connection.online });
     return async () => {
       // With a mirror from last time the drive comes up at once and the server is asked meanwhile.
       const connecting = connection.start(o.connected === true);
@@ -383,19 +388,19 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
 }
 
 /** A damaged database is set aside with all that only this machine may have; the tree comes from the server anew. */
-async function openDatabase(dir: string, log: Log): Promise<Database> {
+async function openDatabase(dir: string, log: Log, disk: CacheDisk): Promise<Database> {
   if (isBeingSetAside(dir)) await setAside(dir, DATABASE, CONTENT, log);
   else if ((await isEmpty(join(dir, DATABASE))) && (await holdsContents(join(dir, CONTENT)))) {
     log.error({ dir }, 'the cache database is gone, its contents are not; starting with an empty one');
     await setAside(dir, DATABASE, CONTENT, log);
   }
   try {
-    return await Database.open(join(dir, DATABASE), log);
+    return await Database.open(join(dir, DATABASE), log, disk);
   } catch (error) {
     if (!isCloudError(error, 'corrupt')) throw error;
     log.error({ err: error }, 'the cache database is damaged; starting with an empty one');
     await setAside(dir, DATABASE, CONTENT, log);
-    return Database.open(join(dir, DATABASE), log);
+    return Database.open(join(dir, DATABASE), log, disk);
   }
 }
 

@@ -15,8 +15,8 @@ import { access, chmod, mkdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { CloudError } from '../errors.js';
 import { makeFolder } from '../make_folder.js';
+import { useSpareRoomIfTight } from '../spare_room.js';
 import { manifestFile } from './backup/manifest.js';
-import { useSpareRoomIfTight } from './spare_room.js';
 
 export interface DataDir {
   /** Absolute. */
@@ -52,7 +52,7 @@ export async function prepareDataDir(dir: string): Promise<DataDir> {
     const found = await stat(layout.root);
     if (!found.isDirectory()) throw new CloudError('not_dir', `data folder ${layout.root}: it is not a folder`);
     await refuseBackup(layout);
-    await useSpareRoomIfTight(layout);
+    useSpareRoomIfTight(layout);
     if ((found.mode & 0o077) !== 0) await chmod(layout.root, 0o700);
     for (const part of [layout.blobs, layout.uploads, layout.tmp]) await mkdir(part, { recursive: true, mode: 0o700 });
   } catch (error) {

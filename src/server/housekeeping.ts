@@ -3,9 +3,9 @@
 
 import type { Clock } from '../clock.js';
 import type { Log } from '../log.js';
+import { keepSpareRoom } from '../spare_room.js';
 import { backupRuns } from './backup/lease.js';
 import type { DataDir } from './data_dir.js';
-import { keepSpareRoom } from './spare_room.js';
 import type { BlobStore } from './storage/blobs/blob_store.js';
 import { type CollectResult, collectGarbage } from './storage/blobs/collector.js';
 import type { MetadataStore, SweepResult } from './storage/metadata/metadata_store.js';

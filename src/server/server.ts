@@ -2,6 +2,7 @@
 
 import { stat } from 'node:fs/promises';
 import { systemClock } from '../clock.js';
+import { useSpareRoom } from '../spare_room.js';
 import { accessThroughLog } from './access_log.js';
 import type { AccountStore, Login } from './accounts/account_store.js';
 import { SERVER_SCHEMA } from './accounts/open_accounts.js';
@@ -27,7 +28,6 @@ import { PublicFace } from './sharing/public_face.js';
 import { PublicLinks } from './sharing/public_links.js';
 import { ShareTicker } from './sharing/share_ticker.js';
 import { SharingService } from './sharing/sharing_service.js';
-import { useSpareRoom } from './spare_room.js';
 import { LocalBlobStore } from './storage/blobs/local_blob_store.js';
 import { SqliteDatabase } from './storage/metadata/sqlite/database.js';
 import { SqliteMetadataStore } from './storage/metadata/sqlite/sqlite_metadata_store.js';

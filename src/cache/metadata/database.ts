@@ -30,6 +30,7 @@ const CHECK_FIRST_BYTES = 64 * 1024 * 1024;
 /** Changes here are small and each is a commit of its own: what a commit writes and sums up is whole pages. */
 const PAGE_BYTES = 1024;
 const CHECKPOINT_BYTES = 16 * 1024 * 1024;
+const TIGHT_CHECKPOINT_BYTES = 256 * 1024;
 
 /** How long a statement waits for somebody else's locks. */
 const BUSY_MS = 5_000;
@@ -38,11 +39,20 @@ const BUSY_MS = 5_000;
  * what was not synced. */
 export type PreviousEnd = 'none' | 'clean' | 'killed' | 'power_cut';
 
+/** The disk the file is on. */
+export interface DatabaseDisk {
+  /** Is there hardly room? Asked before each commit. */
+  isTight(): boolean;
+  /** There was none for a commit. */
+  isFull(): void;
+}
+
 export class Database {
   readonly sql: Sqlite.Database;
   readonly previousEnd: PreviousEnd;
   readonly #path: string;
   readonly #log: Log;
+  readonly #disk: DatabaseDisk | null;
   readonly #closing = new AbortController();
   #walFd: number | null = null;
   #running: Promise<void> | null = null;
@@ -53,20 +63,28 @@ export class Database {
   readonly #begin: Sqlite.Statement;
   readonly #commit: Sqlite.Statement;
   #damage: string | null = null;
+  #tight = false;
   /** A sync failed. The kernel tells once of what it could not write: the next sync would succeed without it. */
   #unwritten = false;
 
-  private constructor(sql: Sqlite.Database, path: string, previousEnd: PreviousEnd, log: Log) {
+  private constructor(
+    sql: Sqlite.Database,
+    path: string,
+    previousEnd: PreviousEnd,
+    log: Log,
+    disk: DatabaseDisk | null,
+  ) {
     this.sql = sql;
     this.#begin = sql.prepare('BEGIN IMMEDIATE');
     this.#commit = sql.prepare('COMMIT');
     this.#path = path;
     this.previousEnd = previousEnd;
     this.#log = log;
+    this.#disk = disk;
   }
 
   /** Opens or creates. Throws `corrupt` when SQLite finds the file damaged; the file is left as it is. */
-  static async open(path: string, log: Log): Promise<Database> {
+  static async open(path: string, log: Log, disk: DatabaseDisk | null = null): Promise<Database> {
     const endedWell = await takeCleanMark(path);
     const suspect = await exists(`${path}.suspect`);
     const size_bytes = await fs.stat(path).then(
@@ -82,8 +100,7 @@ export class Database {
       sql.pragma('foreign_keys = OFF');
       sql.pragma('temp_store = MEMORY');
       sql.pragma('cache_size = -16000');
-      const page_bytes = Number(sql.pragma('page_size', { simple: true }));
-      sql.pragma(`wal_autocheckpoint = ${Math.floor(CHECKPOINT_BYTES / page_bytes)}`);
+      sql.pragma(`wal_autocheckpoint = ${pagesOf(sql, CHECKPOINT_BYTES)}`);
       const version = Number(sql.pragma('user_version', { simple: true }));
       if (version > SCHEMA_VERSION) {
         throw new CloudError(
@@ -104,7 +121,7 @@ export class Database {
         sql.exec('COMMIT');
       }
       const previousEnd = version === 0 ? 'none' : endedWell ? 'clean' : sameBoot(sql) ? 'killed' : 'power_cut';
-      const db = new Database(sql, path, previousEnd, log);
+      const db = new Database(sql, path, previousEnd, log, disk);
       db.#keepLocks();
       await syncFolders(path);
       if (!endedWell && !checkFirst && version > 0) db.#checkMeanwhile();
@@ -131,6 +148,7 @@ export class Database {
   /** Runs `work` in one transaction; nested calls join the outer one. Rolls back when it throws. Never awaits. */
   transaction<T>(work: () => T): T {
     if (this.#depth > 0) return work();
+    this.#setTight(this.#disk?.isTight() ?? false);
     this.#depth = 1;
     try {
       this.#begin.run();
@@ -141,7 +159,9 @@ export class Database {
       return result;
     } catch (error) {
       if (this.sql.inTransaction) this.sql.exec('ROLLBACK');
-      throw this.#noted(error, `writing the cache database ${this.#path}`);
+      const known = this.#noted(error, `writing the cache database ${this.#path}`);
+      if (known.code === 'no_space') this.#beginJournalAnew();
+      throw known;
     } finally {
       this.#depth = 0;
     }
@@ -255,6 +275,23 @@ export class Database {
     return row?.busy === 0;
   }
 
+  /** On a full disk the journal is begun anew often, in the room that it has: what is in it goes into the file, most of
+   * which needs no more. */
+  #setTight(tight: boolean): void {
+    if (tight === this.#tight) return;
+    this.#tight = tight;
+    this.sql.pragma(`wal_autocheckpoint = ${pagesOf(this.sql, tight ? TIGHT_CHECKPOINT_BYTES : CHECKPOINT_BYTES)}`);
+    if (tight) this.#beginJournalAnew();
+  }
+
+  #beginJournalAnew(): void {
+    try {
+      this.sql.pragma('wal_checkpoint(PASSIVE)');
+    } catch (error) {
+      this.#log.debug({ err: error }, 'the cache journal could not be begun anew');
+    }
+  }
+
   #checkMeanwhile(): void {
     this.#checking = this.check().catch((error: unknown) => {
       this.#log.warn({ err: error }, 'the cache database could not be checked');
@@ -263,7 +300,9 @@ export class Database {
 
   #noted(error: unknown, doing: string): CloudError {
     const known = databaseError(error, doing);
-    if (known.code === 'corrupt' && !(error instanceof CloudError)) this.#noteDamage(known.message);
+    if (error instanceof CloudError) return known;
+    if (known.code === 'corrupt') this.#noteDamage(known.message);
+    if (known.code === 'no_space') this.#disk?.isFull();
     return known;
   }
 
@@ -302,6 +341,10 @@ function databaseError(error: unknown, doing: string): CloudError {
   return new CloudError(code, `${doing}: ${error instanceof Error ? error.message : String(error)} (${sqlite})`, {
     cause: error,
   });
+}
+
+function pagesOf(sql: Sqlite.Database, bytes: number): number {
+  return Math.floor(bytes / Number(sql.pragma('page_size', { simple: true })));
 }
 
 function sameBoot(sql: Sqlite.Database): boolean {

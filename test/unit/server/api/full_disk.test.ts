@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { dataDirLayout } from '../../../../src/server/data_dir.js';
-import { keepSpareRoom } from '../../../../src/server/spare_room.js';
+import { keepSpareRoom } from '../../../../src/spare_room.js';
 import { TestServer } from './test_server.js';
 
 let disk: string;
