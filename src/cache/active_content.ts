@@ -95,6 +95,11 @@ export class ActiveContent implements Hydratable {
     return this.node.baseEtag;
   }
 
+  /** Whoever has written will write on: what is not here by then must be brought back before it can be sent. */
+  get isBeingWritten(): boolean {
+    return this.writers > 0 && this.writeSeq > 0;
+  }
+
   get complete(): boolean {
     return this.extents.isComplete(this.node.size_bytes);
   }

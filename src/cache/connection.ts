@@ -10,6 +10,7 @@ import type { ConnectionState, Remote } from '../remote/remote.js';
 const PROBE_EVERY_MS = 3_000;
 const PROBE_UNAUTHORIZED_MS = 30_000;
 const PROBE_BOUND_MS = 8_000;
+const LATELY_MS = 10_000;
 
 export interface ConnectionOptions {
   readonly remote: Remote;
@@ -24,6 +25,7 @@ export class Connection {
   readonly #stop = new AbortController();
   #state: ConnectionState = 'offline';
   #error: string | null = null;
+  #changed_ms = Number.NEGATIVE_INFINITY;
   /** A request timed out and the probe has not answered yet. */
   #silent = false;
   #probing: Promise<void> | null = null;
@@ -39,6 +41,11 @@ export class Connection {
 
   get online(): boolean {
     return this.#state === 'online';
+  }
+
+  /** Also where the server was a moment ago: it may only be starting anew. */
+  get onlineLately(): boolean {
+    return this.online || this.#o.clock.monotonic_ms() - this.#changed_ms < LATELY_MS;
   }
 
   get error(): string | null {
@@ -143,6 +150,7 @@ export class Connection {
     this.#error = error;
     if (state === this.#state) return;
     this.#state = state;
+    this.#changed_ms = this.#o.clock.monotonic_ms();
     this.#o.log.info({ state, error }, 'connection');
     this.#o.onState(state);
   }

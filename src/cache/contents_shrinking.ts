@@ -39,6 +39,7 @@ export class ContentShrinker {
     for (const content of this.#o.active()) {
       if (freed >= bytes) break;
       if (content.node.contentDirty || content.access === 'passthrough' || this.#o.mustStay(content.node)) continue;
+      if (content.isBeingWritten) continue;
       for (const { start, end } of farFrom(content.extents, this.#readersOf(content), bytes - freed, sides)) {
         content.extents.remove(start, end);
         content.sums.forget(start, end);

@@ -145,6 +145,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       clock,
       log,
       freeBytes: () => disk.free_bytes(),
+      mayComeFree: () => writeback.makesRoom(),
       candidates: (limit, staying) => contents.candidates(limit, staying),
       evict: (victim) => contents.evict(victim),
       shrinkOpen: (bytes, sides) => contents.shrinkOpen(bytes, sides),

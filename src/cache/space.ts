@@ -1,8 +1,8 @@
 // The cache's byte budget: never more than the limit, never less free on the disk than the floor. Whoever wants to store
 // bytes reserves them first. When there is no room the least recently used clean files go; when none is left, clean
 // open files give back what is far from where they are read; when that is not enough the caller waits (back-pressure)
-// until an upload, a close or a removal makes room, and gets `no_space` after a bound. One reservation at a time is
-// worked on, in order of arrival, so that a big one is not starved by small ones.
+// until an upload, a close or a removal makes room, and gets `no_space` after a bound: a short one where nothing is on its
+// way that will make room. One reservation at a time is worked on, in order of arrival, so that a big one is not starved by small ones.
 
 import * as fs from 'node:fs';
 import type { Clock } from '../clock.js';
@@ -34,6 +34,8 @@ export interface SpaceOptions {
   readonly log: Log;
   /** Longest wait for room before `no_space`. Default 30 s. */
   readonly wait_ms?: number;
+  /** Is something being sent, or about to be, that may go afterwards? Default: always. */
+  mayComeFree?(): boolean;
   /** Free bytes of the cache disk (see `diskFree`). Sampled, not asked each time. */
   freeBytes(): number;
   /** The least recently used files that may go, oldest first, at most `limit`. `known`: what stayed at the last look is not
@@ -58,6 +60,8 @@ interface Waiter {
   readonly bytes: number;
   readonly wait: boolean;
   readonly since_ms: number;
+  /** When something was last on its way that may make room. */
+  hope_ms: number;
   settle(error: CloudError | null): void;
 }
 
@@ -65,6 +69,8 @@ const SAMPLE_MS = 1000;
 const SAMPLE_BYTES = 64 * 1024 * 1024;
 const BATCH = 64;
 const RETRY_MS = 500;
+/** What has just been sent, fetched or closed may go a moment later. */
+const HOPELESS_MS = 1500;
 /** A request larger than this (a program preallocating a big file) does not hold up the smaller ones behind it. */
 const BIG_BYTES = 16 * 1024 * 1024;
 
@@ -198,10 +204,12 @@ export class SpaceBudget {
       waiter.settle(interrupted(bytes));
       this.changed();
     };
+    const now_ms = this.#options.clock.monotonic_ms();
     const waiter: Waiter = {
       bytes,
       wait: options.wait ?? true,
-      since_ms: this.#options.clock.monotonic_ms(),
+      since_ms: now_ms,
+      hope_ms: now_ms,
       settle: (error) => {
         options.signal?.removeEventListener('abort', onAbort);
         outcome = { error };
@@ -300,7 +308,7 @@ export class SpaceBudget {
       this.#finish(waiter, null);
       return true;
     }
-    if (!waiter.wait || this.#waited(waiter) >= this.#wait_ms) {
+    if (!waiter.wait || this.#isOver(waiter)) {
       this.#finish(waiter, this.#noSpace(waiter));
       return true;
     }
@@ -310,8 +318,10 @@ export class SpaceBudget {
     return false;
   }
 
-  #waited(waiter: Waiter): number {
-    return this.#options.clock.monotonic_ms() - waiter.since_ms;
+  #isOver(waiter: Waiter): boolean {
+    const now_ms = this.#options.clock.monotonic_ms();
+    if (this.#options.mayComeFree?.() ?? true) waiter.hope_ms = now_ms;
+    return now_ms - waiter.since_ms >= this.#wait_ms || now_ms - waiter.hope_ms >= HOPELESS_MS;
   }
 
   #diskHolds(bytes: number): boolean {

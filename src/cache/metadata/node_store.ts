@@ -411,6 +411,15 @@ export class NodeStore {
     );
   }
 
+  /** Files whose bytes are to be sent, without those that the server has refused. */
+  toBeSent(): Ino[] {
+    return this.#pluck(
+      `SELECT ino FROM node
+         WHERE pending IS NOT NULL AND parent IS NOT NULL AND dirty & ? AND kind = 1 AND error_code IS NULL`,
+      Dirty.content,
+    ) as Ino[];
+  }
+
   /** Of which something was sent without an answer. */
   sending(): NodeRecord[] {
     return [...this.#sending].flatMap((ino) => this.get(ino) ?? []);

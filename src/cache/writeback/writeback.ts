@@ -195,6 +195,12 @@ export class Writeback {
     }
   }
 
+  /** Is a file being sent, or about to be, that may be evicted afterwards? Not one that is still being written. */
+  makesRoom(): boolean {
+    const { connection, contents, store } = this.#o;
+    return connection.onlineLately && store.toBeSent().some((ino) => (contents.peek(ino)?.writers ?? 0) === 0);
+  }
+
   /** The kernel asks for something: what is sent gives way. */
   served(): void {
     this.#precedence.served();

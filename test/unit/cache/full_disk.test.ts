@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CloudError } from '../../../src/errors.js';
 import { FakeRemote } from '../../support/fake_remote.js';
-import { TestCache } from '../../support/test_cache.js';
+import { CALLER, TestCache } from '../../support/test_cache.js';
 
 const MiB = 1 << 20;
 let disk: string;
@@ -112,4 +112,26 @@ test('others are left the floor of free room, at the cost of what can be had aga
   const free_bytes = () => statfsSync(disk).bavail * statfsSync(disk).bsize;
   expect(free_bytes()).toBeLessThan(10 * MiB);
   await cache.until('the floor is kept', () => free_bytes() >= 20 * MiB, 15_000);
+}, 30_000);
+
+test('who writes or reads what cannot fit is not kept waiting when nothing will make room', async () => {
+  remote.server.write('elsewhere', Buffer.alloc(MiB, 'e'));
+  const cache = await mount();
+  await cache.until('it is known', async () => (await cache.list()).length === 1);
+  const file = await cache.open('large', 'w');
+  const writing = (async () => {
+    for (let at = 0; ; at += MiB) await file.write(at, Buffer.alloc(MiB, 'w'), CALLER);
+  })();
+  let start_ms = performance.now();
+  await expect(writing).rejects.toMatchObject({ code: 'no_space' });
+  expect(performance.now() - start_ms).toBeLessThan(5000);
+  start_ms = performance.now();
+  await expect(cache.read('elsewhere')).rejects.toMatchObject({ code: 'no_space' });
+  expect(performance.now() - start_ms).toBeLessThan(5000);
+  await file.flush(CALLER);
+  file.release();
+  // Once it has been closed it is sent, which makes room: that is waited for.
+  expect(await cache.read('elsewhere')).toBe('e'.repeat(MiB));
+  await cache.flush();
+  expect(await cache.check()).toEqual([]);
 }, 30_000);
