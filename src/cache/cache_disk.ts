@@ -76,10 +76,21 @@ export class CacheDisk {
     await this.#tending;
   }
 
+  /** For the next start: what the database needs no more when it is closed is room. */
+  async keepRoom(): Promise<void> {
+    await this.#seeTo(() => keepSpareRoom(this.#room, diskFree(this.#room.root)));
+  }
+
   async #tendOnce({ trim, online }: Tended): Promise<void> {
-    try {
+    await this.#seeTo(async () => {
       if (online()) await trim();
-      await keepSpareRoom(this.#room, diskFree(this.#room.root));
+    });
+    await this.keepRoom();
+  }
+
+  async #seeTo(room: () => Promise<void>): Promise<void> {
+    try {
+      await room();
     } catch (error) {
       this.#log.warn({ err: error }, 'the room of the cache could not be seen to');
     }

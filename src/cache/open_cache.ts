@@ -359,6 +359,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
           log.error({ err: error }, 'not everything could be written down when closing; the next start looks again');
         }
         await database.close(failure === null);
+        await disk.keepRoom();
         await release();
         if (failure !== null) throw failure;
       },

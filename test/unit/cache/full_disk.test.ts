@@ -114,6 +114,22 @@ test('others are left the floor of free room, at the cost of what can be had aga
   await cache.until('the floor is kept', () => free_bytes() >= 20 * MiB, 15_000);
 }, 30_000);
 
+test('a drive that has used its spare room comes up again, although others take what gets free', async () => {
+  remote.server.write('old', 'o');
+  const other = await mount();
+  await other.until('all is known', async () => (await other.list()).length === 1);
+  for (let i = 0; i < 1000; i++) await other.write(`new${i}`, 'n');
+  await other.flush();
+  fill();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await other.unlink('old');
+  expect(existsSync(spare())).toBe(false);
+  fill();
+  await unmount();
+  fill();
+  expect((await (await mount()).list()).length).toBe(1000);
+}, 30_000);
+
 test('who writes or reads what cannot fit is not kept waiting when nothing will make room', async () => {
   remote.server.write('elsewhere', Buffer.alloc(MiB, 'e'));
   const cache = await mount();
