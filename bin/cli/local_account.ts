@@ -23,8 +23,16 @@ export function firstUser(dataDir: string, last: string | null): Promise<{ user:
     const users = await accounts.list();
     const name = personName();
     // Another one's drive would not get the cache, nor give it back.
-    if (users.some((user) => user.name === last && user.isDisabled)) {
-      const where = dataDir === defaultServerDir() ? '' : ` --data '${printable(dataDir)}'`;
+    const where = dataDir === defaultServerDir() ? '' : ` --data '${printable(dataDir)}'`;
+    const owner = users.find((user) => user.name === last);
+    if (last !== null && owner === undefined && users.length > 0) {
+      throw new CommandError(
+        EXIT.auth,
+        `${printable(last)}, whose drive this is, was removed; to have them again, with their files: cloudmount user add ${printable(last)} --adopt-files${where}. ` +
+          `For a drive of somebody else: cloudmount serve${where}, and cloudmount login at the address that it says`,
+      );
+    }
+    if (owner?.isDisabled === true) {
       throw new CommandError(
         EXIT.auth,
         `${last}, whose drive this is, is disabled; to let them in again: cloudmount user enable ${last}${where}`,
