@@ -1,10 +1,12 @@
 // Questions to the person at the terminal; a script is never asked, it gets an error that names the option to use.
 
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { createInterface } from 'node:readline/promises';
 import { Writable } from 'node:stream';
 import { CloudError, isCloudError } from '../../src/errors.js';
 import { CommandError, EXIT } from './exit_codes.js';
+import { note, printable } from './output.js';
 
 const MAX_SECRET_BYTES = 64 * 1024;
 
@@ -45,11 +47,21 @@ export async function secretFromStdin(): Promise<string> {
 
 /** The first line of a file, for --password-file. */
 export async function secretFromFile(path: string): Promise<string> {
+  await warnIfShown(path);
   const file = createReadStream(path, 'utf8');
   return firstLine(file, path).catch((error: Error) => {
     if (isCloudError(error)) throw error;
     throw new CloudError('not_found', `reading the password file: ${error.message}`, { cause: error });
   });
+}
+
+/** It may be meant so, for a group say: it is used all the same. */
+async function warnIfShown(path: string): Promise<void> {
+  const found = await stat(path).catch(() => null); // what is wrong with it is said when it is read
+  if (found === null || !found.isFile() || (found.mode & 0o044) === 0) return;
+  note(
+    `Warning: others can read the password file ${printable(path)} (mode ${(found.mode & 0o777).toString(8)}). If nobody has yet: chmod 600 '${printable(path)}'`,
+  );
 }
 
 /** No more is read than that takes: what it comes from may have no end. */

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { secretFromFile } from '../../../bin/cli/prompt.js';
 
 describe('--password-file', () => {
@@ -27,6 +27,21 @@ describe('--password-file', () => {
     await expect(secretFromFile(path)).rejects.toMatchObject({ code: 'not_found' });
     await writeFile(path, '\nsecond');
     await expect(secretFromFile(path)).rejects.toMatchObject({ code: 'invalid' });
+  });
+
+  it('that others can read is used with a warning', async () => {
+    const path = join(dir, 'password');
+    await writeFile(path, 's3cret\n', { mode: 0o600 });
+    const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    try {
+      expect(await secretFromFile(path)).toBe('s3cret');
+      expect(said).not.toHaveBeenCalled();
+      await chmod(path, 0o644);
+      expect(await secretFromFile(path)).toBe('s3cret');
+      expect(said.mock.calls.join()).toContain(`others can read the password file ${path} (mode 644)`);
+    } finally {
+      said.mockRestore();
+    }
   });
 
   it('that never ends is not read for ever', async () => {
