@@ -47,5 +47,10 @@ export function describeAddresses(url: string, host: string, certFile: string | 
   const names = namesInCertificate(certFile)
     .filter((name) => !name.startsWith('*'))
     .map((name) => `https://${name}${port === '' ? '' : `:${port}`}`);
-  return `${url}, on all addresses of this machine; by a name that its certificate has${names.length === 0 ? '' : `: ${names.join(', ')}`}`;
+  const others = names.filter((name) => name !== new URL(url).origin);
+  const hasNoOther = others.length === 0 && names.length > 0;
+  const how = hasNoOther
+    ? 'its certificate has no other name'
+    : `by a name that its certificate has${others.length === 0 ? '' : `: ${others.join(', ')}`}`;
+  return `${url}, on all addresses of this machine; ${how}`;
 }
