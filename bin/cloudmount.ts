@@ -3,6 +3,7 @@
 // (docs/exit-codes.md). The only place that composes everything and ends the process.
 
 import yargs, { type Argv, type CommandModule } from 'yargs';
+import { exactArguments } from './cli/arguments.js';
 import { type Command, type Runner, toModule } from './cli/command.js';
 import { knownValues, NOTHING_KNOWN } from './cli/complete.js';
 import { CommandError, EXIT, type ExitCode, exitCodeOf } from './cli/exit_codes.js';
@@ -173,7 +174,7 @@ async function main(args: readonly string[]): Promise<ExitCode> {
 // decides when it is over.
 setInterval(() => undefined, 60_000);
 watchOutput();
-const code = await main(process.argv.slice(2));
+const code = await main(exactArguments(process.argv.slice(2)));
 try {
   await requireOutput();
 } catch (error) {

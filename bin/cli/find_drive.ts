@@ -8,6 +8,7 @@ import { markDead, type RunningMount, runningMounts } from '../../src/daemon/mou
 import { driveOf, readMountTable } from '../../src/daemon/mount_table.js';
 import type { UserDirs } from '../../src/daemon/user_dirs.js';
 import { CloudError, isCloudError } from '../../src/errors.js';
+import { decodeName, encodeName } from '../../src/names.js';
 import { describeDeath, loginAgain } from './describe.js';
 import { CommandError, EXIT } from './exit_codes.js';
 import { printable } from './output.js';
@@ -100,7 +101,9 @@ export async function boundedRealpath(path: string): Promise<string | null> {
   const stop = new AbortController();
   try {
     const late = sleep(REALPATH_TIMEOUT_MS, null, { signal: stop.signal }).catch(() => null);
-    return await Promise.race([realpath(path).catch(() => null), late]);
+    // By their bytes: a name need not be UTF-8.
+    const found = realpath(encodeName(path), { encoding: 'buffer' }).then(decodeName);
+    return await Promise.race([found.catch(() => null), late]);
   } finally {
     stop.abort();
   }

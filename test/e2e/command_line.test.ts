@@ -336,3 +336,28 @@ it('a backup is told in files and users', async () => {
   const restored = await mustCli(['restore', joinPath(base, 'bk'), '--data', joinPath(base, 'into')]);
   expect(restored).toMatch(/: \d+ files, .*, of 2 users\./);
 });
+
+it('a name that is no UTF-8 can be given to the commands', async () => {
+  const { drive } = alice;
+  const script = `
+    folder=$(printf 'caf\\351'); file=$(printf 'r\\351sum\\351')
+    mkdir "$folder" && echo text > "$folder/$file" || exit
+    cloudmount() { '${process.execPath}' '${PROGRAM}' "$@"; }
+    cloudmount status "$folder/$file" --json && cloudmount pin "$folder/$file" && cloudmount flush --wait "$folder/$file"`;
+  const said = await must('bash', ['-c', script], { cwd: drive.dir, env: drive.env });
+  expect(said).toContain(JSON.stringify('caf\udce9/r\udce9sum\udce9'));
+  expect(await alice.run('pins', '--json', drive.dir)).toContain(JSON.stringify('caf\udce9/r\udce9sum\udce9'));
+  await drive.must('bash', ['-c', 'rm -r -- "$(printf \'caf\\351\')"']);
+});
+
+it('completion offers the users of a server whose data can be read', async () => {
+  const data = joinPath(stage().folder('completion'), 'data');
+  for (const name of ['anna', 'andy', 'ben'])
+    await mustCli(['user', 'add', name, '--data', data, '--password-stdin'], { input: 'a long password' });
+  const complete = async (...words: readonly string[]) =>
+    (await mustCli(['--get-yargs-completions', 'cloudmount', ...words])).split('\n').filter(Boolean);
+  expect(await complete('user', 'passwd', '--data', data, '')).toEqual(['andy', 'anna', 'ben']);
+  expect(await complete('user', 'remove', '--data', data, 'an')).toEqual(['andy', 'anna']);
+  expect(await complete('user', 'add', '--data', data, '')).toEqual([]);
+  expect(await complete('user', 'disable', '--data', '/nowhere', '')).toEqual([]);
+});
