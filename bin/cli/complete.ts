@@ -1,5 +1,5 @@
-// Values for the shell's completion: accounts where an account is wanted, mount points where a drive is, and whom one can
-// share with, as the server knows them.
+// Values for the shell's completion: accounts where an account is wanted, mount points where a drive is, whom one can share
+// with, as the server knows them, and a server's users where its data can be read.
 
 import { runningMounts } from '../../src/daemon/mount_registry.js';
 import { commandContext } from './context.js';
@@ -7,6 +7,7 @@ import { ocsAccount, ocsPlace, withOcs } from './ocs_client.js';
 import { type Recipient, recipientOf, searchSharees } from './sharees.js';
 
 const WANTS_ACCOUNT = new Set(['mount', 'logout', 'pins', 'conflicts', 'check', 'locks', 'unmount', 'umount']);
+const WANTS_USER = new Set(['passwd', 'disable', 'enable', 'quota', 'remove']);
 const WANTS_DRIVE = new Set(['unmount', 'umount', 'status', 'pins', 'conflicts', 'check', 'locks']);
 
 export interface Known {
@@ -24,6 +25,14 @@ export async function knownValues(words: readonly string[]): Promise<Known> {
     const typed = typedRecipient(rest);
     return typed === null ? NOTHING_KNOWN : { values: await sharees(rest, typed).catch(() => []), isValue: true };
   }
+  if (
+    command === 'user' &&
+    WANTS_USER.has(rest[0] ?? '') &&
+    (rest.length === 2 || (rest.length === 4 && rest[1] === '--data'))
+  ) {
+    const names = await users(rest[2]).catch(() => []);
+    return { values: names.filter((name) => name.startsWith(rest.at(-1) ?? '')), isValue: false };
+  }
   // Only the first argument of these commands is one.
   if (rest.length !== 1) return NOTHING_KNOWN;
   const { dirs, accounts } = commandContext();
@@ -31,6 +40,12 @@ export async function knownValues(words: readonly string[]): Promise<Known> {
   if (WANTS_ACCOUNT.has(command)) found.push(...(await accounts.list()).map((account) => account.name));
   if (WANTS_DRIVE.has(command)) found.push(...(await runningMounts(dirs)).map((mount) => mount.mountPoint));
   return { values: found.filter((value) => value.startsWith(rest[0] ?? '')), isValue: false };
+}
+
+/** Loaded only for this: the others need nothing of a server. */
+async function users(data: string | undefined): Promise<readonly string[]> {
+  const { withAccounts } = await import('./with_accounts.js');
+  return withAccounts({ data }, async (accounts) => (await accounts.list()).map(({ name }) => name));
 }
 
 const MAY_TAKE_MS = 2_000;
