@@ -4,7 +4,7 @@
 
 import type { Clock } from '../clock.js';
 import { isCloudError } from '../errors.js';
-import { joinPath, type Name, nameOf, type RemotePath, splitPath } from '../ids.js';
+import { type Name, splitPath } from '../ids.js';
 import type { Log } from '../log.js';
 import type { MaybePromise } from '../maybe_promise.js';
 import { raceAbort } from '../race_abort.js';
@@ -12,14 +12,13 @@ import type { ChangePage, Remote, RemoteEntry } from '../remote/remote.js';
 import type { Invalidation } from './cache_api.js';
 import type { Connection } from './connection.js';
 import { crashPoint } from './crash_points.js';
+import { DirectoryLister } from './directory_lister.js';
 import { FirstListing } from './first_listing.js';
-import { applySome, breathe, inPieces } from './in_pieces.js';
+import { applySome, breathe } from './in_pieces.js';
 import type { NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
 import type { RecentOperations } from './recent_operations.js';
-import { Spelling } from './spelling.js';
-import { statOrNull } from './writeback/request.js';
 
 /** Without a push channel the feed is polled. */
 const POLL_MS = 5_000;
@@ -27,8 +26,6 @@ const POLL_MS = 5_000;
 const POLL_PUSHED_MS = 60_000;
 /** Pushed changes that follow one another this fast are asked for together: mostly they are the echo of our own. */
 const PUSH_GAP_MS = 150;
-/** Entries of a listing that are applied while the rest of it comes. */
-const APPLY_BATCH = 500;
 /** A directory that could not be listed is shown as it was for so long before it is tried again: otherwise each look-up in
  * it would wait for another failure. */
 const FAILED_LISTING_MS = 5_000;
@@ -40,31 +37,6 @@ const WALK_PAGE = 64;
 
 /** Something that the feed tells, or a node that goes with what it says is gone. */
 type Step = ChangePage['changes'][number] | { readonly kind: 'gone_with'; readonly node: NodeRecord };
-
-/** Of one directory, whole. */
-interface Listing {
-  readonly dir: NodeRecord;
-  readonly path: RemotePath;
-  readonly asked_ms: number;
-  readonly seen: ReadonlySet<Name>;
-  /** Something was left out: what is not in it may be there all the same. */
-  readonly isPartial: boolean;
-  /** The directory itself. */
-  readonly own: RemoteEntry | null;
-}
-
-/** Listed in another spelling than `ours`, which may be the same to the server. */
-interface Respelled {
-  readonly entry: RemoteEntry;
-  readonly ours: Name;
-}
-
-/** What the server had in a directory and does not list any more. */
-interface Missing {
-  readonly path: RemotePath;
-  /** The listing might not name it if it were there. */
-  readonly isHidden: boolean;
-}
 
 export interface FollowerOptions {
   readonly remote: Remote;
@@ -90,8 +62,7 @@ export class Follower {
   readonly #first: FirstListing;
   /** Directories that were listed by themselves before the whole tree is here, and when that was asked for. */
   readonly #alone = new Map<number, number>();
-  /** Folders whose members the server lists in another spelling than ours. */
-  readonly #respells = new Set<number>();
+  readonly #lister: DirectoryLister;
   #watching: AbortController | null = null;
   #pushed = false;
   #wanted = false;
@@ -108,6 +79,14 @@ export class Follower {
   constructor(options: FollowerOptions) {
     this.#o = options;
     this.#first = new FirstListing(options.clock, this.#stop.signal);
+    this.#lister = new DirectoryLister({
+      ...options,
+      stop: this.#stop.signal,
+      listed: (dir, asked_ms) => {
+        if (options.remote.capabilities.changeFeed) this.#alone.set(dir.ino, asked_ms);
+        this.#failed.delete(dir.ino);
+      },
+    });
     this.#cursor = options.store.setting('cursor');
     this.#mirrored = options.store.setting('mirrored') === '1';
   }
@@ -283,112 +262,9 @@ export class Follower {
   #refresh(dir: NodeRecord): Promise<void> {
     const running = this.#listing.get(dir.ino);
     if (running !== undefined) return running;
-    const work = this.#list(dir).finally(() => this.#listing.delete(dir.ino));
+    const work = this.#lister.list(dir).finally(() => this.#listing.delete(dir.ino));
     this.#listing.set(dir.ino, work);
     return work;
-  }
-
-  async #list(dir: NodeRecord): Promise<void> {
-    const { remote, mirror, store, recent } = this.#o;
-    const path = mirror.remotePath(dir);
-    if (path === null) return;
-    const asked_ms = recent.now_ms();
-    const seen = new Set<Name>();
-    let entries: RemoteEntry[] = [];
-    let own: RemoteEntry | null = null;
-    let isPartial = false;
-    const spelling = new Spelling(() => store.baseNames(dir.ino));
-    const respelled: Respelled[] = [];
-    const present = (entry: RemoteEntry) => mirror.presentIn(dir, nameOf(entry.path), entry, asked_ms, 0);
-    try {
-      for await (const batch of remote.list(path, { signal: this.#stop.signal })) {
-        for (const entry of batch) {
-          if (entry.path === path) own = entry;
-          else {
-            const name = nameOf(entry.path);
-            const ours = spelling.ours(name);
-            if (ours !== null) {
-              respelled.push({ entry, ours });
-              continue;
-            }
-            seen.add(name);
-            if (entry.leftOut === true) isPartial = true;
-            else entries.push(entry);
-          }
-        }
-        if (entries.length < APPLY_BATCH) continue;
-        // What is there is true already; the rest of the answer comes meanwhile.
-        const arrived = entries;
-        entries = [];
-        await inPieces(arrived, this.#o, present);
-      }
-      for (const { entry, ours } of respelled) {
-        const known = { ...entry, path: joinPath(path, ours) };
-        const shown = !seen.has(ours) && (await this.#isOneName(dir, known)) ? known : entry;
-        seen.add(nameOf(shown.path));
-        entries.push(shown);
-      }
-    } catch (error) {
-      if (isCloudError(error, 'not_found') && dir.ino !== 1) {
-        store.transaction(() => mirror.gonePath(path, asked_ms));
-        this.#o.onApplied();
-      }
-      throw error;
-    }
-    // Only a listing that arrived whole says what is not there.
-    const listing: Listing = { dir, path, asked_ms, seen, isPartial, own };
-    const membersOf = (gone: Missing) => (gone.isHidden ? [] : mirror.belowGone(gone.path, asked_ms));
-    let full: readonly Missing[] = [];
-    await inPieces(entries, this.#o, present, () => {
-      const missing = this.#missingIn(listing);
-      full = missing.filter((gone) => !isEmpty(membersOf(gone)));
-      if (full.length === 0) this.#applied(listing, missing);
-    });
-    if (full.length > 0) {
-      for (const gone of full) await inPieces(membersOf(gone), this.#o, (member) => mirror.gone(member));
-      store.transaction(() => this.#applied(listing, this.#missingIn(listing)));
-    }
-    this.#o.onApplied();
-  }
-
-  /** Does the server take the spelling of `known` for what it lists in another one? It does so in all of a folder. */
-  async #isOneName(dir: NodeRecord, { path, kind }: RemoteEntry): Promise<boolean> {
-    if (this.#respells.has(dir.ino)) return true;
-    const found = await statOrNull(this.#o.remote, path, this.#stop.signal);
-    if (found?.kind !== kind) return false;
-    this.#respells.add(dir.ino);
-    return true;
-  }
-
-  #missingIn({ dir, path, seen, isPartial }: Listing): readonly Missing[] {
-    const { store, remote } = this.#o;
-    const hidesDotNames = remote.capabilities.hidesDotNames === true;
-    const names = store.baseNames(dir.ino).filter((name) => !seen.has(name));
-    const isHidden = (name: Name) => isPartial || (hidesDotNames && name.startsWith('.'));
-    return names.map((name) => ({ path: joinPath(path, name), isHidden: isHidden(name) }));
-  }
-
-  #applied({ dir, asked_ms, isPartial, own }: Listing, missing: readonly Missing[]): void {
-    const { remote, mirror, store } = this.#o;
-    for (const gone of missing) {
-      if (gone.isHidden) mirror.deferred.add(gone.path);
-      else mirror.gonePath(gone.path, asked_ms);
-    }
-    mirror.endOfFeed();
-    if (own !== null) {
-      dir.baseEtag = own.etag;
-      dir.listedEtag = isPartial ? null : own.etag; // it goes as a whole only if all of it was seen
-      const { rightsBits, lock } = dir;
-      dir.rights = own.rights;
-      mirror.applyLock(dir, own);
-      if (dir.rightsBits !== rightsBits || dir.lock !== lock)
-        this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
-    }
-    dir.listed_ms = this.#o.clock.now_ms();
-    if (remote.capabilities.changeFeed) this.#alone.set(dir.ino, asked_ms);
-    this.#failed.delete(dir.ino);
-    store.save(dir);
-    crashPoint('apply.before_commit');
   }
 
   // ---- the feed ---------------------------------------------------------------------------------------------------------
@@ -561,9 +437,4 @@ export class Follower {
       else mirror.gonePath(path, asked_ms);
     }
   }
-}
-
-function isEmpty(work: Iterable<unknown>): boolean {
-  for (const _ of work) return false;
-  return true;
 }
