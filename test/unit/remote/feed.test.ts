@@ -9,7 +9,7 @@ import { codeOf } from '../../contract/remote_contract.js';
 const BASE = '/dav/files/alice/';
 
 function present(name: string): string {
-  return `<d:response><d:href>${BASE}${name}</d:href><d:propstat><d:prop><d:resourcetype/><d:getetag>"${name}"</d:getetag></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>`;
+  return `<d:response><d:href>${BASE}${name}</d:href><d:propstat><d:prop><d:resourcetype/><d:getcontentlength>1</d:getcontentlength><d:getetag>"${name}"</d:getetag></d:prop><d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>`;
 }
 function status(name: string, code: number): string {
   return `<d:response><d:href>${BASE}${name}</d:href><d:status>HTTP/1.1 ${code} x</d:status></d:response>`;
