@@ -53,7 +53,10 @@ export class WholeTrees {
 
   /** The server has another version. Where a feed tells of it, it is tried again under that. */
   refused(node: NodeRecord): void {
-    if (!this.#o.remote.capabilities.changeFeed) this.#never.add(node);
+    if (!this.#o.remote.capabilities.changeFeed) {
+      this.never(node);
+      return;
+    }
     const since_ms = this.#waits.get(node)?.since_ms ?? this.#o.clock.monotonic_ms();
     this.#waits.set(node, { since_ms, refused: node.baseEtag });
   }
