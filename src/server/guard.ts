@@ -1,7 +1,7 @@
 // The way from a request to the user it acts for, and the answers when there is none.
 
 import { errorBody } from '../remote/wire/multistatus.js';
-import type { Authenticator, Principal } from './auth/authenticator.js';
+import type { AuthAnswer, Authenticator, Principal } from './auth/authenticator.js';
 import { CHALLENGE } from './auth/credentials.js';
 import type { RequestContext } from './http_context.js';
 import type { Metrics } from './metrics/metrics.js';
@@ -29,7 +29,15 @@ export class Guard {
   async admit(context: RequestContext): Promise<Admission> {
     const { authorization } = context.request.headers;
     if (authorization === undefined) return ANONYMOUS;
-    const answer = await this.#authenticator.checkHeader(authorization, context);
+    return this.#admission(await this.#authenticator.checkHeader(authorization, context));
+  }
+
+  /** As `admit`, for who fills in a form. */
+  async admitByForm(user: string, secret: string, { address }: RequestContext): Promise<Admission> {
+    return this.#admission(await this.#authenticator.check({ kind: 'basic', user, secret }, address));
+  }
+
+  #admission(answer: AuthAnswer | null): Admission {
     if (answer === null) return DENIED;
     this.#metrics.login(answer.kind);
     return answer.kind === 'ok' ? { kind: 'user', principal: answer.principal } : answer;

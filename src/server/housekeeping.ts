@@ -36,13 +36,19 @@ export class Housekeeping {
   readonly #abort = new AbortController();
   readonly #timer: NodeJS.Timeout;
   #round = 0;
-  #running: Promise<void> = Promise.resolve();
+  /** Room is kept from the start on: the disk may be full before the first round. */
+  readonly #begun: Promise<void>;
+  #running: Promise<void>;
   #busy = false;
 
   constructor(services: HousekeepingServices) {
     this.#services = services;
     this.#timer = setInterval(() => this.#start(), ROUND_MS);
     this.#timer.unref();
+    this.#begun = this.#keepRoom().catch((error: unknown) => {
+      services.log.warn({ err: error }, 'no room is kept for a full disk');
+    });
+    this.#running = this.#begun;
   }
 
   /** Ends a running round and waits for it. */
@@ -68,6 +74,7 @@ export class Housekeeping {
   /** One round, now. */
   async round(): Promise<HousekeepingResult> {
     const { dir, metadata, blobs, uploads, clock, uploadAge_ms } = this.#services;
+    await this.#begun;
     const now_ms = clock.now_ms();
     const swept = await metadata.sweep(now_ms);
     const removedUploads = await uploads.sweep(now_ms - uploadAge_ms);
@@ -76,7 +83,12 @@ export class Housekeeping {
     const collected = backupRuns(dir, now_ms)
       ? null
       : await collectGarbage(metadata, blobs, { now_ms, orphans, signal: this.#abort.signal });
-    await keepSpareRoom(dir, await blobs.free());
+    await this.#keepRoom();
     return { ...swept, removedUploads, collected };
+  }
+
+  async #keepRoom(): Promise<void> {
+    const { dir, blobs } = this.#services;
+    await keepSpareRoom(dir, await blobs.free());
   }
 }

@@ -27,7 +27,8 @@ import type { SentDirectly } from './direct_line.js';
 import type { RequestContext } from './http_context.js';
 import { hostInUrl, listensOnAll } from './listen_address.js';
 import type { PulledRequest } from './pulled_body.js';
-import { closeOverUnreadBody, sendContinueOnFirstRead } from './request_body.js';
+import { closeOverUnreadBody, sendContinueOnFirstRead, unknownCoding } from './request_body.js';
+import { sendText } from './respond.js';
 
 export interface HttpFrontOptions {
   readonly tls: NonNullable<ServerOptions['tls']> | null;
@@ -98,10 +99,15 @@ export class HttpFront {
     });
     server.on('checkExpectation', (_request, response) => response.writeHead(417, { Connection: 'close' }).end());
     server.on('timeout', (socket: Socket) => this.#onIdleSocket(socket));
-    server.on('clientError', (error, socket) => {
+    server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+      const before = this.#answersOn(socket);
+      const last = before.at(-1);
       // Behind the first half of an answer nothing but its other half may follow.
-      if (this.#answersOn(socket).some(({ response }) => response.headersSent)) socket.destroy();
-      else answerBroken(error, socket);
+      if (before.some(({ response }) => response.headersSent)) socket.destroy();
+      else if (last !== undefined && error.code !== 'ECONNRESET' && before.every(({ request }) => request.complete)) {
+        // What was asked whole is done, and must not be told as having failed: its answer, then the end.
+        last.response.shouldKeepAlive = false;
+      } else answerBroken(error, socket);
     });
     server.on('upgrade', (request, socket, head) => {
       // Asked before the answer to something else; or so late that nobody would end it, and the server wait for it.
@@ -213,14 +219,30 @@ export class HttpFront {
     }
     if (this.#stopping) response.shouldKeepAlive = false;
     this.#active.add(exchange);
-    const connection = (socket[CONNECTION] ??= { exchange: null, read_bytes: 0, written_bytes: 0 });
+    const connection = (socket[CONNECTION] ??= this.#connectionOf(socket));
     connection.exchange = exchange;
     response.once('close', () => this.#onClose(exchange, socket, connection));
+    const coding = unknownCoding(request);
+    if (coding !== null) {
+      sendText(exchange, 501, `${coding}\n`);
+      return;
+    }
     this.#options.onRequest(exchange).catch((error: unknown) => {
       if (!exchange.isAborted) this.#options.log.error({ err: error, id }, 'a request handler failed');
       if (response.headersSent) response.destroy();
       else response.writeHead(500, { 'Content-Type': 'text/plain' }).end('Internal error\n');
     });
+  }
+
+  #connectionOf(socket: Socket): Connection {
+    // Of answers that wait for an earlier one of their connection node says nothing when that ends.
+    socket.once('close', () => {
+      for (const { response } of this.#answersOn(socket)) {
+        response.destroy();
+        response.emit('close');
+      }
+    });
+    return { exchange: null, read_bytes: 0, written_bytes: 0 };
   }
 
   #onClose(exchange: Exchange, socket: Socket, connection: Connection): void {

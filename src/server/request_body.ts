@@ -11,6 +11,14 @@ import { CloudError } from '../errors.js';
 
 const LINGER_MS = 5_000;
 
+/** Why a body cannot be read: it would be stored as something else than was sent. Null = it can. Node undoes chunks only,
+ * and hands on what is under them as if it were the content (RFC 9112 section 6.1). */
+export function unknownCoding({ headers }: IncomingMessage): string | null {
+  const coding = headers['transfer-encoding'];
+  if (coding === undefined || /^\s*chunked\s*$/i.test(coding)) return null;
+  return `Transfer-Encoding: chunked is understood, found ${JSON.stringify(coding)}`;
+}
+
 export function bodyCut(cause?: unknown): CloudError {
   return new CloudError('network', 'receiving the request body: the client broke off before its end', { cause });
 }

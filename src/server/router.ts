@@ -11,6 +11,7 @@ import { ACTIVITY_PATH, type ActivityApi, activityApi } from './api/activity.js'
 import { appPasswords } from './api/app_passwords.js';
 import { capabilitiesDocument } from './api/capabilities.js';
 import { landingPage } from './api/landing_page.js';
+import type { LoginFlowApi } from './api/login_flow.js';
 import { type OcsVersion, sendOcs } from './api/ocs.js';
 import { SHAREES_PATH, type Sharees } from './api/sharees.js';
 import { SHARES_PATH, type ShareApi, sharesApi } from './api/shares.js';
@@ -49,6 +50,7 @@ export interface RouterServices {
   readonly sharees: Sharees;
   readonly publicFace: PublicFace;
   readonly activity: ActivityApi;
+  readonly loginFlow: LoginFlowApi;
 }
 
 export class Router {
@@ -112,7 +114,7 @@ export class Router {
         sendText(context, 426, 'A WebSocket is required here.\n', { Upgrade: 'websocket', Connection: 'Upgrade' });
         return true;
       default:
-        return false;
+        return await this.#services.loginFlow.handle(context, path);
     }
   }
 

@@ -8,6 +8,7 @@ import type { AccountStore, Login } from './accounts/account_store.js';
 import { SERVER_SCHEMA } from './accounts/open_accounts.js';
 import { SqliteAccounts } from './accounts/sqlite_accounts.js';
 import { storedShares, storedUserFiles } from './accounts/user_files.js';
+import { LoginFlowApi } from './api/login_flow.js';
 import { Sharees } from './api/sharees.js';
 import { Authenticator } from './auth/authenticator.js';
 import { ChangeBus } from './changes/change_bus.js';
@@ -172,9 +173,10 @@ async function start(
     clock,
     ...(options.throttle === undefined ? {} : { throttle: options.throttle }),
   });
+  const guard = new Guard(authenticator, metrics);
   const router = new Router({
     accounts,
-    guard: new Guard(authenticator, metrics),
+    guard,
     metadata,
     dav,
     uploads: new UploadHandler(davServices, uploads),
@@ -184,6 +186,7 @@ async function start(
     sharees: new Sharees(accounts),
     activity: { activity, metadata, displayName: davServices.displayName, now_ms: () => clock.now_ms() },
     publicFace: new PublicFace(links, dav, metadata),
+    loginFlow: new LoginFlowApi(accounts, guard),
   });
   const access = options.access ?? accessThroughLog(log);
   const front = await HttpFront.create({

@@ -80,16 +80,22 @@ const LOCK_TIMEOUT_MS = 200;
 
 /** Holds the file, which is made if it is missing, until the connection is closed. Null: another process holds it. */
 export function tryLock(file: string): Database.Database | null {
-  const database = new Database(file, { timeout: LOCK_TIMEOUT_MS });
+  let database: Database.Database | null = null;
   try {
+    database = new Database(file, { timeout: LOCK_TIMEOUT_MS });
     database.pragma('locking_mode = EXCLUSIVE');
     database.exec('BEGIN EXCLUSIVE');
     return database;
   } catch (error) {
-    database.close();
+    database?.close();
     if ((error as { code?: string }).code === 'SQLITE_BUSY') return null;
     if (isFullDisk(error, file)) throw fullDisk(error);
-    throw new CloudError('io', `locking ${file}: ${String(error)}`, { cause: error });
+    throw new CloudError(
+      'io',
+      `locking ${file}: a file that this user can read and write is required, found: ${(error as Error).message}. ` +
+        'It holds nothing: while no server runs it can be removed',
+      { cause: error },
+    );
   }
 }
 

@@ -12,16 +12,17 @@ const PATTERNS: readonly [RegExp, string][] = [
   [/\b(Basic|Bearer)\s+[A-Za-z0-9+/_=.~-]{6,}/gi, `$1 ${BLANK}`],
   // our app tokens
   [/\bcmt_[A-Za-z0-9_-]{20,}/g, `cmt_${BLANK}`],
-  // public links: who has the address has what is shared; the beginning of the token tells one from another
+  // public links: who has the address has what is shared; logins of devices under way. The beginning of the token tells one
+  // from another
   [
-    /((?:^|:\/\/[^\s/]*)(?:\/index\.php)?\/(?:s|public\.php\/dav\/files)\/[\w-]{4})[\w-]{12,60}(?![\w-])/g,
+    /((?:^|:\/\/[^\s/]*)(?:\/index\.php)?\/(?:s|public\.php\/dav\/files|login\/v2\/flow)\/[\w-]{4})[\w-]{12,60}(?![\w-])/g,
     `$1${BLANK}`,
   ],
   [/((?:^|[?&])(?:password|token|secret|signature|x-amz-signature)=)[^&\s]+/gi, `$1${BLANK}`],
 ];
 
 /** Without any of these no pattern finds anything: so it is with most texts. */
-const SUSPICIOUS = /[@=\s]|cmt_|\/s\/|\/public\.php\//;
+const SUSPICIOUS = /[@=\s]|cmt_|\/s\/|\/public\.php\/|\/flow\//;
 
 export function redactText(text: string): string {
   if (!SUSPICIOUS.test(text)) return text;

@@ -50,7 +50,7 @@ async function revoke(
 }
 
 /** Devices are told apart by what they call themselves. */
-function labelOf(userAgent: string | undefined): string {
+export function labelOf(userAgent: string | undefined): string {
   const label = [...(userAgent ?? '').replaceAll(/\p{Cc}/gu, ' ')].slice(0, LABEL_CHARS).join('').trim();
   return label === '' ? 'unnamed device' : label;
 }

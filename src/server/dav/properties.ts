@@ -299,7 +299,7 @@ export class PropertyPage {
   readonly #plan: PropertyPlan;
   readonly #free_bytes: number | null;
   #dead: ReadonlyMap<NodeId, readonly DeadProperty[]> = new Map();
-  #usage: Usage | null = null;
+  readonly #usage = new Map<NodeId, Usage>();
   #head: { readonly seq: number; readonly epoch: string } | null = null;
   readonly #own: { readonly rootId: NodeId; readonly name: string };
   readonly #displayName: (userId: string) => string;
@@ -353,10 +353,7 @@ export class PropertyPage {
       this.#dead = ids.length === 0 ? new Map() : await this.#tx.properties(ids);
     }
     if (needs.has('locks')) await this.locks.load(nodes);
-    const [first] = nodes;
-    if (needs.has('usage') && this.#usage === null && first !== undefined) {
-      this.#usage = await this.#tx.usage(first.rootId);
-    }
+    if (needs.has('usage')) await this.#loadUsage(nodes);
     if (needs.has('head') && this.#head === null) this.#head = await this.#tx.head();
   }
 
@@ -457,6 +454,13 @@ export class PropertyPage {
     return out;
   }
 
+  /** Room is the owner's: in one listing there may be that of many. */
+  async #loadUsage(nodes: readonly NodeRecord[]): Promise<void> {
+    for (const { rootId } of nodes) {
+      if (!this.#usage.has(rootId)) this.#usage.set(rootId, await this.#tx.usage(rootId));
+    }
+  }
+
   async #loadOwners(nodes: readonly NodeRecord[]): Promise<void> {
     const unknown = new Set<NodeId>();
     for (const { rootId } of nodes) if (rootId !== this.#own.rootId && !this.#owners.has(rootId)) unknown.add(rootId);
@@ -479,8 +483,9 @@ export class PropertyPage {
   /** RFC 4331: what is left of the quota, and never more than the disk takes. Without either limit it is -3, which is
    * how Nextcloud says "unlimited". */
   available(node: NodeRecord): string | null {
-    if (node.kind !== 'dir' || this.#usage === null) return null;
-    const { used_bytes, quota_bytes } = this.#usage;
+    const usage = this.#usage.get(node.rootId);
+    if (node.kind !== 'dir' || usage === undefined) return null;
+    const { used_bytes, quota_bytes } = usage;
     const left = quota_bytes === null ? Number.POSITIVE_INFINITY : Math.max(0, quota_bytes - used_bytes);
     const available = Math.min(left, this.#free_bytes ?? Number.POSITIVE_INFINITY);
     return available === Number.POSITIVE_INFINITY ? '-3' : String(available);
@@ -489,7 +494,7 @@ export class PropertyPage {
   /** Of a whole tree, what counts in its quota. */
   used(node: NodeRecord): string | null {
     if (node.kind !== 'dir') return null;
-    return String((node.parentId === null ? this.#usage?.used_bytes : null) ?? node.size_bytes);
+    return String((node.parentId === null ? this.#usage.get(node.rootId)?.used_bytes : null) ?? node.size_bytes);
   }
 
   syncToken(node: NodeRecord): string {

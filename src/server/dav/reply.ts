@@ -95,8 +95,17 @@ export class TextStream {
     return gzip;
   }
 
-  #drained(out: ServerResponse | Gzip): Promise<void> {
-    return drained(out, this.#res, this.#stall_ms);
+  /** More can be written. */
+  async #drained(out: ServerResponse | Gzip): Promise<void> {
+    let onDrain = () => {};
+    try {
+      await whileItReads(this.#res, this.#stall_ms, (finish) => {
+        onDrain = () => finish();
+        out.once('drain', onDrain);
+      });
+    } finally {
+      out.off('drain', onDrain);
+    }
   }
 }
 
@@ -104,38 +113,21 @@ function takesGzip(accept: string | string[] | undefined): boolean {
   return typeof accept === 'string' && /(^|,)\s*(gzip|\*)\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[^,]*)?(,|$)/i.test(accept);
 }
 
-/** Waits until more can be written. Rejects when the client is gone, or has read nothing for `stall_ms`. */
-export function drained(
-  out: { once(event: 'drain', listener: () => void): unknown; off(event: 'drain', listener: () => void): unknown },
-  res: ServerResponse,
-  stall_ms: number,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (res.destroyed || res.closed) {
-      reject(gone());
-      return;
-    }
-    const finish = (error?: CloudError) => {
-      clearTimeout(timer);
-      out.off('drain', onDrain);
-      res.off('close', onClose);
-      if (error === undefined) resolve();
-      else reject(error);
-    };
-    const onDrain = () => finish();
-    const onClose = () => finish(gone());
-    const timer = setTimeout(() => {
-      finish(new CloudError('timeout', `sending the answer: the client has read nothing for ${stall_ms} ms`));
-    }, stall_ms);
-    timer.unref();
-    out.once('drain', onDrain);
-    res.once('close', onClose);
-  });
-}
-
 /** Writes and resolves when the bytes are the kernel's. Rejects when the client is gone or has read nothing for
  * `stall_ms`. */
 export function written(res: ServerResponse, chunk: Buffer, stall_ms: number): Promise<void> {
+  return whileItReads(res, stall_ms, (finish) => {
+    res.write(chunk, (error) => finish(error == null ? undefined : gone()));
+  });
+}
+
+/** Resolves when `begin` calls `finish`. Rejects with what it calls it with, and when the client is gone or has read nothing
+ * for `stall_ms`; then the answer is cut. */
+function whileItReads(
+  res: ServerResponse,
+  stall_ms: number,
+  begin: (finish: (error?: CloudError) => void) => void,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     if (res.destroyed || res.closed) {
       reject(gone());
@@ -154,7 +146,7 @@ export function written(res: ServerResponse, chunk: Buffer, stall_ms: number): P
     }, stall_ms);
     timer.unref();
     res.once('close', onClose);
-    res.write(chunk, (error) => finish(error == null ? undefined : gone()));
+    begin(finish);
   });
 }
 

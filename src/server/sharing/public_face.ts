@@ -10,7 +10,8 @@ import { CHALLENGE, parseAuthorization } from '../auth/credentials.js';
 import { readBody } from '../dav/body.js';
 import type { DavHandler } from '../dav/handler.js';
 import { aboutRequest, type RequestContext } from '../http_context.js';
-import { sendHtml, sendMethodNotAllowed, sendXml } from '../respond.js';
+import { sendPage } from '../page.js';
+import { sendMethodNotAllowed, sendXml } from '../respond.js';
 import type { MetadataStore, NodeRecord } from '../storage/metadata/metadata_store.js';
 import { linkVisitor } from '../storage/metadata/share_records.js';
 import type { LinkAnswer, OpenLink, PublicLinks } from './public_links.js';
@@ -103,10 +104,10 @@ export class PublicFace {
 
   async #page(context: RequestContext, token: string, path: readonly Name[]): Promise<void> {
     const { method, headers } = context.request;
-    const isForm = method === 'POST' && path.length === 0;
+    const isForm = method === 'POST';
     const isUpload = method === 'PUT' && path.length > 0;
     if (method !== 'GET' && method !== 'HEAD' && !isForm && !isUpload) {
-      sendMethodNotAllowed(context, path.length === 0 ? 'GET, HEAD, POST' : 'GET, HEAD, PUT');
+      sendMethodNotAllowed(context, `GET, HEAD, POST${path.length === 0 ? '' : ', PUT'}`);
       return;
     }
     const secret = isForm
@@ -123,8 +124,9 @@ export class PublicFace {
         'Set-Cookie',
         `${COOKIE}=${this.#links.passFor(answer.share)}; Path=/s/${encodeSegment(token)}; HttpOnly; SameSite=Strict${secure}`,
       );
+      // Where they wanted to go: also to what is in there, by an address that somebody has sent them.
       context.response.writeHead(303, {
-        Location: `${context.origin}/s/${encodeSegment(token)}`,
+        Location: context.origin + hrefUnder(`/s/${encodeSegment(token)}`, path),
         'Content-Length': '0',
       });
       context.response.end();
@@ -217,20 +219,6 @@ function item(base: string, path: readonly Name[], member: NodeRecord, canLoad: 
 
 function hrefUnder(base: string, path: readonly Name[]): string {
   return path.length === 0 ? base : `${base}/${path.map(encodeSegment).join('/')}`;
-}
-
-function sendPage(context: RequestContext, status: number, title: string, body: string, policy?: string): void {
-  const text = escapeText(title);
-  context.response.setHeader('Cache-Control', 'no-store');
-  context.response.setHeader('X-Robots-Tag', 'noindex, nofollow');
-  sendHtml(
-    context,
-    status,
-    `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${text}</title>` +
-      `<style>:root{color-scheme:light dark}body{font:1rem/1.6 system-ui,sans-serif;max-width:48rem;margin:8vh auto;padding:0 1.5rem;overflow-wrap:anywhere}</style>` +
-      `</head><body><h1>${text}</h1>${body}</body></html>\n`,
-    policy,
-  );
 }
 
 function sendDavError(context: RequestContext, status: 401 | 404 | 429, message: string): void {

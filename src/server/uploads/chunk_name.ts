@@ -53,3 +53,18 @@ export function contiguousCount(chunks: readonly (ChunkName & { readonly size_by
   }
   return count;
 }
+
+/** Of sorted chunks: names that are ranges say where each belongs, so what is missing, or there twice, is known although
+ * the client does not say how much all of it is. Throws `invalid`. */
+export function demandGapless(chunks: readonly (ChunkName & { readonly size_bytes: number })[]): void {
+  let end_bytes = 0;
+  for (const { name, start, last, size_bytes } of chunks) {
+    if (last !== null && start !== end_bytes) {
+      throw new CloudError(
+        'invalid',
+        `chunked upload: chunk ${name} belongs at byte ${start}, the chunks before it end at ${end_bytes}`,
+      );
+    }
+    end_bytes += size_bytes;
+  }
+}

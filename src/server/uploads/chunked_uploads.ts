@@ -10,7 +10,7 @@ import type { parseChecksums } from '../dav/checksum.js';
 import type { BlobPin, BlobStore } from '../storage/blobs/blob_store.js';
 import { type ByteSource, watched } from '../storage/byte_source.js';
 import { Assembly } from './assembly.js';
-import { compareChunks, contiguousCount } from './chunk_name.js';
+import { compareChunks, contiguousCount, demandGapless } from './chunk_name.js';
 import { type Chunk, type Committed, type ReceiveOptions, UploadFolder } from './upload_folder.js';
 
 export interface UploadKey {
@@ -205,6 +205,7 @@ export class ChunkedUploads {
         `chunked upload: ${wanted.total_bytes} bytes are announced, the ${chunks.length} chunks here have ${total_bytes}`,
       );
     }
+    demandGapless(chunks);
     await wanted.judge();
     const active = this.#active.get(keyText(key)) ?? (await this.#load(key));
     const { assembly } = active;

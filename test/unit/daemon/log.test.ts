@@ -20,6 +20,7 @@ describe('redaction', () => {
     ['that of a file in one', '/index.php/s/abcdgPMInR_8IyWJLu0ImcM3PpzZfIKZ/My%20file.txt'],
     ['that of a link over WebDAV', '/public.php/dav/files/abcdgPMInR_8IyWJLu0ImcM3PpzZfIKZ/x'],
     ['that in an address', 'asking https://cloud.example.org:8443/s/abcdgPMInR_8IyWJLu0ImcM3PpzZfIKZ?download=1'],
+    ['that of a login under way', '/login/v2/flow/abcdgPMInR_8IyWJLu0ImcM3PpzZfIKZ1NQVQOYIbk1QgzU'],
     ['a query parameter', `GET /x?token=${secret}&a=b`],
   ])('blanks %s in text', (_what, text) => {
     const out = redactText(text);
@@ -36,6 +37,7 @@ describe('redaction', () => {
       'basic idea',
       '12:30@noon',
       'a:b@c',
+      '/dav/files/anna/login/v2/flow/a_name_that_is_long_enough_for_a_token',
       '/dav/files/anna/s/a_name_that_is_long_enough_for_a_token',
     ]) {
       expect(redactText(text)).toBe(text);

@@ -114,6 +114,7 @@ async function transfer(request: DavRequest, kind: 'copied' | 'moved', act: Act)
     const access = request.access(tx);
     const at = await resolveChecked(request, tx, 'read', access);
     const source = existing(at, path.slash);
+    if (kind === 'moved') checkIdentity(request, source);
     checkPlaces(path, destination);
     const target = await tx.resolve(ctx.rootId, destination.names);
     if (target.node === null && target.parent === null) throw noParent();
@@ -135,6 +136,13 @@ async function transfer(request: DavRequest, kind: 'copied' | 'moved', act: Act)
     'OC-ETag': outcome.node.etag,
     'OC-FileId': ocId(outcome.node.id),
   });
+}
+
+/** A drive names what it means: by the time it asks somebody else may have put another thing in its place. */
+function checkIdentity(request: DavRequest, { id }: NodeRecord): void {
+  const required = request.header('x-cloudmount-source');
+  if (required === undefined || required === String(id)) return;
+  throw new DavFailure(412, 'precondition', `moving: what has the id ${required} is required, found ${id}`);
 }
 
 /** May the destination become something else? A new name for an entry where it is adds nothing. */

@@ -17,8 +17,11 @@ import type { DavRequest } from '../context.js';
 import { httpDate } from '../http_dates.js';
 import { ocId } from '../properties.js';
 import { sendBody, written } from '../reply.js';
+import { hrefOf } from '../resource_path.js';
 import { DavFailure } from '../status.js';
 
+/** To be kept, and asked about each time; 304 says it again (RFC 9110 section 15.4.5). */
+const CACHING = { 'Cache-Control': 'private, no-cache' };
 /** Members named on the page of a collection; who wants all asks PROPFIND. */
 const PAGE_MEMBERS = 1000;
 
@@ -40,7 +43,8 @@ export async function get(request: DavRequest): Promise<void> {
     if (request.ifLists.length > 0) {
       await checkIf(tx, request.ifLists, ifScopeOf(request), path, await tx.resolve(ctx.rootId, path.names));
     }
-    const isPage = found.node.kind === 'dir' && !isHead;
+    // For HEAD too: it tells the length of the page.
+    const isPage = found.node.kind === 'dir';
     return { ...found, members: isPage ? await tx.children(found.node, null, PAGE_MEMBERS + 1, 'brief') : [] };
   });
 
@@ -51,7 +55,7 @@ export async function get(request: DavRequest): Promise<void> {
     });
   }
   if (verdict === 'not_modified') {
-    res.writeHead(304, { ETag: node.etag, 'Last-Modified': httpDate(node.mtime.s) });
+    res.writeHead(304, { ETag: node.etag, 'Last-Modified': httpDate(node.mtime.s), ...CACHING });
     res.end();
     return;
   }
@@ -76,7 +80,7 @@ function headersOf(node: NodeRecord): Record<string, string | number> {
     'OC-FileId': ocId(node.id),
     'Last-Modified': httpDate(node.mtime.s),
     'Accept-Ranges': 'bytes',
-    'Cache-Control': 'private, no-cache',
+    ...CACHING,
     // What users store is never to act as a page of this server.
     'Content-Security-Policy': "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     'X-Content-Type-Options': 'nosniff',
@@ -221,12 +225,19 @@ async function pump(request: DavRequest, blob: OpenBlob, range: ByteRange): Prom
   }
 }
 
+/** Its links are whole paths: relative ones lead elsewhere where the address was written without its last slash. */
 function sendPage(request: DavRequest, node: NodeRecord, members: readonly NodeRecord[]): void {
-  const title = escapeText(`/${request.path.names.join('/')}`);
-  let list = request.path.names.length === 0 ? '' : '<li><a href="../">..</a></li>';
+  const { ctx, path } = request;
+  const title = escapeText(`/${path.names.join('/')}`);
+  const base = hrefOf(ctx.basePath, path.names, true);
+  let list =
+    path.names.length === 0
+      ? ''
+      : `<li><a href="${escapeText(hrefOf(ctx.basePath, path.names.slice(0, -1), true))}">..</a></li>`;
   for (const member of members.slice(0, PAGE_MEMBERS)) {
     const slash = member.kind === 'dir' ? '/' : '';
-    list += `<li><a href="./${encodeSegment(member.name)}${slash}">${escapeText(member.name)}${slash}</a></li>`;
+    const href = escapeText(`${base}${encodeSegment(member.name)}${slash}`);
+    list += `<li><a href="${href}">${escapeText(member.name)}${slash}</a></li>`;
   }
   if (members.length > PAGE_MEMBERS) list += `<li>… (more than ${PAGE_MEMBERS})</li>`;
   sendBody(
@@ -238,7 +249,7 @@ function sendPage(request: DavRequest, node: NodeRecord, members: readonly NodeR
       ETag: node.etag,
       'OC-FileId': ocId(node.id),
       'Last-Modified': httpDate(node.mtime.s),
-      'Cache-Control': 'private, no-cache',
+      ...CACHING,
       'Content-Security-Policy': "default-src 'none'; sandbox",
       'X-Content-Type-Options': 'nosniff',
     },

@@ -14,6 +14,7 @@ import { preconditionsOf } from '../conditional.js';
 import type { DavRequest } from '../context.js';
 import { ocId } from '../properties.js';
 import { sendEmpty } from '../reply.js';
+import { DavFailure } from '../status.js';
 
 /** PATH_MAX of Linux less the NUL. */
 const MAX_TARGET_BYTES = 4095;
@@ -39,6 +40,11 @@ export async function put(request: DavRequest): Promise<void> {
       'unsupported',
       'storing content: chunks of the old protocol are not supported, use chunking 1.0',
     );
+  }
+  // HTTP/1.0 knows bodies that end with the connection, which are none in a request (RFC 1945 section 7.2.2): what is there
+  // would be replaced by nothing.
+  if (req.httpVersion === '1.0' && req.headers['content-length'] === undefined) {
+    throw new DavFailure(411, 'invalid', 'storing content: in HTTP/1.0 a Content-Length is required, found none');
   }
   targetName({ ctx, path });
   const attributes = attributesOf(request);

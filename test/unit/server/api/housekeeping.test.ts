@@ -114,6 +114,11 @@ test('abandoned uploads go', async () => {
   expect(await readdir(join(dir.uploads, 'anna'))).toEqual([]);
 });
 
+test('room on the disk is kept from the start on', async () => {
+  await housekeeping.close();
+  expect((await stat(dir.spare)).size).toBeGreaterThan(100_000);
+});
+
 test('room on the disk is kept for when others have filled it', async () => {
   await housekeeping.round();
   const kept = await stat(dir.spare);

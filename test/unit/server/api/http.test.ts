@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { basic, TestServer } from './test_server.js';
 
 let server: TestServer;
@@ -118,6 +118,19 @@ describe('bodies', () => {
     expect((await server.call('GET', '/webdav/f')).text).toBe('the old one');
   });
 
+  test.each([
+    ['in a coding that is not undone', '1.1', 'Transfer-Encoding: gzip, chunked\r\n', '3\r\nabc\r\n0\r\n\r\n', 501],
+    ['without a length in HTTP/1.0', '1.0', '', '', 411],
+    ['without a length in HTTP/1.0, which comes at once,', '1.0', '', 'abc', 411],
+  ])('a body %s is refused, and what was there stays', async (_what, version, header, body, status) => {
+    server = await TestServer.start();
+    await server.call('PUT', '/webdav/f', { body: 'old' });
+    const raw = server.raw();
+    raw.send(`PUT /webdav/f HTTP/${version}\r\n${HEAD}${header}Connection: close\r\n\r\n${body}`);
+    expect(await raw.untilClosed()).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    expect((await server.call('GET', '/webdav/f')).text).toBe('old');
+  });
+
   test('pipelined requests are answered in order', async () => {
     server = await TestServer.start();
     await server.call('PUT', '/webdav/a', { body: 'content a' });
@@ -127,6 +140,30 @@ describe('bodies', () => {
     );
     const received = await raw.untilClosed();
     expect([...received.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status)).toEqual(['200', '404', '200']);
+  });
+
+  test('what was stored is not told as refused because of what follows it', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    raw.send(`PUT /webdav/f HTTP/1.1\r\n${HEAD}Content-Length: 3\r\n\r\nabcdef`);
+    const answers = await raw.untilClosed();
+    expect(answers).toMatch(/^HTTP\/1\.1 201 /);
+    expect(answers).toContain('Connection: close');
+    expect((await server.call('GET', '/webdav/f')).text).toBe('abc');
+  });
+
+  test('a request behind one whose answer ends the connection is let go with it', async () => {
+    server = await TestServer.start();
+    const raw = server.raw();
+    await server.call('PUT', '/webdav/a', { body: 'a' });
+    // The body that nobody reads ends the connection behind the first answer.
+    raw.send(`GET /webdav/a HTTP/1.1\r\n${HEAD}Content-Length: 3\r\n\r\nabcGET /webdav/b HTTP/1.1\r\n${HEAD}\r\n`);
+    expect(await raw.untilClosed()).not.toMatch(/HTTP\/1\.1 .*HTTP\/1\.1 /s);
+    const active = async () =>
+      /^cloudmount_http_active_requests (\d+)/m.exec((await server.call('GET', '/metrics', { user: null })).text)?.[1];
+    await vi.waitFor(async () => expect(await active()).toBe('1')); // this one
+    const second = server.requests().find(({ fields }) => fields['path'] === '/webdav/b');
+    expect(second?.fields).toMatchObject({ aborted: true });
   });
 
   test('who would rather speak HTTP/2 is answered as asked, again and again', async () => {

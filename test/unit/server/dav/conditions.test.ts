@@ -28,6 +28,8 @@ describe('GET', () => {
     expect(await status('HEAD', f, { 'If-None-Match': `${OTHER}, ${etag}` })).toBe(304);
     expect(await status('GET', f, { 'If-None-Match': `W/${etag}` })).toBe(304);
     expect(await status('GET', f, { 'If-None-Match': '*' })).toBe(304);
+    const [fresh, kept] = [{}, { 'If-None-Match': etag }].map((headers) => server.ask('GET', f, { headers }));
+    expect((await kept)?.headers['cache-control']).toBe((await fresh)?.headers['cache-control']);
     expect(await status('GET', f, { 'If-None-Match': OTHER })).toBe(200);
     expect(await status('GET', f, { 'If-Modified-Since': NEW })).toBe(304);
     expect(await status('GET', f, { 'If-Modified-Since': OLD })).toBe(200);

@@ -83,6 +83,18 @@ test('files are put into a link with a password only with the pass of its page',
   expect((await world.dav('anna', 'GET', `${f}/b.txt`)).text).toBe('in');
 });
 
+test('who comes with the address of what is inside of a link with a password is let in there', async () => {
+  const { token } = await link({ password: 'open sesame' });
+  for (const path of [`/s/${token}`, `/s/${token}/sub`, `/s/${token}/a.txt`]) {
+    expect((await world.raw(null, 'GET', path)).text).toContain('<form method="post">');
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    const opened = await world.raw(null, 'POST', path, { headers, body: 'password=open+sesame' });
+    expect([path, opened.status, opened.headers['location']]).toEqual([path, 303, world.url + path]);
+    const cookie = String(opened.headers['set-cookie']).split(';')[0] ?? '';
+    expect((await world.raw(null, 'GET', path, { headers: { cookie } })).status).toBe(200);
+  }
+});
+
 test('a page that cannot name all there is says so', async () => {
   const { token, f } = await link();
   const page = async () => (await world.raw(null, 'GET', `/s/${token}`)).text;

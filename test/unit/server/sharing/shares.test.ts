@@ -290,6 +290,13 @@ test('room is taken from the owner, whoever stores', async () => {
   try {
     expect((await world.dav('bert', 'PUT', `${f}/big`, { body: 'x'.repeat(1000) })).status).toBe(201);
     expect((await world.dav('bert', 'PUT', 'big', { body: 'x'.repeat(1000) })).status).toBe(507);
+    // In the listing of what it is in, too: clients send nothing where they are told that there is no room.
+    const body = '<d:propfind xmlns:d="DAV:"><d:prop><d:quota-available-bytes/></d:prop></d:propfind>';
+    const listing = (await world.dav('bert', 'PROPFIND', '', { headers: { Depth: '1' }, body })).text;
+    const roomOf = (href: string) =>
+      Number(new RegExp(`${href}</d:href>.*?<d:quota-available-bytes>(\\d+)<`, 's').exec(listing)?.[1]);
+    expect(roomOf('/bert/')).toBeLessThanOrEqual(10);
+    expect(roomOf(`/bert/${f}/`)).toBeGreaterThan(1000);
   } finally {
     await world.server.accounts.update('bert', { quota_bytes: null });
   }

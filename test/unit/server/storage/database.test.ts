@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -229,4 +229,15 @@ test('what nobody waits for is on the disk soon, at once when somebody else wait
   void note('last', true);
   await database.close();
   expect(order).toEqual(['last is seen', 'last is durable']);
+});
+
+test.each([
+  ['another user’s', 'a file is required that this user can read and write', (at: string) => mkdir(at)],
+  ['damaged', 'a whole SQLite database is required', (at: string) => writeFile(at, Buffer.alloc(5000, 'no database '))],
+] as const)('a file that is %s is refused with its name and what is required', async (_what, required, make) => {
+  const other = join(dir, 'other.sqlite');
+  await make(other);
+  const open = () => SqliteDatabase.open(other, [NOTES]);
+  expect(open).toThrow(other);
+  expect(open).toThrow(required);
 });

@@ -173,6 +173,24 @@ describe('putting together', () => {
     await send('1', '1', 'two');
     expect((await finish('1', `${FILES}/f`, { 'oc-total-length': '6' })).status).toBe(201);
   });
+
+  test.each([
+    ['missing', '6-8'],
+    ['there twice', '1-3'],
+  ])('a range that is %s shows in the names, also where no total is announced', async (_what, second) => {
+    await server.call('PUT', `${FILES}/f`, { body: 'old' });
+    await start('g');
+    await send('g', '0-2', 'abc');
+    await send('g', second, 'def');
+    const done = await finish('g', `${FILES}/f`);
+    expect(done.status).toBe(400);
+    expect(done.text).toContain(`chunk ${second} belongs at byte`);
+    expect((await read('f')).text).toBe('old');
+    await server.call('DELETE', `${UPLOADS}/g/${second}`);
+    await send('g', '3-5', 'def');
+    expect((await finish('g', `${FILES}/f`)).status).toBe(204);
+    expect((await read('f')).text).toBe('abcdef');
+  });
 });
 
 describe('the destination', () => {

@@ -115,9 +115,10 @@ export class SqliteDatabase {
    * written by a newer version, `no_space` on a full disk. `onFull`: a group of writes has just been refused because the
    * disk is full. */
   static open(path: string, modules: readonly SchemaModule[], onFull: () => void = () => undefined): SqliteDatabase {
-    const writer = new Database(path, { timeout: BUSY_TIMEOUT_MS });
-    const opened: (() => void)[] = [() => writer.close()];
+    const opened: (() => void)[] = [];
     try {
+      const writer = new Database(path, { timeout: BUSY_TIMEOUT_MS });
+      opened.unshift(() => writer.close());
       writer.pragma(`page_size = ${PAGE_SIZE}`);
       writer.pragma('journal_mode = WAL');
       writer.pragma('synchronous = NORMAL');
@@ -142,7 +143,7 @@ export class SqliteDatabase {
       return database;
     } catch (error) {
       for (const close of opened) close();
-      throw isFullDisk(error, path) ? fullDisk(error) : sqliteError(error);
+      throw isFullDisk(error, path) ? fullDisk(error) : cannotOpen(error, path);
     }
   }
 
@@ -436,6 +437,27 @@ export function isFullDisk(error: unknown, path: string): boolean {
 
 export function fullDisk(cause: unknown): CloudError {
   return new CloudError('no_space', 'writing to the database: no space left on its disk', { cause });
+}
+
+/** What is wrong with a file that SQLite does not open, in words for whoever runs the server. */
+function cannotOpen(error: unknown, path: string): unknown {
+  if (!(error instanceof Database.SqliteError)) return error;
+  const found = `found: ${error.message} (${error.code})`;
+  if (/^SQLITE_(NOTADB|CORRUPT)/.test(error.code)) {
+    return new CloudError(
+      'corrupt',
+      `opening the database ${path}: a whole SQLite database is required, ${found}. It is left as it is; "cloudmount restore" brings a backup back`,
+      { cause: error },
+    );
+  }
+  if (/^SQLITE_(CANTOPEN|READONLY|PERM)/.test(error.code)) {
+    return new CloudError(
+      'no_access',
+      `opening the database ${path}: a file is required that this user can read and write, in a folder where they can make others, ${found}`,
+      { cause: error },
+    );
+  }
+  return sqliteError(error);
 }
 
 /** SQLite's own failures as domain errors; anything else as it is. */
