@@ -8,10 +8,12 @@ import { NAME_MAX_BYTES, nameBytes } from '../names.js';
 import { ANSWER_PATIENCE, type Dav, show } from './dav.js';
 import { dropOrphans, giveBack, guarded, lockLost, lookAt, mismatch, requireNow } from './guard.js';
 import { codeOfStatus } from './http_failure.js';
+import { list, stat } from './listing.js';
 import {
   ANY_LOCK,
   type CallOptions,
   type MetaPatch,
+  type MoveRule,
   type PosixMeta,
   type Precondition,
   type PutResult,
@@ -70,11 +72,6 @@ async function requireFree(dav: Dav, path: RemotePath, doing: string, options: C
   }
 }
 
-export interface MoveRule {
-  readonly overwrite: { readonly etag: string } | null;
-  readonly sourceEtag: string | null;
-}
-
 /** See `Remote.move`. */
 export async function moveNode(
   dav: Dav,
@@ -93,7 +90,12 @@ export async function moveNode(
   let removed = false;
   const send = async (headers: Readonly<Record<string, string>>) => {
     const overwrites = replaces && !removed ? 'T' : 'F';
-    await sendMove(dav, { from, to, collection }, { overwrite: overwrites, ...headers }, options);
+    await sendMove(
+      dav,
+      { from, to, collection },
+      { overwrite: overwrites, ...identity(dav, rule), ...headers },
+      options,
+    );
   };
   const { overwrite } = rule;
   let held = options;
@@ -174,6 +176,9 @@ export async function moveNode(
       return missing ? new CloudError('not_found', `${doing}: the target's parent is missing`, { path: to }) : error;
     }
     if (!isCloudError(error, 'precondition')) return error;
+    const { sourceId } = rule;
+    const here = typeof sourceId === 'string' ? await lookAt(dav, from, options) : null;
+    if (here !== null && here.fileid !== null && here.fileid !== sourceId) return error;
     const target = await lookAt(dav, to, options);
     if (overwrite === null || removed) {
       if (target !== null) return new CloudError('exists', `${doing}: the target exists`, { status: 412, path: to });
@@ -227,11 +232,20 @@ async function requirePlace(dav: Dav, to: RemotePath, doing: string, options: Ca
 async function sourceOf(dav: Dav, from: RemotePath, rule: MoveRule, options: CallOptions): Promise<RemoteEntry | null> {
   const { dialect } = dav.info;
   if (dialect === 'cloudmount' || (dialect !== 'generic' && rule.sourceEtag === null)) return null;
-  const source = await dav.stat(from, options);
+  const source = await stat(dav, from, options);
+  if (rule.sourceKind !== undefined && source.kind !== rule.sourceKind) {
+    const found = `a ${rule.sourceKind} is required, found a ${source.kind}`;
+    throw new CloudError('precondition', `moving ${show(from)}: ${found}`, { path: from });
+  }
   if (rule.sourceEtag !== null && source.etag !== rule.sourceEtag) {
     throw mismatch(from, { kind: 'if_match', etag: rule.sourceEtag }, source.etag);
   }
   return source;
+}
+
+/** Our server moves nothing but what has this id. */
+function identity({ info }: Dav, { sourceId }: MoveRule): Record<string, string> {
+  return info.dialect === 'cloudmount' && typeof sourceId === 'string' ? { 'x-cloudmount-source': sourceId } : {};
 }
 
 /** `source`: as far as it was looked at. sabre's collections match no tag. */
@@ -300,7 +314,7 @@ export async function removeNode(dav: Dav, path: RemotePath, etag: string | null
       return await send(collection, dav.conditionHeaders(path, { kind: 'none' }, held.lockToken));
     }
     // Locking makes a file of a name that is free: it must be there before.
-    if (dav.info.dialect === 'generic') await dav.stat(path, options);
+    if (dav.info.dialect === 'generic') await stat(dav, path, options);
     return await guarded(dav, path, { kind: 'if_match', etag }, 0, held, (headers) => send(false, headers));
   };
   await retry(async () => {
@@ -339,12 +353,12 @@ async function putAway(dav: Dav, path: RemotePath, options: CallOptions, doing: 
 /** Without a version to insist on, DELETE takes everything below: nothing may be there. A file goes only where the server
  * knows no version of it. Is it a collection? */
 async function requireEmpty(dav: Dav, path: RemotePath, doing: string, options: CallOptions): Promise<boolean> {
-  const self = await dav.stat(path, options);
+  const self = await stat(dav, path, options);
   if (self.kind !== 'dir') {
     if (self.etag === null) return false;
     throw new CloudError('precondition', `${doing}: of a file the version is required, found ${self.etag}`, { path });
   }
-  for await (const batch of dav.list(path, options)) {
+  for await (const batch of list(dav, path, options)) {
     if (batch.some((entry) => entry.path !== path)) {
       throw new CloudError('not_empty', `${doing}: the directory must be empty`, { path });
     }

@@ -1,21 +1,19 @@
 // WebDAV requests on one tree: addresses, headers, statuses and multistatus bodies turned into values and CloudErrors.
 // What reads is repeated on transient failures here; what changes is sent once, its caller knows what a repetition means.
 
-import { LRUCache } from 'lru-cache';
-import { CloudError, isCloudError } from '../errors.js';
-import type { Name, RemotePath } from '../ids.js';
-import { isMember, joinPath, splitPath } from '../ids.js';
-import { encodeSegment, folded } from '../names.js';
+import { CloudError } from '../errors.js';
+import type { RemotePath } from '../ids.js';
+import { folded } from '../names.js';
 import type { ChangeTurns } from './change_turns.js';
 import { Destinations } from './destinations.js';
 import type { Dialect } from './dialects/dialect.js';
-import { entryOf, lacksSize, leftOut, type Self } from './entry.js';
+import type { Self } from './entry.js';
 import type { HttpClient, HttpRequest, HttpResponse } from './http.js';
 import { captivePortal, codeOfStatus, isWebPage, readFailure } from './http_failure.js';
+import { LeftOut } from './left_out.js';
 import { LockRoots } from './lock_roots.js';
 import type { OwnLocks } from './own_locks.js';
-import type { CallOptions, Precondition, RemoteEntry } from './remote.js';
-import { retry } from './retry.js';
+import type { CallOptions, Precondition } from './remote.js';
 import type { ServerInfo } from './server_info.js';
 import { etagOfHeaders } from './wire/etag.js';
 import { escapedFully, type HrefTarget, hrefResolver, hrefToPath, pathToHref } from './wire/href.js';
@@ -34,7 +32,7 @@ export const SILENT: Log = { info: () => undefined, warn: () => undefined };
 /** A server may take its time to store a file or to move a big folder: so many times the usual timeout. */
 export const ANSWER_PATIENCE = 6;
 
-const XML_TYPE = 'application/xml; charset=utf-8';
+export const XML_TYPE = 'application/xml; charset=utf-8';
 
 /** A failed answer together with the conditions it names. */
 export class DavFailure extends CloudError {
@@ -81,10 +79,6 @@ export interface Page {
 
 /** DELETE and MOVE too: locks go with what they are on. */
 const CHANGES_LOCKS: ReadonlySet<string> = new Set(['LOCK', 'UNLOCK', 'DELETE', 'MOVE']);
-/** Members that may come before the folder they are in: they are kept until it is known to be one. */
-const EARLY_MEMBERS = 100_000;
-/** What was left out of listings is said once. */
-const LEFT_OUT_KEPT = 1000;
 const PRIVILEGES = { ns: DAV, local: 'current-user-privilege-set' };
 
 export class Dav {
@@ -97,8 +91,9 @@ export class Dav {
   readonly ownLocks: OwnLocks;
   readonly destinations: Destinations;
   readonly #resolve: (href: string) => HrefTarget | null;
-  readonly #propfindBody: string;
-  readonly #leftOut = new LRUCache<string, true>({ max: LEFT_OUT_KEPT });
+  /** Asks for all that makes an entry. */
+  readonly propfindBody: string;
+  readonly leftOut: LeftOut;
 
   constructor(parts: {
     http: HttpClient;
@@ -119,7 +114,8 @@ export class Dav {
     this.destinations = new Destinations(parts.info);
     this.#resolve = hrefResolver(parts.info.base);
     const privileges = parts.info.privileges === true ? [PRIVILEGES] : [];
-    this.#propfindBody = propfindBody([...parts.dialect.properties, ...privileges]);
+    this.leftOut = new LeftOut(parts.log);
+    this.propfindBody = propfindBody([...parts.dialect.properties, ...privileges]);
   }
 
   href(path: RemotePath, collection = false): string {
@@ -131,165 +127,7 @@ export class Dav {
     return this.info.origin + this.href(path, collection);
   }
 
-  // --- reading
-
-  async stat(path: RemotePath, options: CallOptions = {}): Promise<RemoteEntry> {
-    return await retry(() => this.#statOnce(path, options), this.retrying(options));
-  }
-
-  async #statOnce(path: RemotePath, options: CallOptions): Promise<RemoteEntry> {
-    let found: RemoteEntry | null = null;
-    for await (const batch of this.#propfind(path, 0, options)) {
-      for (const entry of batch) if (entry.path === path) found = entry;
-    }
-    if (found === null) throw this.#protocol(`looking at ${show(path)}`, 'the answer does not describe it');
-    return found;
-  }
-
-  /** The collection first, then its members, as they arrive. Begins again on transient failures until the first batch is
-   * there: what was handed out cannot be taken back. */
-  async *list(path: RemotePath, options: CallOptions = {}): AsyncGenerator<readonly RemoteEntry[]> {
-    const { batches, first } = await retry(async () => {
-      const begun = this.#collection(path, options);
-      return { batches: begun, first: await begun.next() };
-    }, this.retrying(options));
-    try {
-      if (first.done !== true) yield first.value;
-      yield* batches;
-    } finally {
-      await batches.return(undefined);
-    }
-  }
-
-  async *#collection(path: RemotePath, options: CallOptions): AsyncGenerator<readonly RemoteEntry[], undefined> {
-    const doing = `listing ${show(path)}`;
-    let self: RemoteEntry | null = null;
-    let begun = false;
-    let members: RemoteEntry[] = [];
-    for await (const batch of this.#propfind(path, 1, options)) {
-      for (const entry of batch) {
-        if (entry.path === path) self = entry;
-        else if (!isMember(entry.path, path)) {
-          const found = joinPath(path, encodeSegment(entry.path) as Name);
-          members.push(this.#leaveOut(found, entry.path, `a member of ${show(path)} is required`));
-        } else if (!isLockNull(entry)) members.push(entry);
-      }
-      if (self === null && members.length > EARLY_MEMBERS) {
-        throw this.#protocol(doing, 'the answer goes on and on, and does not describe the directory itself');
-      }
-      if (self === null) continue;
-      if (self.kind !== 'dir') {
-        throw new CloudError('not_dir', `${doing}: a directory is required, found a ${self.kind}`);
-      }
-      const out = begun ? members : [self, ...members];
-      begun = true;
-      members = [];
-      if (out.length > 0) yield out;
-    }
-    if (self === null) throw this.#protocol(doing, 'the answer does not describe the directory itself');
-  }
-
-  async *#propfind(path: RemotePath, depth: 0 | 1, options: CallOptions): AsyncGenerator<readonly RemoteEntry[]> {
-    const doing = depth === 0 ? `looking at ${show(path)}` : `listing ${show(path)}`;
-    const request: HttpRequest = {
-      method: 'PROPFIND',
-      path: this.href(path),
-      headers: { depth: String(depth), 'content-type': XML_TYPE, prefer: 'return=minimal' },
-      body: this.#propfindBody,
-      signal: options.signal,
-    };
-    const roots = this.lockRoots();
-    for await (const page of this.multistatus(request, doing)) {
-      const entries: (RemoteEntry | (() => Promise<RemoteEntry>))[] = [];
-      for (const response of page.responses) {
-        const target = this.#targetIn(path, depth, response, doing);
-        if (!('slash' in target)) {
-          entries.push(target);
-          continue;
-        }
-        if (response.status === 404 || response.status === 410) {
-          if (target.path === path)
-            throw new CloudError('not_found', `${doing}: nothing is there`, { status: 404, path });
-          continue; // gone while the server listed it
-        }
-        if (response.status !== null && response.status >= 400 && target.path === path) {
-          throw new CloudError(codeOfStatus(response.status), `${doing}: the server answered ${response.status}`, {
-            status: response.status,
-            path,
-          });
-        }
-        entries.push(this.#described(path, target, response, roots, options));
-      }
-      if (entries.length > 0) yield await Promise.all(entries.map((one) => (typeof one === 'function' ? one() : one)));
-    }
-  }
-
-  /** Where a response to a question about `path` points, in our spelling: the server may have another for the same name (case,
-   * accents). What it names in a way that cannot be is left out of a listing. */
-  #targetIn(path: RemotePath, depth: 0 | 1, response: MultistatusResponse, doing: string): HrefTarget | RemoteEntry {
-    let target: HrefTarget;
-    try {
-      target = this.targetOf(response, doing);
-    } catch (error) {
-      if (depth === 0) throw error;
-      const [href = ''] = response.hrefs;
-      return this.#leaveOut(joinPath(path, encodeSegment(href) as Name), href, error);
-    }
-    if (target.path === path || isMember(target.path, path)) return target;
-    if (folded(target.path) === folded(path)) return { ...target, path };
-    const { parent, name } = splitPath(target.path);
-    return folded(parent) === folded(path) ? { ...target, path: joinPath(path, name) } : target;
-  }
-
-  /** The entry, or how to get it. `protocol` where `path` itself is told in a way that cannot be; a member of it is left out
-   * then. */
-  #described(
-    path: RemotePath,
-    target: HrefTarget,
-    response: MultistatusResponse,
-    roots: LockRoots,
-    options: CallOptions,
-  ): RemoteEntry | (() => Promise<RemoteEntry>) {
-    const read = (length?: string) =>
-      entryOf(response, target.path, target.slash, this.dialect, this.self, roots, length);
-    const failed = (error: unknown) => {
-      if (target.path === path || !isCloudError(error, 'protocol')) throw error;
-      return this.#leaveOut(target.path, target.path, error);
-    };
-    try {
-      const entry = read();
-      if (!lacksSize(response, entry)) return entry;
-      return () => this.#askForSize(entry, options).then(read).catch(failed);
-    } catch (error) {
-      return failed(error);
-    }
-  }
-
-  /** Of a file whose size is not told with it: shown as empty, it would be copied as empty. Rejects with `protocol` where it is
-   * not told at all. */
-  async #askForSize({ path, etag }: RemoteEntry, { signal }: CallOptions): Promise<string> {
-    const headers = { 'accept-encoding': 'identity' };
-    // Not in the lane of the listing, which goes on when this is answered.
-    const response = await this.http.request({ method: 'HEAD', path: this.href(path), headers, lane: 'read', signal });
-    await response.discard();
-    const found = this.versionOf(response);
-    const isSame = etag === null || found === null || found === etag;
-    const length = response.headers['content-length'];
-    if (response.status === 200 && isSame && length !== undefined) return length;
-    throw this.#protocol(`asking for the size of ${show(path)}`, 'the server does not tell it');
-  }
-
-  #leaveOut(path: RemotePath, what: string, why: unknown): RemoteEntry {
-    if (!this.#leftOut.has(what)) {
-      this.#leftOut.set(what, true);
-      const reason = why instanceof Error ? why.message : String(why);
-      this.log.warn(
-        { entry: what, reason },
-        'left out of a listing: the server tells or names it in a way that cannot be',
-      );
-    }
-    return leftOut(path);
-  }
+  // --- what answers say
 
   /** Where a response points. Throws `protocol` for what is not below our base or has no safe name. */
   targetOf(response: MultistatusResponse, doing: string): HrefTarget {
@@ -298,10 +136,10 @@ export class Dav {
     try {
       target = this.#targetOf(href);
     } catch (error) {
-      throw this.#protocol(doing, error instanceof Error ? error.message : String(error));
+      throw this.protocol(doing, error instanceof Error ? error.message : String(error));
     }
     if (target === null)
-      throw this.#protocol(doing, `an address below ${this.info.base} is required, found ${show(href)}`);
+      throw this.protocol(doing, `an address below ${this.info.base} is required, found ${show(href)}`);
     return target;
   }
 
@@ -344,7 +182,7 @@ export class Dav {
     if (response.status >= 200 && response.status < 300) {
       await response.discard();
       if (isWebPage(response)) return captivePortal(doing, response);
-      return this.#protocol(doing, `a multistatus (207) is required, found status ${response.status}`);
+      return this.protocol(doing, `a multistatus (207) is required, found status ${response.status}`);
     }
     return await this.failureOf(response, doing);
   }
@@ -380,7 +218,7 @@ export class Dav {
       if (response.status >= 200 && response.status < 300) {
         await response.discard();
         if (isWebPage(response)) throw captivePortal(doing, response);
-        throw this.#protocol(doing, `status ${expected.join(' or ')} is required, found ${response.status}`);
+        throw this.protocol(doing, `status ${expected.join(' or ')} is required, found ${response.status}`);
       }
       throw await this.failureOf(response, doing);
     }
@@ -468,16 +306,10 @@ export class Dav {
     return { signal: options.signal, deadline_ms: this.http.timeout_ms };
   }
 
-  #protocol(doing: string, problem: string): CloudError {
+  /** The server's answer is not what it should be. */
+  protocol(doing: string, problem: string): CloudError {
     return new CloudError('protocol', `${doing}: ${problem}`);
   }
-}
-
-/** A name that is locked and free (mod_dav, after RFC 2518): described, with nothing that a file has. */
-export function isLockNull(entry: RemoteEntry): boolean {
-  return (
-    entry.kind === 'file' && entry.etag === null && entry.size_bytes === 0 && entry.mtime.s === 0 && entry.rights.read
-  );
 }
 
 export function show(path: string): string {

@@ -11,6 +11,7 @@ import { dialectOf } from './dialects/index.js';
 import type { Self } from './entry.js';
 import type { HttpClient, HttpResponse } from './http.js';
 import { captivePortal, codeOfStatus, isWebPage, readFailure } from './http_failure.js';
+import { stat } from './listing.js';
 import type { OwnLocks } from './own_locks.js';
 import type { CallOptions, RemoteCapabilities, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
@@ -362,7 +363,7 @@ async function requireCollection(
   });
   const doing = `signing in at ${info.origin}${info.base}`;
   try {
-    const root = await dav.stat('' as RemotePath, options);
+    const root = await stat(dav, '' as RemotePath, options);
     if (root.kind !== 'dir') throw new CloudError('protocol', `${doing}: a folder is required, found a file`);
     return root;
   } catch (error) {

@@ -4,7 +4,8 @@
 
 import { CloudError, isCloudError } from '../errors.js';
 import { type RemotePath, splitPath } from '../ids.js';
-import { type Dav, isLockNull, propertyRequest, show } from './dav.js';
+import { type Dav, propertyRequest, show } from './dav.js';
+import { isLockNull, list, stat } from './listing.js';
 import { freeLock, refreshLock, type Taken, takeLock } from './locks.js';
 import type { CallOptions, LockInfo, Precondition, RemoteEntry } from './remote.js';
 import { retry } from './retry.js';
@@ -233,7 +234,7 @@ export async function dropOrphans(dav: Dav, paths: readonly RemotePath[], option
     }
     let looked = 0;
     for (let path = collections.shift(); path !== undefined; path = collections.shift()) {
-      for await (const batch of dav.list(path, options)) {
+      for await (const batch of list(dav, path, options)) {
         for (const entry of batch) if (entry.path !== path) look(entry);
         looked += batch.length;
       }
@@ -260,7 +261,7 @@ async function lockShown(dav: Dav, path: RemotePath, options: CallOptions): Prom
 
 async function statOrNull(dav: Dav, path: RemotePath, options: CallOptions): Promise<RemoteEntry | null> {
   try {
-    return await dav.stat(path, options);
+    return await stat(dav, path, options);
   } catch (error) {
     if (isCloudError(error, 'not_found')) return null;
     throw error;

@@ -7,6 +7,7 @@ import type { RemotePath } from '../ids.js';
 import { type Dav, show } from './dav.js';
 import type { HttpRequest, HttpResponse } from './http.js';
 import { captivePortal, isWebPage } from './http_failure.js';
+import { stat } from './listing.js';
 import type { PlainAnswer } from './plain_get.js';
 import { type CallOptions, isStrongEtag, type ReadSink } from './remote.js';
 import { isTransient, retry } from './retry.js';
@@ -88,7 +89,7 @@ class RangeRead {
         throw this.#stale('another one');
       case 416: {
         await response.discard();
-        const entry = await this.#dav.stat(this.#path, this.#options);
+        const entry = await stat(this.#dav, this.#path, this.#options);
         if (entry.etag !== this.#etag) throw this.#stale(entry.etag);
         throw this.#protocol(`the server says bytes ${this.#at} to ${this.#end} are not there, of ${entry.size_bytes}`);
       }
@@ -162,7 +163,7 @@ class RangeRead {
         if (room_bytes < 0) throw this.#tooMuch();
         kept.push(Buffer.from(chunk));
       });
-      const { etag } = await this.#dav.stat(this.#path, this.#options);
+      const { etag } = await stat(this.#dav, this.#path, this.#options);
       if (etag !== this.#etag) throw this.#stale(etag);
       for (const chunk of kept) await this.#take(chunk);
     }
@@ -206,7 +207,7 @@ class RangeRead {
     const found = this.#dav.versionOf(response);
     if (!isWebPage(response) || found === null || found === this.#etag || isStamp(this.#etag)) return;
     await response.discard();
-    const { etag } = await this.#dav.stat(this.#path, this.#options);
+    const { etag } = await stat(this.#dav, this.#path, this.#options);
     throw etag === this.#etag ? captivePortal(this.#doing, response) : this.#stale(etag);
   }
 

@@ -177,6 +177,13 @@ export interface RemoteEvents {
  * valid until the call returns (not its promise): copy what is needed later. */
 export type ReadSink = (chunk: Buffer, offset: number) => void | Promise<void>;
 
+export interface MoveRule {
+  readonly overwrite: { readonly etag: string } | null;
+  readonly sourceEtag: string | null;
+  readonly sourceKind?: NodeKind;
+  readonly sourceId?: string | null;
+}
+
 export interface Remote {
   /** Valid after `connect`. */
   readonly capabilities: RemoteCapabilities;
@@ -220,13 +227,10 @@ export interface Remote {
   symlink(path: RemotePath, target: string, precondition: Precondition, options?: CallOptions): Promise<PutResult>;
 
   /** Atomic on the server. `overwrite: null` = the target must not exist (`exists` otherwise); an ETag = the file there
-   * must be exactly that version and is replaced (never used for collections). `sourceEtag`: precondition on the source. */
-  move(
-    from: RemotePath,
-    to: RemotePath,
-    rule: { readonly overwrite: { readonly etag: string } | null; readonly sourceEtag: string | null },
-    options?: CallOptions,
-  ): Promise<void>;
+   * must be exactly that version and is replaced (never used for collections). `sourceEtag`: precondition on the source.
+   * `sourceKind`, `sourceId`: what it was, by its `fileid`; `precondition` if the name stands for something else by now, where
+   * the server can be told the one or the other can be looked at. */
+  move(from: RemotePath, to: RemotePath, rule: MoveRule, options?: CallOptions): Promise<void>;
 
   /** A file only if it is the version `etag`. A collection: `etag` is its collection ETag where the server has them,
    * else null (the caller has made sure that it is empty). `not_found` is success for the caller to judge. */

@@ -7,6 +7,7 @@ import { joinPath, type RemotePath, splitPath } from '../ids.js';
 import { folded, labelled } from '../names.js';
 import { type Dav, show } from './dav.js';
 import { lookAt } from './guard.js';
+import { list } from './listing.js';
 import type { CallOptions } from './remote.js';
 import { retry } from './retry.js';
 
@@ -17,7 +18,7 @@ export async function isRespelling(dav: Dav, from: RemotePath, to: RemotePath, o
     return false;
   if ((await lookAt(dav, to, options)) === null || (await lookAt(dav, from, options)) === null) return false;
   let alike = 0;
-  for await (const batch of dav.list(parent, options)) {
+  for await (const batch of list(dav, parent, options)) {
     alike += batch.filter(({ path }) => path !== parent && folded(path) === folded(to)).length;
   }
   return alike === 1;

@@ -13,6 +13,7 @@ import { dialectOf } from './dialects/index.js';
 import { changePage } from './feed.js';
 import { HttpClient } from './http.js';
 import { type Attempt, LearnedRights } from './learned_rights.js';
+import { list, stat } from './listing.js';
 import { freeLock, refreshLock, takeLock, whateverToken, withRealToken } from './locks.js';
 import { throwTruly } from './missing.js';
 import { OwnLocks } from './own_locks.js';
@@ -24,6 +25,7 @@ import {
   type ChangePage,
   type LockInfo,
   type MetaPatch,
+  type MoveRule,
   type PosixMeta,
   type Precondition,
   type PutResult,
@@ -119,12 +121,12 @@ export class WebdavRemote implements Remote {
   }
 
   async stat(path: RemotePath, options: CallOptions = {}): Promise<RemoteEntry> {
-    return this.#withLearned(await this.#truly(options, () => this.#known.stat(path, options)));
+    return this.#withLearned(await this.#truly(options, () => stat(this.#known, path, options)));
   }
 
   async *list(path: RemotePath, options: CallOptions = {}): AsyncGenerator<readonly RemoteEntry[]> {
     try {
-      for await (const batch of this.#known.list(path, options)) yield batch.map((entry) => this.#withLearned(entry));
+      for await (const batch of list(this.#known, path, options)) yield batch.map((entry) => this.#withLearned(entry));
     } catch (error) {
       await throwTruly(error, () => this.#askForRoot(options));
     }
@@ -184,12 +186,7 @@ export class WebdavRemote implements Remote {
     );
   }
 
-  async move(
-    from: RemotePath,
-    to: RemotePath,
-    rule: { readonly overwrite: { readonly etag: string } | null; readonly sourceEtag: string | null },
-    options: CallOptions = {},
-  ): Promise<void> {
+  async move(from: RemotePath, to: RemotePath, rule: MoveRule, options: CallOptions = {}): Promise<void> {
     await this.#change('move', from, options, () => moveNode(this.#known, from, to, rule, withRealToken(options)));
   }
 
@@ -294,7 +291,7 @@ export class WebdavRemote implements Remote {
   }
 
   async #askForRoot({ signal }: CallOptions): Promise<void> {
-    await this.#known.stat(ROOT_PATH, signal === undefined ? {} : { signal });
+    await stat(this.#known, ROOT_PATH, signal === undefined ? {} : { signal });
   }
 
   get #known(): Dav {

@@ -543,6 +543,29 @@ export function remoteContract(harness: Harness): void {
         expect(await open.content(`${dir}/b`)).toBe('second');
       });
 
+      it('insists on the kind of the source where nothing else tells what a name stands for', async () => {
+        if (remote.capabilities.dialect !== 'generic') return;
+        await put(remote, `${dir}/a`, 'x');
+        await remote.mkdir(path(`${dir}/sub`), {});
+        const asFolder = remote.move(path(`${dir}/a`), path(`${dir}/b`), { ...keep, sourceKind: 'dir' });
+        expect(await codeOf(asFolder)).toBe('precondition');
+        const asFile = remote.move(path(`${dir}/sub`), path(`${dir}/b`), { ...keep, sourceKind: 'file' });
+        expect(await codeOf(asFile)).toBe('precondition');
+        expect(await open.content(`${dir}/a`)).toBe('x');
+      });
+
+      it('insists on the identity of the source where the server can be told', async () => {
+        if (remote.capabilities.dialect !== 'cloudmount') return;
+        const { fileid } = await put(remote, `${dir}/a`, 'meant');
+        await remote.move(path(`${dir}/a`), path(`${dir}/b`), { ...keep, sourceId: fileid });
+        await put(remote, `${dir}/a`, 'another');
+        const moved = (to: string) =>
+          codeOf(remote.move(path(`${dir}/a`), path(`${dir}/${to}`), { ...keep, sourceId: fileid }));
+        expect(await moved('c')).toBe('precondition');
+        expect(await moved('b')).toBe('precondition');
+        expect([await open.content(`${dir}/a`), await open.content(`${dir}/b`)]).toEqual(['another', 'meant']);
+      });
+
       it('needs a source, a parent, and a target outside the source', async () => {
         await put(remote, `${dir}/a`, 'x');
         await remote.mkdir(path(`${dir}/sub`), {});

@@ -17,6 +17,7 @@ import {
   type ChangePage,
   type LockInfo,
   type MetaPatch,
+  type MoveRule,
   type NodeKind,
   type PosixMeta,
   type Precondition,
@@ -922,13 +923,17 @@ export class FakeRemote implements Remote {
     });
   }
 
-  move(
-    from: RemotePath,
-    to: RemotePath,
-    rule: { readonly overwrite: { readonly etag: string } | null; readonly sourceEtag: string | null },
-    options?: CallOptions,
-  ): Promise<void> {
-    return this.#call('move', from, options, () => this.server.moveAs(from, to, rule, this.#access(options)));
+  move(from: RemotePath, to: RemotePath, rule: MoveRule, options?: CallOptions): Promise<void> {
+    return this.#call('move', from, options, () => {
+      const { sourceKind, sourceId } = rule;
+      const source = this.server.entry(from);
+      const { dialect } = this.capabilities;
+      if (dialect === 'generic' && sourceKind !== undefined && source?.kind !== sourceKind)
+        throw mismatch(from, sourceKind, 'something else');
+      if (dialect === 'cloudmount' && typeof sourceId === 'string' && source !== null && source.fileid !== sourceId)
+        throw mismatch(from, sourceId, source.fileid);
+      this.server.moveAs(from, to, rule, this.#access(options));
+    });
   }
 
   remove(path: RemotePath, etag: string | null, options?: CallOptions): Promise<void> {

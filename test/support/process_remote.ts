@@ -9,6 +9,7 @@ import type {
   ChangePage,
   LockInfo,
   MetaPatch,
+  MoveRule,
   PosixMeta,
   Precondition,
   PutResult,
@@ -119,12 +120,7 @@ export class ProcessRemote implements Remote {
   symlink(path: RemotePath, target: string, precondition: Precondition, options?: CallOptions): Promise<PutResult> {
     return this.#call('symlink', [path, target, precondition], options);
   }
-  move(
-    from: RemotePath,
-    to: RemotePath,
-    rule: { readonly overwrite: { readonly etag: string } | null; readonly sourceEtag: string | null },
-    options?: CallOptions,
-  ): Promise<void> {
+  move(from: RemotePath, to: RemotePath, rule: MoveRule, options?: CallOptions): Promise<void> {
     return this.#call('move', [from, to, rule], options);
   }
   remove(path: RemotePath, etag: string | null, options?: CallOptions): Promise<void> {

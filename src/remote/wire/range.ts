@@ -30,6 +30,8 @@ export function parseRange(header: string | undefined, size_bytes: number, maxRa
     if (match === null) return { kind: 'whole' };
     if (++specs > maxRanges) return { kind: 'whole' };
     if (match[3] !== undefined) {
+      // The end of nothing can be had (RFC 9110 section 14.1.2), and no Content-Range can say where it is.
+      if (size_bytes === 0 && Number(match[3]) > 0) return { kind: 'whole' };
       const length = Math.min(Number(match[3]), size_bytes);
       if (length > 0) ranges.push({ start: size_bytes - length, end: size_bytes });
       continue;

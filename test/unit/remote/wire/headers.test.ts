@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isCloudError } from '../../../../src/errors.js';
 import {
   formatMode,
   formatPermissions,
@@ -40,16 +39,7 @@ import {
   parseRange,
 } from '../../../../src/remote/wire/range.js';
 import { formatTimeout, parseTimeout } from '../../../../src/remote/wire/timeout.js';
-
-function codeOf(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    if (isCloudError(error)) return error.code;
-    throw error;
-  }
-  return 'no error';
-}
+import { codeOf } from '../../../support/code_of.js';
 
 describe('entity tags', () => {
   it('parses and compares (RFC 9110 section 8.8.3.2, the table)', () => {
@@ -255,6 +245,8 @@ describe('ranges', () => {
     expect(ranges('items=0-1')).toBe('whole');
     expect(ranges(`bytes=${'0-0,'.repeat(17)}`)).toBe('whole');
     expect(parseRange('bytes=0-', 0).kind).toBe('unsatisfiable');
+    expect(parseRange('bytes=-5', 0).kind).toBe('whole');
+    expect(parseRange('bytes=-0', 0).kind).toBe('unsatisfiable');
     expect(parseRange(undefined, 5).kind).toBe('whole');
   });
 

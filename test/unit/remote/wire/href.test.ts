@@ -1,21 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isCloudError } from '../../../../src/errors.js';
 import type { RemotePath } from '../../../../src/ids.js';
 import { decodeName } from '../../../../src/names.js';
 import { headerText, hrefResolver, hrefToPath, pathToHref } from '../../../../src/remote/wire/href.js';
+import { codeOf } from '../../../support/code_of.js';
 
 const BASE = '/dav/files/a%40b/';
-
-function codeOf(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    if (isCloudError(error)) return error.code;
-    throw error;
-  }
-  return 'no error';
-}
 
 const name = fc
   .uint8Array({ minLength: 1, maxLength: 20 })

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { isCloudError } from '../../../../src/errors.js';
 import {
   emptyProperty,
   errorBody,
@@ -17,6 +16,7 @@ import {
 } from '../../../../src/remote/wire/multistatus.js';
 import { CM_XATTR, DAV, OC, SABRE } from '../../../../src/remote/wire/ns.js';
 import { childOf, parseXml, textOf } from '../../../../src/remote/wire/xml.js';
+import { codeOf } from '../../../support/code_of.js';
 
 function read(text: string, chunk = 7): { responses: MultistatusResponse[]; syncToken: string | null } {
   const reader = new MultistatusReader();
@@ -26,16 +26,6 @@ function read(text: string, chunk = 7): { responses: MultistatusResponse[]; sync
   const end = reader.end();
   responses.push(...end.responses);
   return { responses, syncToken: end.syncToken };
-}
-
-function codeOf(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    if (isCloudError(error)) return error.code;
-    throw error;
-  }
-  return 'no error';
 }
 
 describe('multistatus', () => {

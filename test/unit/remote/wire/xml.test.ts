@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isCloudError } from '../../../../src/errors.js';
 import { DAV, XML_NS } from '../../../../src/remote/wire/ns.js';
 import {
   attributeOf,
@@ -15,18 +14,9 @@ import {
   writeElement,
   type XmlElement,
 } from '../../../../src/remote/wire/xml.js';
+import { codeOf } from '../../../support/code_of.js';
 
 const LIMITS = { maxBytes: 10_000, maxDepth: 10, maxElements: 100, maxAttributes: 100 };
-
-function codeOf(run: () => unknown): string {
-  try {
-    run();
-  } catch (error) {
-    if (isCloudError(error)) return error.code;
-    throw error;
-  }
-  return 'no error';
-}
 
 describe('parseXml', () => {
   it('resolves namespaces whatever the prefixes are', () => {
