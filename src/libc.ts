@@ -165,13 +165,30 @@ export function setNonBlocking(fd: number): void {
 }
 
 const F_RDLCK = 0;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
+const F_SETSIG = 10;
 const F_SETLEASE = 1024;
+const { SIGURG } = osConstants.signals;
 
-/** Has anybody else this regular file open for writing? `fd` must be open for reading only. A read lease is granted only
- * when nobody has (fcntl(2), "Leases"); where the file system knows none the answer is no. */
+/** False: somebody else has the file in a way that the lease rules out (fcntl(2), "Leases"); where the file system knows none
+ * that is never so. Whoever opens the file while the lease is held breaks it, which is told by a signal that is ignored:
+ * SIGIO would end the process. */
+function takeLease(fd: number, kind: number): boolean {
+  native.fcntl(fd, F_SETSIG, SIGURG);
+  return native.fcntl(fd, F_SETLEASE, kind) === 0 || koffi.errno() !== errnoOf.EAGAIN;
+}
+
+/** Has anybody else this regular file open for writing? `fd` must be open for reading only; the lease ends with it. */
 export function isWrittenElsewhere(fd: number): boolean {
-  if (native.fcntl(fd, F_SETLEASE, F_RDLCK) === 0) return false; // ends with the descriptor
-  return koffi.errno() === errnoOf.EAGAIN;
+  return !takeLease(fd, F_RDLCK);
+}
+
+/** Has anybody else this regular file open or mapped? `fd` must be open for writing. The lease is given back at once. */
+export function isHeldElsewhere(fd: number): boolean {
+  const isHeld = !takeLease(fd, F_WRLCK);
+  native.fcntl(fd, F_SETLEASE, F_UNLCK);
+  return isHeld;
 }
 
 const POLLIN = 1;

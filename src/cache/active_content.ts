@@ -100,6 +100,12 @@ export class ActiveContent implements Hydratable {
     return this.writers > 0 && this.writeSeq > 0;
   }
 
+  /** The kernel reads the content file by itself: for a handle, or for a mapping that has outlasted it (also one that was made
+   * through a drive that is gone). What it reads must stay where it is. */
+  get isReadByKernel(): boolean {
+    return this.access === 'passthrough' || this.file.isHeldElsewhere();
+  }
+
   get complete(): boolean {
     return this.extents.isComplete(this.node.size_bytes);
   }

@@ -7,6 +7,7 @@ import { CloudError } from '../errors.js';
 import type { Ino, Name } from '../ids.js';
 import type { Log } from '../log.js';
 import { ALL_RIGHTS, type RemoteEntry } from '../remote/remote.js';
+import { isAsideName } from './aside_name.js';
 import type { Invalidation } from './cache_api.js';
 import { type Author, conflictName } from './conflict_name.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
@@ -109,11 +110,8 @@ export class Conflicts {
     if (parent === null) return;
     this.#o.log.debug({ ino: node.ino, name: node.base.name }, 'a deletion is dropped');
     if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
-    this.makeRoom(parent, node.base.name, node);
-    node.parent = node.base.parent;
-    node.name = node.base.name;
-    this.#o.tree.changed(node);
-    this.#o.invalidate({ kind: 'entry', parent: node.parent, name: node.name });
+    this.#showIn(parent, node, node.base.name);
+    this.#o.invalidate({ kind: 'entry', parent: parent.ino, name: node.name });
   }
 
   /** A move that was not sent is given up: `node` is where the server has it, and what it was to replace is back. */
@@ -125,20 +123,31 @@ export class Conflicts {
     if (this.#o.tree.isBelow(parent, node)) {
       throw new CloudError('busy', `moving "${name}" back: the folder it was in is inside it; move that out first`);
     }
-    this.makeRoom(parent, base.name, node);
-    node.parent = parent.ino;
-    node.name = base.name;
     node.conflict = null;
-    this.#o.tree.changed(node);
+    this.#showIn(parent, node, base.name);
     const replaced = this.#store.atBase(from, name);
     if (replaced !== null) this.resurrect(replaced);
     for (const [ino, at] of [
       [from, name],
-      [parent.ino, base.name],
+      [parent.ino, node.name],
     ] as const) {
       this.#o.invalidate({ kind: 'entry', parent: ino, name: at });
       this.#o.invalidate({ kind: 'inode', ino, data: true });
     }
+  }
+
+  /** Where the server has it. Where that is the name of a moment it is on its way to its own, or beside what has that. */
+  #showIn(parent: NodeRecord, node: NodeRecord, name: Name): void {
+    node.parent = parent.ino;
+    if (!isAsideName(name)) {
+      this.makeRoom(parent, name, node);
+      node.name = name;
+      this.#o.tree.changed(node);
+      return;
+    }
+    const taken = this.#store.child(parent.ino, node.name);
+    if (taken === null || taken === node) this.#o.tree.changed(node, 0);
+    else this.setAside(node, 'changed on the server while it was removed or moved here');
   }
 
   /** Somebody goes on to write to a file that the server has taken the name of while it was open here: it comes back,

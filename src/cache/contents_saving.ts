@@ -8,7 +8,7 @@ import type { ContentsOptions } from './contents.js';
 import { crashPoint } from './crash_points.js';
 import type { NodeRecord } from './metadata/node.js';
 
-export interface ContentSaverOptions extends Pick<ContentsOptions, 'store' | 'space'> {
+export interface ContentSaverOptions extends Pick<ContentsOptions, 'store' | 'space' | 'log'> {
   isActive(content: ActiveContent): boolean;
   /** It failed: to be tried again in a while. */
   saveAgain(): void;
@@ -45,6 +45,7 @@ export class ContentSaver {
     });
     const again: ActiveContent[] = [];
     let unsaved = contents;
+    let forgotten = false;
     try {
       const failures = await this.#syncAll(captured);
       crashPoint('content.before_extents');
@@ -55,7 +56,10 @@ export class ContentSaver {
           if (number < content.saveShown) continue;
           const failure = failures.get(content);
           if (failure !== undefined && !node.contentDirty) {
-            this.#forget(content);
+            // Nobody's failure: the server has it.
+            failures.delete(content);
+            this.#forget(content, failure);
+            forgotten = true;
             continue;
           }
           if (content.extents.removals !== removals) {
@@ -89,6 +93,7 @@ export class ContentSaver {
       unsaved = [...failures.keys(), ...again];
       const [failure] = failures.values();
       if (failure !== undefined) throw failure;
+      if (forgotten) this.#o.saveAgain();
     } catch (error) {
       for (const content of unsaved) content.unsaved = true;
       this.#o.saveAgain();
@@ -125,8 +130,14 @@ export class ContentSaver {
   }
 
   /** The disk did not take what was fetched: it comes again. Not while the kernel reads the file by itself. */
-  #forget(content: ActiveContent): void {
-    if (content.access === 'passthrough') return;
+  #forget(content: ActiveContent, failure: CloudError): void {
+    const { ino } = content;
+    this.#o.log.warn(
+      { err: failure.cause, ino },
+      'the disk of the cache did not take what was fetched; it comes again',
+    );
+    content.unsaved = true;
+    if (content.isReadByKernel) return;
     content.extents.clear();
     content.sums.clip(0);
     content.file.truncate(0);

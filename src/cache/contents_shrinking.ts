@@ -38,7 +38,7 @@ export class ContentShrinker {
     let freed = 0;
     for (const content of this.#o.active()) {
       if (freed >= bytes) break;
-      if (content.node.contentDirty || content.access === 'passthrough' || this.#o.mustStay(content.node)) continue;
+      if (content.node.contentDirty || content.isReadByKernel || this.#o.mustStay(content.node)) continue;
       if (content.isBeingWritten) continue;
       for (const { start, end } of farFrom(content.extents, this.#readersOf(content), bytes - freed, sides)) {
         content.extents.remove(start, end);

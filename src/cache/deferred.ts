@@ -51,6 +51,15 @@ export class Deferred {
     return this.#below.has(path);
   }
 
+  /** Is a collection above `path` to be asked about again, or being asked? */
+  hasAbove(path: RemotePath): boolean {
+    for (let slash = path.lastIndexOf('/'); slash > 0; slash = path.lastIndexOf('/', slash - 1)) {
+      const above = path.slice(0, slash) as RemotePath;
+      if (this.#paths.has(above) || this.#asked.has(above)) return true;
+    }
+    return false;
+  }
+
   /** How often something was put off so far. */
   get times(): number {
     return this.#times;

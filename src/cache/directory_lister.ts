@@ -96,8 +96,9 @@ export class DirectoryLister {
         entries.push(shown);
       }
     } catch (error) {
-      if (isCloudError(error, 'not_found') && dir.ino !== 1) {
+      if (isCloudError(error, 'not_found', 'not_dir') && dir.ino !== 1) {
         store.transaction(() => mirror.gonePath(path, asked_ms));
+        if (error.code === 'not_dir') mirror.deferred.add(path); // somebody put a file in its place
         this.#o.onApplied();
       }
       throw error;

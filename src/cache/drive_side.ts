@@ -37,6 +37,7 @@ import {
 import type { Follower } from './follower.js';
 import type { Hydrator } from './hydrator.js';
 import { heldByOther } from './locks.js';
+import type { MappedWrites } from './mapped_writes.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import type { Mirror } from './mirror.js';
@@ -55,6 +56,7 @@ export interface DriveSideOptions {
   readonly mirror: Mirror;
   readonly conflicts: Conflicts;
   readonly contents: Contents;
+  readonly mapped: MappedWrites;
   readonly hydrator: Hydrator;
   readonly space: SpaceBudget;
   readonly follower: Follower;
@@ -318,7 +320,12 @@ export class DriveSide implements DriveCache {
         });
         return marked instanceof Promise ? marked.catch(fail) : marked;
       }
-      if (!mode.truncate || content.size_bytes === 0) return;
+      if (!mode.truncate) return;
+      if (content.size_bytes === 0) {
+        // Nothing to cut and nothing to send, but its time moves: it may be a stamp for make.
+        this.#setMeta(content.node, { mtime: this.o.clock.timestamp() });
+        return;
+      }
       const truncated = andThen(markDirty(content, this.#files, 0), () => resize(content, 0, this.#files));
       return truncated instanceof Promise ? truncated.catch(fail) : truncated;
     } catch (error) {

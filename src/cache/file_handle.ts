@@ -16,6 +16,7 @@ import { ExtentSet, lengthOf } from './content/extents.js';
 import type { Contents } from './contents.js';
 import { crashPoint } from './crash_points.js';
 import type { Hydrator } from './hydrator.js';
+import type { ContentState, MappedWrites } from './mapped_writes.js';
 import { Dirty, type NodeRecord } from './metadata/node.js';
 import type { NodeStore } from './metadata/node_store.js';
 import { ReadAhead } from './read_ahead.js';
@@ -34,6 +35,7 @@ export interface FileServices {
   readonly hydrator: Hydrator;
   readonly space: SpaceBudget;
   readonly clock: Clock;
+  readonly mapped: MappedWrites;
   /** A file that lost its name while it was open is written to after all. */
   readonly putBack: (node: NodeRecord) => void;
   /** What the server has of a file that counts as unchanged after all must be asked for. */
@@ -205,12 +207,14 @@ export class FileHandle implements OpenFile {
       content.writers -= 1;
       if (content.writers === 0) {
         content.sendNow = false;
+        const { kernelWrites } = content;
         endKernelWrites(content);
+        if (kernelWrites !== null) this.#s.mapped.follow(content, kernelWrites);
         this.#s.tree.rewritten(content.node);
         if (content.node.surpassed && !content.node.contentDirty) this.#s.lookAgain(content.node);
       }
     }
-    if (content.handles === 0) content.access = 'undecided';
+    if (content.handles === 0 && !this.#s.mapped.isFollowing(content)) content.access = 'undecided';
     this.#s.contents.release(content);
   }
 
@@ -442,11 +446,32 @@ export function noteKernelWrites(
   if (before === null) return;
   const { size_bytes, mtime_ns } = content.file.stat();
   if (size_bytes === before.size_bytes && mtime_ns === before.mtime_ns) return;
+  kernelWrote(content, { size_bytes, mtime_ns }, services);
+  content.kernelWrites = { size_bytes, mtime_ns, untouchedSince: null };
+}
+
+/** The kernel wrote to a file that no handle writes any more: through a mapping. */
+export async function takeOverMapped(
+  content: ActiveContent,
+  services: Pick<FileServices, 'clock' | 'contents' | 'store' | 'tree' | 'putBack'>,
+): Promise<ContentState> {
+  await markDirty(content, services);
+  const state = content.file.stat();
+  kernelWrote(content, state, services);
+  services.tree.rewritten(content.node);
+  content.file.forgetTime(); // as where it begins
+  return content.file.stat();
+}
+
+function kernelWrote(
+  content: ActiveContent,
+  { size_bytes, mtime_ns }: ContentState,
+  services: Pick<FileServices, 'clock' | 'contents' | 'store' | 'tree' | 'putBack'>,
+): void {
   const { node } = content;
   stayDirty(content, services);
   if (size_bytes < node.size_bytes) content.extents.clip(size_bytes);
   content.wrote(0, size_bytes, services.clock.monotonic_ms());
-  content.kernelWrites = { size_bytes, mtime_ns, untouchedSince: null };
   node.size_bytes = size_bytes;
   node.mtime = { s: Number(mtime_ns / 1_000_000_000n), ns: Number(mtime_ns % 1_000_000_000n) };
   node.ctime = node.mtime;

@@ -185,7 +185,7 @@ export class Follower {
         this.#noteFailure(dir, error);
         return;
       }
-      if (isCloudError(error, 'not_found')) return;
+      if (isCloudError(error, 'not_found', 'not_dir')) return; // and the drive shows that by now
       throw error;
     });
     return raceAbort(work, signal());

@@ -213,8 +213,9 @@ export class Mirror {
     const node = this.atPath(path);
     if (node?.ino === 1) return;
     if (node === null) {
-      // Perhaps in a directory of which something was put off: it may be there when that is known.
-      if (!this.deferred.isEmpty && this.atPath(splitPath(path).parent) === null) this.deferred.add(path);
+      // Perhaps in a directory that was put off itself: it may be there when that is known. (What was put off elsewhere says
+      // nothing of it: two such paths would keep each other alive for ever.)
+      if (this.deferred.hasAbove(path) && this.atPath(splitPath(path).parent) === null) this.deferred.add(path);
       return;
     }
     if (this.#isNewer(node, path, asked_ms)) {

@@ -20,11 +20,13 @@ import { Connection } from './connection.js';
 import { ContentStore } from './content/content_store.js';
 import { Contents, type ContentsOptions } from './contents.js';
 import { recoverContents } from './contents_recovery.js';
+import { takeOverMapped } from './file_handle.js';
 import { lockFolder } from './folder_lock.js';
 import { Follower } from './follower.js';
 import { Hydrator } from './hydrator.js';
 import { invalidateBelow } from './invalidate_below.js';
 import { Locks } from './locks.js';
+import { MappedWrites } from './mapped_writes.js';
 import { Database } from './metadata/database.js';
 import type { NodeRecord } from './metadata/node.js';
 import { NodeStore } from './metadata/node_store.js';
@@ -313,12 +315,24 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       holdsXattrs: () => remote.capabilities.xattrs,
     });
 
+    const mapped = new MappedWrites({
+      contents,
+      log,
+      takeOver: async (content) => {
+        const putBack = (node: NodeRecord) => conflicts.putBack(node);
+        const state = await takeOverMapped(content, { clock, contents, store, tree, putBack });
+        invalidate({ kind: 'inode', ino: content.ino, data: false });
+        return state;
+      },
+    });
+
     const cache: Cache = new Cache({
       store,
       tree,
       mirror,
       conflicts,
       contents,
+      mapped,
       hydrator,
       space,
       follower,
@@ -349,6 +363,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
         locks.close();
         await bounded(Promise.all([writeback.close(), follower.close(), pins.close()]), log, 'ending requests');
         await bounded(hydrator.close(), log, 'ending fetches');
+        await mapped.close();
         space.close();
         let failure: unknown = null;
         try {

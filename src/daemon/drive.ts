@@ -4,6 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { CacheControl, DriveCache } from '../cache/cache_api.js';
 import { openCache } from '../cache/open_cache.js';
 import type { Clock } from '../clock.js';
@@ -48,6 +49,9 @@ export interface Drive {
 }
 
 const TICK_MS = 2_000;
+/** How long a drive is unmounted again and again that is in use by nobody who shows, and how often. */
+const UNSEEN_USERS_MS = 2_000;
+const UNSEEN_RETRY_MS = 50;
 /** How long the server may take at the first mount of an account, when nothing is known of it. */
 const FIRST_CONNECT_MS = 20_000;
 
@@ -298,17 +302,26 @@ class RunningDrive implements Drive {
 
   async #unmount(force: boolean): Promise<void> {
     const { config, mounted } = this.#parts;
-    try {
-      await mounted.unmount({ force });
-    } catch (error) {
-      if (!isCloudError(error, 'busy')) throw error;
-      const users = await busyProcesses(config.mountPoint);
-      const who = users.map((user) => `${user.command} (${user.pid}) at ${user.path}`).join(', ');
-      throw new CloudError(
-        'busy',
-        `unmounting ${config.mountPoint}: it is in use${who === '' ? '' : ` by ${who}`}. Close what uses it, or say --force.`,
-        { cause: error },
-      );
+    const until_ms = performance.now() + UNSEEN_USERS_MS;
+    for (;;) {
+      try {
+        await mounted.unmount({ force });
+        return;
+      } catch (error) {
+        if (!isCloudError(error, 'busy')) throw error;
+        const users = await busyProcesses(config.mountPoint);
+        // By nobody who shows: a call that is just ending, as a rule.
+        if (users.length === 0 && performance.now() < until_ms) {
+          await sleep(UNSEEN_RETRY_MS);
+          continue;
+        }
+        const who = users.map((user) => `${user.command} (${user.pid}) at ${user.path}`).join(', ');
+        throw new CloudError(
+          'busy',
+          `unmounting ${config.mountPoint}: it is in use${who === '' ? '' : ` by ${who}`}. Close what uses it, or say --force.`,
+          { cause: error },
+        );
+      }
     }
   }
 

@@ -386,7 +386,7 @@ export class Filesystem {
     );
     return andThen(made, (node) => {
       const ino = node.ino;
-      return andThen(this.#open(ino, op.flags, caller), (open) => {
+      return andThen(this.#open(ino, op.flags & ~O_TRUNC, caller), (open) => {
         try {
           this.#inodes.named(parent);
           return { kind: 'create', entry: this.#entry(this.#cache.node(ino)), open };
@@ -459,7 +459,10 @@ export class Filesystem {
 
   fallocate(op: FallocateOp, caller: Caller): MaybePromise<Answer> {
     const { file, ino } = this.#handles.file(op.handle);
-    return this.#changing(ino, () => file.fallocate(op.mode, op.offset, op.length, caller), OK);
+    // The kernel leaves it to us here, and does not say whether the caller has CAP_FSETID.
+    return andThen(this.#killSuidgid(ino, caller.uid !== 0, caller), () =>
+      this.#changing(ino, () => file.fallocate(op.mode, op.offset, op.length, caller), OK),
+    );
   }
 
   /** `change` alters bytes through the kernel, which keeps its own pages right. */

@@ -210,6 +210,16 @@ it('`mount` in the background returns when the drive answers, and `unmount` when
   expect(await server.dav.text('hello')).toBe('hello');
 });
 
+it('what keeps a drive for a moment, and is no program, does not keep it from being unmounted', async () => {
+  const { drive, fs } = await mounted();
+  await fs.mkdir(drive.path('other'));
+  await must('mount', ['-t', 'tmpfs', 'none', drive.path('other')]);
+  const unmounted = drive.cli(['unmount', drive.dir]);
+  await sleep(800); // the command has asked by then
+  await must('umount', [drive.path('other')]);
+  expect(await unmounted).toMatchObject({ code: 0 });
+});
+
 it('a busy drive is not unmounted under its users, and says who they are; --force does it', async () => {
   const { drive, fs } = await mounted();
   const fd = await fs.open(drive.path('held'), 'O_RDWR|O_CREAT');

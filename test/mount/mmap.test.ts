@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { eventually } from '../support/processes.js';
 import { onServers } from '../support/world.js';
 
 onServers(['cloudmount', 'apache'], {}, (world) => {
@@ -36,6 +37,34 @@ onServers(['cloudmount', 'apache'], {}, (world) => {
     await world.drive.flush();
     expect((await world.server.dav.get(`${world.remote(dir)}/file`)).equals(expected)).toBe(true);
   });
+
+  it.each(['closed', 'open'] as const)(
+    'nor are those to a file that was read through the kernel by then, its reader %s',
+    async (reader) => {
+      const dir = await world.folder();
+      await world.fs.writeFile(`${dir}/file`, Buffer.alloc(8192, 'a'));
+      await world.drive.flush();
+      const read = await world.fs.open(`${dir}/file`, 'O_RDONLY');
+      const fd = await world.fs.open(`${dir}/file`, 'O_RDWR');
+      const map = await world.fs.call<number>({ op: 'mmap_bare', fd, length: 8192 });
+      await world.fs.close(fd);
+      if (reader === 'closed') await world.fs.close(read);
+      const expected = Buffer.alloc(8192, 'a');
+      for (const [at, text] of [
+        [5000, 'LATE'],
+        [5002, 'LATER'],
+      ] as const) {
+        await world.fs.call({ op: 'mmap_write', map, offset: at, data: Buffer.from(text).toString('base64') });
+        expected.write(text, at);
+        await eventually('the server to have it', async () =>
+          (await world.server.dav.get(`${world.remote(dir)}/file`)).equals(expected),
+        );
+      }
+      await world.fs.call({ op: 'munmap', map });
+      if (reader === 'open') await world.fs.close(read);
+      expect((await world.fs.readFile(`${dir}/file`)).equals(expected)).toBe(true);
+    },
+  );
 
   it('a mapping reads what is only on the server', async () => {
     const dir = await world.folder();

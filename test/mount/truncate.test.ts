@@ -13,6 +13,18 @@ onServers(ALL_SERVERS, {}, (world) => {
     expect(await world.server.dav.get(`${world.remote(dir)}/file`)).toHaveLength(0);
   });
 
+  it('O_TRUNC moves the time of a file that is empty already, as make wants of its stamps', async () => {
+    const dir = await world.folder();
+    const old = 1_000_000_000_000_000_000n;
+    await world.fs.writeFile(`${dir}/stamp`, '');
+    for (const sent of [false, true]) {
+      if (sent) await world.drive.flush();
+      await world.fs.utimens(`${dir}/stamp`, 'omit', old);
+      await world.fs.writeFile(`${dir}/stamp`, '');
+      expect((await world.fs.stat(`${dir}/stamp`)).mtime_ns).toBeGreaterThan(old);
+    }
+  });
+
   it('truncate shortens and lengthens, and what is added is zero', async () => {
     const dir = await world.folder();
     await world.fs.writeFile(`${dir}/file`, 'abcdefgh');

@@ -218,6 +218,38 @@ def op_mmap(fd, length, offset=0, share="MAP_SHARED", prot="PROT_READ|PROT_WRITE
     return handle
 
 
+class BareMap:
+    """A mapping and nothing else: Python's own keeps a duplicate of the descriptor, and so the file open."""
+
+    def __init__(self, fd, length):
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+        ctypes.set_errno(0)
+        address = libc.mmap(None, length, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, fd, 0)
+        if address == ctypes.c_void_p(-1).value:
+            checked(-1)
+        self.address = address
+        self.bytes = (ctypes.c_char * length).from_address(address)
+
+    def __setitem__(self, at, data):
+        self.bytes[at] = data
+
+    def __getitem__(self, at):
+        return self.bytes[at]
+
+    def close(self):
+        length = len(self.bytes)
+        del self.bytes
+        libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        checked(libc.munmap(self.address, length))
+
+
+def op_mmap_bare(fd, length):
+    handle = len(maps) + 1
+    maps[handle] = BareMap(fd, length)
+    return handle
+
+
 def op_mmap_read(map, offset, size):
     return b64(maps[map][offset : offset + size])
 

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,6 +8,8 @@ import {
   fadvise,
   fallocate,
   ioctl,
+  isHeldElsewhere,
+  isWrittenElsewhere,
   pollReadable,
   rawRead,
   rawWrite,
@@ -63,6 +65,35 @@ describe('files', () => {
     expect(seekDataHole(sparse, 1 << 20, 'hole')).toBe((1 << 20) + 4096);
     expect(seekDataHole(sparse, 1 << 21, 'data')).toBeNull();
     closeSync(sparse);
+  });
+
+  it('isHeldElsewhere tells whether anybody else has the file open', () => {
+    const own = openSync(join(dir, 'held'), 'w+');
+    expect(isHeldElsewhere(own)).toBe(false);
+    for (const flags of ['r', 'r+']) {
+      const other = openSync(join(dir, 'held'), flags);
+      expect(isHeldElsewhere(own)).toBe(true);
+      closeSync(other);
+      expect(isHeldElsewhere(own)).toBe(false);
+    }
+    closeSync(own);
+  });
+
+  it('who opens a file that is looked at so does not end the process by a signal', async () => {
+    const told: string[] = [];
+    const note = (signal: string) => told.push(signal);
+    process.on('SIGIO', note);
+    try {
+      closeSync(openSync(join(dir, 'looked at'), 'w'));
+      const own = openSync(join(dir, 'looked at'), 'r');
+      expect(isWrittenElsewhere(own)).toBe(false); // holds its lease
+      expect(() => openSync(join(dir, 'looked at'), constants.O_WRONLY | constants.O_NONBLOCK)).toThrow('EAGAIN');
+      closeSync(own);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(told).toEqual([]);
+    } finally {
+      process.off('SIGIO', note);
+    }
   });
 
   it('errors carry code, errno and syscall', () => {

@@ -170,6 +170,11 @@ export class ContentFile {
     };
   }
 
+  /** Has anybody but this process it open or mapped? Not to be asked while the kernel may be opening it. */
+  isHeldElsewhere(): boolean {
+    return libc.isHeldElsewhere(this.fd);
+  }
+
   /** So that the next write shows, whatever the clock does meanwhile: sets the time to one that no write has. */
   forgetTime(): void {
     this.#try('setting the time of', () => fs.futimesSync(this.fd, 0, 0));

@@ -60,6 +60,8 @@ export class Database {
   #checking: Promise<unknown> = Promise.resolve();
   #sharing = 0;
   #depth = 0;
+  /** Which file is used, whatever is at its path by now. */
+  readonly #fileIno: number;
   readonly #begin: Sqlite.Statement;
   readonly #commit: Sqlite.Statement;
   #damage: string | null = null;
@@ -78,6 +80,7 @@ export class Database {
     this.#begin = sql.prepare('BEGIN IMMEDIATE');
     this.#commit = sql.prepare('COMMIT');
     this.#path = path;
+    this.#fileIno = statSync(path).ino;
     this.previousEnd = previousEnd;
     this.#log = log;
     this.#disk = disk;
@@ -191,6 +194,10 @@ export class Database {
 
   /** Checks the whole file on a thread of its own; null = sound. */
   async check(): Promise<string | null> {
+    if (statSync(this.#path, { throwIfNoEntry: false })?.ino !== this.#fileIno) {
+      this.#noteDamage(`${this.#path} was removed or replaced while the drive uses it`);
+      return this.#damage;
+    }
     this.#sharing += 1;
     try {
       if (this.#sharing === 1) this.#giveLocksBack();
@@ -241,9 +248,11 @@ export class Database {
     }
     this.sql.close();
     if (!inGoodOrder || !folded || this.#damage !== null) return;
-    await fs.writeFile(`${this.#path}.clean`, fingerprint(this.#path), { mode: 0o600 }).catch((error: unknown) => {
+    try {
+      await fs.writeFile(`${this.#path}.clean`, fingerprint(this.#path), { mode: 0o600 });
+    } catch (error) {
       this.#log.warn({ err: error }, 'the next start will check the cache database');
-    });
+    }
   }
 
   #start(): Promise<void> {

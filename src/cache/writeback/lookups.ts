@@ -41,6 +41,7 @@ export class Lookups {
     if (paths.length === 0) return;
     this.#running = this.#running.then(async () => {
       for (const path of paths) await this.#ask(path);
+      this.#endWithoutFeed();
     });
   }
 
@@ -75,6 +76,13 @@ export class Lookups {
       log.debug({ err: error, path }, 'looking up a path again failed; it is tried again');
       this.#later();
     }
+  }
+
+  /** What an answer pushed out of its place would wait for the end of a feed, or of the next listing, and nobody may list. */
+  #endWithoutFeed(): void {
+    const { remote, store, mirror } = this.#o;
+    if (this.#stop.aborted || remote.capabilities.changeFeed) return;
+    store.transaction(() => mirror.endOfFeed());
   }
 
   #later(): void {

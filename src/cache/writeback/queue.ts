@@ -29,6 +29,8 @@ export class WorkQueue {
   readonly #o: QueueOptions;
   readonly #ready = new Set<Ino>();
   readonly #sleeping = new Map<Ino, NodeJS.Timeout>();
+  /** Who sleeps because it waited when nothing went on. Until all of them were looked at it is not known who waits. */
+  readonly #doubted = new Set<Ino>();
   /** Who waits, by whom for. */
   readonly #waiting = new Map<Ino, Set<Ino>>();
   readonly #listeners = new Set<() => void>();
@@ -74,8 +76,10 @@ export class WorkQueue {
     this.#endSleep(ino);
     const timer = setTimeout(() => {
       this.#sleeping.delete(ino);
+      this.#doubted.delete(ino);
       const node = this.#o.store.get(ino);
       if (node !== null) this.enqueue(node);
+      this.kick();
     }, delay_ms);
     this.#sleeping.set(ino, timer);
   }
@@ -84,6 +88,7 @@ export class WorkQueue {
     const timer = this.#sleeping.get(ino);
     if (timer !== undefined) clearTimeout(timer);
     this.#sleeping.delete(ino);
+    this.#doubted.delete(ino);
   }
 
   /** Until `on` has done its work; null = until something may have changed. */
@@ -120,7 +125,10 @@ export class WorkQueue {
 
   /** All who wait are looked at again in a moment: something may have changed without a wake. */
   doubtAll(): void {
-    for (const waiters of this.#waiting.values()) for (const ino of waiters) this.sleep(ino);
+    for (const ino of this.waiters()) {
+      this.sleep(ino);
+      this.#doubted.add(ino);
+    }
     this.#waiting.clear();
   }
 
@@ -192,6 +200,7 @@ export class WorkQueue {
       else this.#o.consider(node);
     }
     this.#next = null;
-    if (this.#ready.size === 0 && running.size === 0 && this.#waiting.size > 0) this.#o.stuck();
+    if (this.#ready.size > 0 || running.size > 0 || this.#doubted.size > 0) return;
+    if (this.#waiting.size > 0) this.#o.stuck();
   }
 }

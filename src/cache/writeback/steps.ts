@@ -177,7 +177,8 @@ export class Steps {
           if (!isCloudError(error, 'not_found')) throw error;
         });
       }
-      await remote.move(from, path, { overwrite, sourceEtag: null }, call);
+      const source = { sourceEtag: null, sourceKind: node.kind, sourceId: node.fileid };
+      await remote.move(from, path, { overwrite, ...source }, call);
       this.#underWay.unconfirmed.delete(node.ino);
     } catch (error) {
       // An answer that says no is an answer; anything else leaves open whether it was done.
@@ -212,19 +213,21 @@ export class Steps {
   }
 
   /** The answer to a move was lost: if the server no longer has the node where it was but has something where it was to
-   * go, the move was done. */
+   * go, the move was done. Somebody else may have put something new where it was since: that is told by its identity. */
   async #confirmMove(node: NodeRecord, signal: AbortSignal): Promise<void> {
     const place = this.#underWay.unconfirmed.get(node.ino);
     if (place === undefined) return;
     const from = this.#o.mirror.remotePath(node);
     const path = placePath(place, this.#o); // the directory it was to go into may have moved since
     const source = from === null ? null : await this.#stat(from, signal);
-    const target = source === null && path !== null ? await this.#stat(path, signal) : null;
+    const left = source === null || isAnother(node, source);
+    const target = left && path !== null ? await this.#stat(path, signal) : null;
     this.#notMoved(node);
     if (target === null || from === null || path === null || target.kind !== node.kind) return;
-    if (target.fileid !== null && node.fileid !== null && target.fileid !== node.fileid) return;
+    if (isAnother(node, target, source !== null)) return;
     const occupant = this.#o.store.atBase(place.parent, place.name);
     this.#moved(node, from, { place, path }, occupant === node ? null : occupant);
+    if (source !== null) this.#o.mirror.deferred.add(from);
   }
 
   #stat(path: RemotePath, signal: AbortSignal): Promise<RemoteEntry | null> {
@@ -364,4 +367,12 @@ export class Steps {
       this.#outcomes.done(node);
     });
   }
+}
+
+/** Is `entry` for certain not the version, or the thing, that `node` is? Where the server tells no identity the version
+ * must do: of what is to be `known` by it, any other is another. */
+function isAnother(node: NodeRecord, entry: RemoteEntry, known = true): boolean {
+  if (entry.kind !== node.kind) return true;
+  if (entry.fileid !== null && node.fileid !== null) return entry.fileid !== node.fileid;
+  return known && node.kind === 'file' && isCertain(node.baseEtag) && entry.etag !== node.baseEtag;
 }

@@ -9,6 +9,7 @@ import { type CloudError, type ErrorCode, toCloudError } from '../../errors.js';
 import type { Ino, Name } from '../../ids.js';
 import type { Log } from '../../log.js';
 import type { Remote } from '../../remote/remote.js';
+import { asideName, isAsideName } from '../aside_name.js';
 import type { Conflicts } from '../conflicts.js';
 import type { Connection } from '../connection.js';
 import type { Contents } from '../contents.js';
@@ -32,8 +33,6 @@ import { type Running, UnderWay } from './under_way.js';
 import type { UploadServices } from './upload.js';
 import { WholeTrees } from './whole_trees.js';
 
-/** Name on the server of what steps aside while names change places. */
-const ASIDE_PREFIX = '.cloudmount-swap-';
 const PARALLEL = 16;
 /** A file that stays open for writing is sent when it has been left alone for this long. */
 const OPEN_IDLE_MS = 8_000;
@@ -339,10 +338,10 @@ export class Writeback {
       const leaves = occupant.parent === null && this.#underWay.isInside(node.base?.parent ?? null, occupant);
       if (occupant.parent === null && !leaves) continue;
       const goes = leaves ? node : occupant;
-      if (this.#underWay.unconfirmed.has(goes.ino) || goes.base?.name.startsWith(ASIDE_PREFIX)) continue; // has stepped aside
+      if (this.#underWay.unconfirmed.has(goes.ino) || (goes.base !== null && isAsideName(goes.base.name))) continue; // has stepped aside
       this.#queue.stopWaiting(goes.ino);
       const into = leaves ? node.parent : occupant.base.parent;
-      this.#start(goes, { do: 'move', over: null }, { parent: into, name: `${ASIDE_PREFIX}${goes.ino}` as Name });
+      this.#start(goes, { do: 'move', over: null }, { parent: into, name: asideName() });
       return;
     }
     this.#queue.doubtAll(); // no circle

@@ -297,6 +297,63 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       expect(drive.server.text('b')).toBe('A');
     });
 
+    it('swapped names arrive while another device is in the middle of swapping its own', async () => {
+      const remote = remoteFor();
+      const { server } = remote;
+      server.write('a', 'A');
+      server.write('b', 'B');
+      const drive = await start({ remote, quiet_ms: 200 });
+      await drive.until('b is here', async () => (await drive.node('b')) !== null);
+      // What it has set aside on the server, whatever number it calls it by.
+      for (let i = 2; i < 9; i += 1) server.write(`.cloudmount-swap-${i}`, 'theirs');
+      await drive.rename('a', 'b', 'exchange');
+      await drive.flush('', 4_000);
+      expect([server.text('a'), server.text('b')]).toEqual(['B', 'A']);
+    });
+
+    it('what is removed here in the middle of a swap and changed elsewhere comes back under a name that means something', async () => {
+      const remote = remoteFor();
+      const { server } = remote;
+      server.write('a', 'A');
+      server.write('b', 'B');
+      const drive = await start({ remote, quiet_ms: 200 });
+      await drive.until('b is here', async () => (await drive.node('b')) !== null);
+      const unhook = remote.after('move', async () => {
+        unhook();
+        const [aside = ''] = server.paths().filter((path) => path.startsWith('.cloudmount-swap-'));
+        const wasA = server.text(aside) === 'A';
+        await drive.unlink(wasA ? 'b' : 'a');
+        server.write(aside, 'changed elsewhere');
+      });
+      await drive.rename('a', 'b', 'exchange');
+      await drive.flush();
+      const names = server.paths();
+      expect(names.filter((path) => path.startsWith('.'))).toEqual([]);
+      expect(names.map((path) => server.text(path))).toContain('changed elsewhere');
+      for (const name of names) expect(await drive.read(name)).toBe(server.text(name));
+    });
+
+    it('a rename whose answer is lost is known, although somebody has made a new file of the old name since', async () => {
+      const remote = remoteFor();
+      const { server } = remote;
+      const drive = await start({ remote });
+      await drive.write('a', 'one');
+      await drive.flush();
+      remote.failNext('move', 'network', { when: 'after' });
+      const unhook = remote.after('move', () => {
+        unhook();
+        server.write('a', 'theirs');
+      });
+      await drive.rename('a', 'b');
+      await drive.flush();
+      expect(server.paths().map((path) => [path, server.text(path)])).toEqual([
+        ['a', 'theirs'],
+        ['b', 'one'],
+      ]);
+      await drive.until('theirs shows', async () => (await drive.node('a')) !== null);
+      expect([await drive.read('a'), await drive.read('b')]).toEqual(['theirs', 'one']);
+    });
+
     it('what a program exchanges with its temporary file is sent', async () => {
       const drive = await start({ remote: remoteFor() });
       await drive.write('doc.txt', 'old');

@@ -54,3 +54,15 @@ it('what is put off again while it is asked about is asked again', () => {
   expect(deferred.isEmpty).toBe(false);
   expect(deferred.take(() => 'ask')).toEqual(['a']);
 });
+
+it('knows what was put off of a collection above a path', () => {
+  const deferred = new Deferred();
+  deferred.add(path('d'));
+  deferred.add(path('e/f'));
+  const above = () => ['d/x/y', 'd', 'e/f/x', 'e/x'].map((name) => deferred.hasAbove(path(name)));
+  expect(above()).toEqual([true, false, true, false]);
+  deferred.take(() => 'ask'); // is being asked about
+  expect(above()).toEqual([true, false, true, false]);
+  deferred.answered(path('d'));
+  expect(above()).toEqual([false, false, true, false]);
+});

@@ -117,3 +117,14 @@ it('what was fetched and the disk did not take is fetched again', async () => {
   expect(await drive.read('known.txt')).toBe('as the server has it');
   expect(await drive.check()).toEqual([]);
 });
+
+it('and that is the failure of nobody', async () => {
+  await withLostPages('EIO', async (told) => {
+    expect(await drive.read('known.txt')).toBe('as the server has it');
+    const file = await drive.open('known.txt');
+    await file.fsync(CALLER);
+    file.release();
+    expect(told.size).toBe(1);
+  });
+  expect(await drive.check()).toEqual([]);
+});

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { dir as tmpDir } from 'tmp-promise';
 import { afterEach, expect, it } from 'vitest';
 import { CloudError } from '../../../src/errors.js';
+import { GENERIC } from '../../support/capabilities.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
 import { CALLER, TestCache } from '../../support/test_cache.js';
 
@@ -167,4 +168,17 @@ it('what has moved out of a folder that is then removed stays what it is', async
   expect(await drive.read('keep')).toBe('kept');
   expect(remote.count('read')).toBe(reads);
   expect(await drive.check()).toEqual([]);
+});
+
+it('a directory that somebody has replaced by a file shows as that file as soon as it is listed', async () => {
+  const server = new FakeServer();
+  server.write('d/in it', 'x');
+  const remote = new FakeRemote(server, { capabilities: GENERIC });
+  const drive = await start({ remote, dirCacheTime_ms: 600_000 });
+  await drive.list('');
+  server.remove('d');
+  server.write('d', 'theirs');
+  expect(await drive.list('d')).toEqual([]);
+  await drive.until('the file shows', async () => (await drive.node('d'))?.kind === 'file');
+  expect(await drive.read('d')).toBe('theirs');
 });

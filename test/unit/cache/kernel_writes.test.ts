@@ -1,7 +1,7 @@
 // Where a file is read through the kernel's passthrough, whoever opens it for writing writes past the daemon, too: that must
 // be noticed whatever else goes on with the file at that moment.
 
-import { writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { OpenFile } from '../../../src/cache/cache_api.js';
@@ -143,6 +143,40 @@ describe('what the kernel writes into a passed-through file', () => {
     await drive.flush();
     expect(drive.server.entry('doc.txt')?.mtime).toEqual({ s: 1_000_000_000, ns: 5 });
     reader.release();
+  });
+
+  it.each(['a reader has it still open', 'nobody has it open'] as const)(
+    'arrives when it is stored through a mapping after the writer has closed, and %s',
+    async (who) => {
+      const { drive, reader, fd } = await readThroughKernel();
+      const writer = await drive.open('doc.txt', 'r+');
+      const mapping = openSync(`/proc/self/fd/${fd}`, 'r+'); // as the kernel has it for a mapping
+      await close(writer);
+      if (who === 'nobody has it open') reader.release();
+      const { ino } = await drive.must('doc.txt');
+      for (const text of ['two\n', 'six\n']) {
+        write(mapping, 0, text);
+        await drive.until('the server has it', () => drive.server.text('doc.txt') === text);
+        expect(drive.invalidations).toContainEqual({ kind: 'inode', ino, data: false });
+        expect(await drive.read('doc.txt')).toBe(text);
+      }
+      write(mapping, 0, 'end\n');
+      closeSync(mapping);
+      if (who !== 'nobody has it open') reader.release();
+      await drive.until('the server has the last', () => drive.server.text('doc.txt') === 'end\n');
+    },
+  );
+
+  it('is not lost when the drive is closed while a mapping is there', async () => {
+    const { drive, reader, fd } = await readThroughKernel();
+    await close(await drive.open('doc.txt', 'r+'));
+    write(fd, 0, 'end\n');
+    reader.release();
+    await drive.close();
+    const next = await TestCache.open({ dir: drive.dir, remote: drive.remote });
+    open.splice(0, 1, next);
+    await next.flush();
+    expect(next.server.text('doc.txt')).toBe('end\n');
   });
 
   it('there is none where close waits for the server', async () => {

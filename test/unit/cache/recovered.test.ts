@@ -114,3 +114,22 @@ for (const [how, lose] of Object.entries({
     await drive.until('the tree is here', async () => (await drive.node('docs/mine.txt')) !== null);
   });
 }
+
+it('a database that is removed while the drive runs is no good order, and the next start keeps what was unsent', async () => {
+  drive = await TestCache.open({ dir: drive.dir, remote });
+  for (const name of ['metadata.db', 'metadata.db-wal', 'metadata.db-shm']) {
+    await rm(join(drive.dir, name), { force: true });
+  }
+  expect((await drive.check()).join()).toContain('was removed or replaced while the drive uses it');
+  await drive.close().catch(() => undefined); // its journal cannot be stored
+  remote.goOnline();
+  drive = await TestCache.open({ dir: drive.dir, remote });
+  expect(await kept()).toEqual(expect.arrayContaining(['changed here', 'made here']));
+});
+
+it('nor does it keep the drive from closing', async () => {
+  drive = await TestCache.open({ dir: drive.dir, remote });
+  await rm(join(drive.dir, 'metadata.db'));
+  await drive.close();
+  expect(await readdir(drive.dir)).not.toContain('lock');
+});

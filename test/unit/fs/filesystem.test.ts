@@ -271,6 +271,18 @@ describe('HANDLE_KILLPRIV_V2 on writing', () => {
     expect(kernel.attributesChanged).toEqual([file.ino]);
   });
 
+  it('so does fallocate by anybody but root: the kernel does not ask for it there', async () => {
+    const { handle } = await kernel.open(file.ino, O_RDWR);
+    const allocate = Buffer.concat([u64(handle), u64(0), u64(10), u32(0, 0)]);
+    file.mode = 0o4755;
+    await kernel.call(Opcode.FALLOCATE, file.ino, allocate);
+    expect(file.mode).toBe(0o4755);
+    kernel.caller = { ...kernel.caller, uid: 1000 };
+    await kernel.call(Opcode.FALLOCATE, file.ino, allocate);
+    expect(file.mode).toBe(0o755);
+    expect(kernel.attributesChanged).toEqual([file.ino]);
+  });
+
   it('so does O_TRUNC', async () => {
     file.mode = 0o4755;
     await kernel.call(Opcode.OPEN, file.ino, u32(O_RDWR | O_TRUNC, OPEN_KILL_SUIDGID));

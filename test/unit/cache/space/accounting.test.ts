@@ -1,6 +1,7 @@
 // "The cache is full of dirty or pinned data → writers are slowed (back-pressure), then ENOSPC; never a lost byte." What
 // the budget counts is what the contents hold and what they take on the disk, whatever happens.
 
+import { closeSync, openSync, readSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -206,6 +207,46 @@ describe('back-pressure', () => {
     expect(remote.bytesRead).toBe(0);
     const [large] = drive.cache.status().queue;
     expect(large?.error).toContain('not fit into the cache');
+    expect(await drive.check()).toEqual([]);
+  });
+});
+
+describe('what a program has mapped through the kernel, and closed', () => {
+  /** As the kernel has it for a mapping. */
+  async function mapped(drive: TestCache, name: string): Promise<{ bytes(size: number): Buffer; unmap(): void }> {
+    await drive.read(name); // all of it is here: only then the kernel reads by itself
+    const reader = await drive.open(name);
+    const fd = openSync(`/proc/self/fd/${reader.passthroughFd()}`, 'r');
+    reader.release();
+    return {
+      bytes: (size) => {
+        const buffer = Buffer.alloc(size);
+        readSync(fd, buffer, 0, size, 0);
+        return buffer;
+      },
+      unmap: () => closeSync(fd),
+    };
+  }
+
+  it('stays as it is when others need room, while the file is open for writing too', async () => {
+    const remote = new FakeRemote(new FakeServer());
+    const library = new Random(1).bytes(600 * KiB);
+    remote.server.write('library', library);
+    remote.server.write('other', new Random(2).bytes(600 * KiB));
+    const drive = await start({ remote, sizeLimit_bytes: 1000 * KiB, spaceWait_ms: 100 });
+    await drive.until('the tree is here', async () => (await drive.node('other')) !== null);
+    const mapping = await mapped(drive, 'library');
+    const writer = await drive.open('library', 'r+');
+    const failure = await drive.read('other').then(
+      () => null,
+      (error: unknown) => error,
+    );
+    expect(mapping.bytes(library.length).equals(library)).toBe(true);
+    expect(failure).toMatchObject({ code: 'no_space' });
+
+    mapping.unmap();
+    await drive.read('other');
+    writer.release();
     expect(await drive.check()).toEqual([]);
   });
 });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { FakeRemote } from '../../../support/fake_remote.js';
+import { GENERIC } from '../../../support/capabilities.js';
+import { FakeRemote, FakeServer } from '../../../support/fake_remote.js';
 import { CALLER, TestCache } from '../../../support/test_cache.js';
 
 let remote: FakeRemote;
@@ -41,4 +42,28 @@ it('a reader that finds another version than is known has it looked at', async (
   await expect(drive.read('d/file')).rejects.toMatchObject({ code: 'stale' });
   await drive.until('the new version shows', async () => (await drive.must('d/file')).size_bytes === 7);
   expect(await drive.read('d/file')).toBe('another');
+});
+
+it('what an answer pushes out of its place is sent although nobody lists anything', async () => {
+  const server = new FakeServer();
+  server.mkdir('A');
+  const generic = new FakeRemote(server, { capabilities: GENERIC });
+  const other = await TestCache.open({ remote: generic, quiet_ms: 5, dirCacheTime_ms: 600_000 });
+  try {
+    await other.list('');
+    const unhook = generic.before('move', async () => {
+      unhook();
+      await other.rename('B', 'C');
+      await other.write('C/mine', 'mine');
+      server.remove('A');
+      server.write('A', 'theirs');
+      server.write('B', 'theirs');
+    });
+    await other.rename('A', 'B');
+    await other.until('the move has been asked for', () => generic.count('move') > 0);
+    await other.flush('', 4_000);
+    expect(server.text('C/mine')).toBe('mine');
+  } finally {
+    await other.close();
+  }
 });

@@ -9,6 +9,7 @@ let queue: WorkQueue;
 let running: Set<Ino>;
 let online: boolean;
 let stuck: number;
+let onStuck: () => void;
 let considered: string[];
 let consider: (node: NodeRecord) => void;
 
@@ -17,6 +18,7 @@ beforeEach(async () => {
   running = new Set();
   online = true;
   stuck = 0;
+  onStuck = () => undefined;
   considered = [];
   consider = ({ ino }) => {
     queue.remove(ino);
@@ -35,6 +37,7 @@ beforeEach(async () => {
     },
     stuck: () => {
       stuck += 1;
+      onStuck();
     },
   });
 });
@@ -95,6 +98,21 @@ it('says so when everything waits for something else', async () => {
   await turn();
   expect(stuck).toBe(1);
   expect(queue.waiters()).toEqual(new Set([a.ino, b.ino]));
+});
+
+it('says so of all of them, also when they came to wait one after the other', async () => {
+  const [a, b] = [file('a'), file('b')];
+  consider = (node) => queue.wait(node.ino, node === a ? b.ino : a.ino);
+  let most = 0;
+  onStuck = () => {
+    most = Math.max(most, queue.waiters().size);
+    if (most < 2) queue.doubtAll();
+  };
+  queue.enqueue(a);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  queue.enqueue(b);
+  for (let i = 0; i < 150 && most < 2; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(most).toBe(2);
 });
 
 it('leaves alone what is not to be touched yet, and starts it when it is time', async () => {
