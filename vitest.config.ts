@@ -1,9 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
-// What runs anywhere in parallel; what mounts, spawns daemons or foreign clients and therefore runs three files at a time on
-// the built `dist/`; the short form of the fault soak, which needs the machine for itself; and the soak (`npm run test:soak`,
-// see test/README.md): what takes minutes, and the random walks with fresh seeds in every run (as a gate they always take
-// the same ones).
+// What runs anywhere, three files at a time, because much of it waits for timers; what mounts, spawns daemons or foreign
+// clients and therefore runs three files at a time on the built `dist/`; the short form of the fault soak, which needs the
+// machine for itself; and the soak (`npm run test:soak`, see test/README.md): what takes minutes, and the random walks with
+// fresh seeds in every run (as a gate they always take the same ones).
 const FAULTS = 'test/mount/fault_soak.test.ts';
 const SLOW = ['test/mount/listing_scale.test.ts', 'test/crash/crash_points.test.ts', FAULTS];
 const SOAK = [
@@ -43,6 +43,7 @@ export default defineConfig({
               setupFiles: TEMP_FOLDER,
               testTimeout: 30_000,
               hookTimeout: 30_000,
+              maxWorkers: 3,
             },
           },
           {

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Agent, request } from 'undici';
 import type { Account } from '../../src/daemon/accounts/account_book.js';
-import { serverBase } from '../../src/daemon/accounts/app_password.js';
+import { serverBase } from '../../src/daemon/accounts/ask_server.js';
 import { findProgram, keyringReachable, SecretTool } from '../../src/daemon/accounts/secret_tool.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
 import { DRIVE_DEFAULTS } from '../../src/daemon/drive_config.js';

@@ -2,13 +2,15 @@ import { hostname } from 'node:os';
 import { describeUnsent, unsentIn } from '../../src/cache/unsent.js';
 import { type Account, checkAccountName, suggestAccountName } from '../../src/daemon/accounts/account_book.js';
 import { requestAppToken, revokeAppToken } from '../../src/daemon/accounts/app_password.js';
+import type { ServerAddress } from '../../src/daemon/accounts/ask_server.js';
 import { readTlsFiles } from '../../src/daemon/accounts/tls_files.js';
+import { beginWebLogin, type WebCredentials } from '../../src/daemon/accounts/web_login.js';
 import { deadMounts, forgetDeath, runningMounts } from '../../src/daemon/mount_registry.js';
 import { CloudError, isCloudError, toCloudError } from '../../src/errors.js';
 import { silentLog } from '../../src/log.js';
 import { createRemote } from '../../src/remote/connect.js';
 import type { RemoteCapabilities } from '../../src/remote/remote.js';
-import { isSameAddress, parseAccountUrl, plainTextWarning } from '../cli/account_url.js';
+import { isSameAddress, parseAccountUrl, plainTextWarning, type TypedUrl } from '../cli/account_url.js';
 import { type Command, changing, jsonOption } from '../cli/command.js';
 import { type Context, commandContext } from '../cli/context.js';
 import { cacheDirOf, givenPassword, type Login, type LoginOptions, tlsOf } from '../cli/drive_plan.js';
@@ -25,6 +27,7 @@ interface Options {
   readonly user?: string | undefined;
   readonly passwordFile?: string | undefined;
   readonly passwordStdin: boolean;
+  readonly web: boolean;
   readonly cacert?: string | undefined;
   readonly clientCert?: string | undefined;
   readonly clientKey?: string | undefined;
@@ -42,6 +45,11 @@ export const login: Command<Options> = {
       .positional('url', { type: 'string', demandOption: true, describe: 'Address of the server, https://…' })
       .options({
         ...loginOptions,
+        web: {
+          type: 'boolean',
+          default: false,
+          describe: 'Log in on a page in a browser (a second factor is asked for there)',
+        },
         name: { type: 'string', requiresArg: true, describe: 'What to call the account [default: USER@HOST]' },
         store: {
           choices: ['auto', 'keyring', 'file'] as const,
@@ -51,6 +59,7 @@ export const login: Command<Options> = {
         ...jsonOption,
       })
       .example('$0 login https://cloud.example.org', 'Asks for name and password')
+      .example('$0 login https://cloud.example.org --web', 'Prints an address to open in a browser')
       .example('pass cloud | $0 login https://cloud.example.org --user anna --password-stdin --name work', ''),
   handler: async (options) => {
     const context = commandContext();
@@ -64,20 +73,13 @@ export const login: Command<Options> = {
       ...(options.clientCert === undefined ? {} : { clientCert: options.clientCert }),
       ...(options.clientKey === undefined ? {} : { clientKey: options.clientKey }),
     };
-    const user = options.user ?? typed.user ?? (await ask(`User name at ${typed.url}:`, 'use --user'));
-    const name = await chooseName(context, options.name, typed.url, user);
-    const password = (await givenPassword(given)) ?? (await askSecret(`Password of ${user}:`, 'use --password-stdin'));
-    const tls = tlsOf(given);
-    const attempt: Login = { account: name, url: typed.url, user, password, tls };
-    const capabilities = await verify(attempt);
-    const token = await tradeForToken(attempt, capabilities);
+    const entry = options.web ? loginByPage : loginByPassword;
+    const { attempt, capabilities, token } = await entry(context, options, typed, given);
+    const { account: name, user, password, tls } = attempt;
     const before = await context.accounts.get(name);
     const oldToken = before?.appToken ? await earlierToken(context, before) : null;
     const account = await keep(context, attempt, token, options.store).catch(async (error: unknown) => {
-      // Nobody has it.
-      if (token !== null) {
-        await revokeAppToken({ ...attempt, password: token, tls: await readTlsFiles(tls) }, userAgent(), silentLog);
-      }
+      if (token !== null) await giveBack(attempt, token);
       throw error;
     });
     const { credential } = account;
@@ -104,6 +106,71 @@ export const login: Command<Options> = {
     else if (left === 0) printLine(`Mount it with: cloudmount mount ${name} DIR`);
   },
 };
+
+interface Entered {
+  readonly attempt: Login;
+  readonly capabilities: RemoteCapabilities;
+  /** Null: the server gives none, and the password itself has to be kept. */
+  readonly token: string | null;
+}
+
+async function loginByPassword(
+  context: Context,
+  options: Options,
+  { url, user: inAddress }: TypedUrl,
+  given: LoginOptions,
+): Promise<Entered> {
+  const user = options.user ?? inAddress ?? (await ask(`User name at ${url}:`, 'use --user'));
+  const account = await chooseName(context, options.name, url, user);
+  const password = (await givenPassword(given)) ?? (await askSecret(`Password of ${user}:`, 'use --password-stdin'));
+  const attempt: Login = { account, url, user, password, tls: tlsOf(given) };
+  const capabilities = await verify(attempt);
+  return { attempt, capabilities, token: await tradeForToken(attempt, capabilities) };
+}
+
+async function loginByPage(
+  context: Context,
+  options: Options,
+  { url, user: inAddress }: TypedUrl,
+  given: LoginOptions,
+): Promise<Entered> {
+  if (given.passwordStdin || given.passwordFile !== undefined) {
+    throw new CommandError(EXIT.usage, 'Either --web or a password is required, found both.');
+  }
+  const tls = tlsOf(given);
+  const { user, password: token } = await throughPage({ url, tls: await readTlsFiles(tls) }).catch((error: unknown) => {
+    throw refusal(error, { url, user: '' });
+  });
+  const attempt = { account: '', url, user, password: token, tls };
+  try {
+    const wanted = options.user ?? inAddress ?? user;
+    if (wanted.toLowerCase() !== user.toLowerCase()) {
+      throw new CommandError(EXIT.auth, `${printable(wanted)} is required, on the page ${printable(user)} logged in.`);
+    }
+    const account = await chooseName(context, options.name, url, user);
+    return { attempt: { ...attempt, account }, capabilities: await verify(attempt), token };
+  } catch (error) {
+    await giveBack(attempt, token);
+    throw error;
+  }
+}
+
+async function throughPage(server: ServerAddress): Promise<WebCredentials> {
+  const { page, done } = await beginWebLogin(server, deviceName());
+  note(`Open this page in a browser, on any device, and log in there:\n  ${printable(page)}`);
+  return await done();
+}
+
+/** A token that nobody has. */
+async function giveBack(attempt: Login, token: string): Promise<void> {
+  const tls = await readTlsFiles(attempt.tls);
+  await revokeAppToken({ ...attempt, password: token, tls }, userAgent(), silentLog);
+}
+
+/** The server's list of devices shows this name. */
+function deviceName(): string {
+  return `cloudmount on ${hostname()}`;
+}
 
 async function keep(
   context: Context,
@@ -170,19 +237,23 @@ async function verify(attempt: Login): Promise<RemoteCapabilities> {
   try {
     return await remote.connect({ signal: AbortSignal.timeout(2 * CONNECT_TIMEOUT_MS) });
   } catch (error) {
-    const known = toCloudError(error, 'connecting');
-    const hint = /certificate or TLS is not accepted/.test(known.message)
-      ? '. If you trust it, name its authority with --cacert FILE'
-      : '';
-    throw new CloudError(known.code, `logging in to ${attempt.url}: ${whyRefused(known, attempt)}${hint}`, {
-      cause: error,
-    });
+    throw refusal(error, attempt);
   } finally {
     await remote.close();
   }
 }
 
-function whyRefused(error: CloudError, { url, user }: Login): string {
+function refusal(error: unknown, attempt: Pick<Login, 'url' | 'user'>): CloudError {
+  const known = toCloudError(error, 'connecting');
+  const hint = /certificate or TLS is not accepted/.test(known.message)
+    ? '. If you trust it, name its authority with --cacert FILE'
+    : '';
+  return new CloudError(known.code, `logging in to ${attempt.url}: ${whyRefused(known, attempt)}${hint}`, {
+    cause: error,
+  });
+}
+
+function whyRefused(error: CloudError, { url, user }: Pick<Login, 'url' | 'user'>): string {
   switch (error.code) {
     case 'unauthorized':
       return `wrong user name or password for ${printable(user)} (${error.message})`;
@@ -203,9 +274,8 @@ function whyRefused(error: CloudError, { url, user }: Login): string {
 /** So that the password itself is kept nowhere. Only used once the token has proven itself. */
 async function tradeForToken(attempt: Login, capabilities: RemoteCapabilities): Promise<string | null> {
   if (capabilities.dialect === 'generic') return null;
-  // The server's list of devices shows this name.
-  const device = `cloudmount on ${hostname()}`;
-  const token = await requestAppToken({ ...attempt, tls: await readTlsFiles(attempt.tls) }, device, silentLog);
+  const tls = await readTlsFiles(attempt.tls);
+  const token = await requestAppToken({ ...attempt, tls }, deviceName(), silentLog);
   if (token === null) return null;
   try {
     await verify({ ...attempt, password: token });

@@ -2,20 +2,13 @@
 // back at logout. The calls are Nextcloud's (core/getapppassword, core/apppassword of the OCS API), which our server
 // answers too; a server that does not know them keeps the password login.
 
-import { Agent, request } from 'undici';
 import type { Log } from '../../log.js';
-import type { TlsMaterial } from './tls_files.js';
+import { askServer, type ServerAddress } from './ask_server.js';
 
-export interface ServerLogin {
-  /** What the user gave or the account holds. */
-  readonly url: string;
+export interface ServerLogin extends ServerAddress {
   readonly user: string;
   readonly password: string;
-  readonly tls: TlsMaterial;
 }
-
-const TIMEOUT_MS = 15_000;
-const MAX_ANSWER_BYTES = 64 * 1024;
 
 /** The token, or null if the server has none to give (or the password is one already). */
 export async function requestAppToken(login: ServerLogin, userAgent: string, log: Log): Promise<string | null> {
@@ -42,13 +35,10 @@ async function ocs(
   userAgent: string,
   log: Log,
 ): Promise<string | null> {
-  const agent = new Agent({ connect: { ...login.tls, timeout: TIMEOUT_MS } });
   try {
-    const answer = await request(`${serverBase(login.url)}ocs/v2.php/${path}?format=json`, {
+    const { status, body } = await askServer(login, {
       method,
-      dispatcher: agent,
-      headersTimeout: TIMEOUT_MS,
-      bodyTimeout: TIMEOUT_MS,
+      path: `ocs/v2.php/${path}?format=json`,
       headers: {
         authorization: `Basic ${Buffer.from(`${login.user}:${login.password}`).toString('base64')}`,
         'ocs-apirequest': 'true',
@@ -57,23 +47,9 @@ async function ocs(
         'user-agent': userAgent,
       },
     });
-    let body = '';
-    for await (const chunk of answer.body.setEncoding('utf8')) {
-      body += chunk;
-      if (body.length > MAX_ANSWER_BYTES) return null;
-    }
-    return answer.statusCode === 200 ? body : null;
+    return status === 200 ? body : null;
   } catch (error) {
     log.debug({ error }, 'asking for an app token');
     return null;
-  } finally {
-    await agent.destroy();
   }
-}
-
-/** The server's own address out of any of its URLs: what comes before the WebDAV part. Ends in `/`. */
-export function serverBase(url: string): string {
-  const parsed = new URL(url);
-  const path = parsed.pathname.replace(/\/(?:remote\.php|index\.php|public\.php|ocs|dav)(?:\/.*)?$/, '');
-  return `${parsed.origin}${path.replace(/\/+$/, '')}/`;
 }

@@ -8,7 +8,7 @@ import {
   checkAccountName,
   suggestAccountName,
 } from '../../../src/daemon/accounts/account_book.js';
-import { serverBase } from '../../../src/daemon/accounts/app_password.js';
+import { serverBase } from '../../../src/daemon/accounts/ask_server.js';
 import { type CredentialStore, Credentials } from '../../../src/daemon/accounts/credential_store.js';
 import { keyringReachable, SecretTool } from '../../../src/daemon/accounts/secret_tool.js';
 import { readTlsFiles } from '../../../src/daemon/accounts/tls_files.js';
