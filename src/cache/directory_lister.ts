@@ -136,8 +136,8 @@ export class DirectoryLister {
     return names.map((name) => ({ path: joinPath(path, name), isHidden: isHidden(name) }));
   }
 
-  #applied({ dir, asked_ms, isPartial, own }: Listing, missing: readonly Missing[]): void {
-    const { mirror, store } = this.#o;
+  #applied({ dir, path, asked_ms, isPartial, own }: Listing, missing: readonly Missing[]): void {
+    const { mirror, store, recent } = this.#o;
     for (const gone of missing) {
       if (gone.isHidden) mirror.deferred.add(gone.path);
       else mirror.gonePath(gone.path, asked_ms);
@@ -148,7 +148,8 @@ export class DirectoryLister {
       dir.listedEtag = isPartial ? null : own.etag; // it goes as a whole only if all of it was seen
       const { rightsBits, lock } = dir;
       dir.rights = own.rights;
-      mirror.applyLock(dir, own);
+      if (recent.touchedSince(path, asked_ms)) mirror.deferred.add(path);
+      else mirror.applyLock(dir, own);
       if (dir.rightsBits !== rightsBits || dir.lock !== lock)
         this.#o.invalidate({ kind: 'inode', ino: dir.ino, data: false });
     }

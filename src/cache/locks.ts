@@ -75,18 +75,21 @@ export class Locks {
    * that names the folder. */
   async unlock(node: NodeRecord, { force = false }: { readonly force?: boolean } = {}): Promise<void> {
     const info = node.heldLock;
-    if (info === null) return;
+    if (info === null && !force) return;
     const folder = this.#lockedBy(node);
-    if (folder !== node) {
-      const by = info.mine ? 'you' : info.owner;
-      const path = this.#o.mirror.remotePath(folder) || '/';
-      throw new CloudError('not_permitted', `"${node.name}" is locked by ${by} with the folder "${path}": unlock that`);
-    }
-    const token = info.mine ? (info.token ?? ANY_LOCK) : null;
-    if (token === null && !force) throw heldByOther(node, info);
+    if (info !== null && folder !== node) throw lockedWith(node, info, this.#o.mirror.remotePath(folder));
+    const token = info?.mine === true ? (info.token ?? ANY_LOCK) : null;
+    if (info !== null && token === null && !force) throw heldByOther(node, info);
     const path = this.#path(node);
+    const { signal } = this.#stop;
     try {
-      await this.#o.remote.unlock(path, token ?? ANY_LOCK, { signal: this.#stop.signal });
+      // A lock that another program has just taken may not be known here yet.
+      if (info === null) {
+        const { lock, lockRoot } = await this.#o.remote.stat(path, { signal });
+        if (lock === null) return;
+        if (lockRoot !== undefined) throw lockedWith(node, lock, lockRoot);
+      }
+      await this.#o.remote.unlock(path, token ?? ANY_LOCK, { signal });
     } catch (error) {
       this.#o.connection.suspect(error);
       // Already free (expired, broken by an administrator): what was wanted is so.
@@ -190,6 +193,14 @@ function refreshed(held: LockInfo, fresh: LockInfo): LockInfo {
     token: fresh.token ?? token,
     mine: true,
   };
+}
+
+function lockedWith(node: NodeRecord, info: LockInfo, folder: RemotePath | null): CloudError {
+  const by = info.mine ? 'you' : info.owner;
+  return new CloudError(
+    'not_permitted',
+    `"${node.name}" is locked by ${by} with the folder "${folder || '/'}": unlock that`,
+  );
 }
 
 export function heldByOther(node: NodeRecord, info: LockInfo, code: 'locked' | 'no_access' = 'locked'): CloudError {

@@ -2,7 +2,7 @@
 // (`X-User-Lock`) have no token of their own: the user is the token.
 
 import { CloudError } from '../errors.js';
-import type { RemotePath } from '../ids.js';
+import { type RemotePath, ROOT_PATH, splitPath } from '../ids.js';
 import { type Dav, propertyRequest, show } from './dav.js';
 import { type ActiveLock, activeLocks, lockInfoOf } from './entry.js';
 import type { HttpRequest, HttpResponse } from './http.js';
@@ -102,20 +102,49 @@ function tokenOf({ headers }: HttpResponse): string | null {
 export async function whateverToken(dav: Dav, path: RemotePath, options: CallOptions): Promise<string> {
   // Those know the user's right to it.
   if (dav.info.dialect === 'nextcloud' || dav.info.dialect === 'cloudmount') return ANY_LOCK;
-  const request = propertyRequest(dav.href(path), 0, ['lockdiscovery'], options);
   const doing = `unlocking ${show(path)}`;
+  const [lock] = await locksOf(dav, dav.href(path), doing, options);
+  if (lock === undefined) throw new CloudError('not_found', `${doing}: no lock is on it`, { path });
+  const { token, owner } = lock;
+  if (token === null) throw new CloudError('not_permitted', `${doing}: the server does not tell its token`, { path });
+  // It would free all that is in the folder.
+  const folder = lock.deep ? await lockedFolder(dav, path, { ...lock, token }, doing, options) : path;
+  if (folder !== path) {
+    const found = `${owner || 'somebody'} has locked the folder ${show(folder)} with all that is in it`;
+    throw new CloudError('not_permitted', `${doing}: ${found}: unlock that`, { path });
+  }
+  return token;
+}
+
+async function locksOf(dav: Dav, href: string, doing: string, options: CallOptions): Promise<ActiveLock[]> {
   const locks: ActiveLock[] = [];
+  const request = propertyRequest(href, 0, ['lockdiscovery'], options);
   for await (const { responses } of dav.multistatus(request, doing)) {
     for (const response of responses) {
       const discovery = propertyOf(response, DAV, 'lockdiscovery');
       if (discovery !== null) locks.push(...activeLocks(discovery));
     }
   }
-  const [lock] = locks;
-  if (lock === undefined) throw new CloudError('not_found', `${doing}: no lock is on it`, { path });
-  if (lock.token === null)
-    throw new CloudError('not_permitted', `${doing}: the server does not tell its token`, { path });
-  return lock.token;
+  return locks;
+}
+
+/** What the lock that `path` shows was taken on. Who does not tell shows it on the folders in between, too. */
+async function lockedFolder(
+  dav: Dav,
+  path: RemotePath,
+  lock: ActiveLock & { readonly token: string },
+  doing: string,
+  options: CallOptions,
+): Promise<RemotePath> {
+  if (lock.root !== null) return dav.lockRoots().above(path, lock) ?? path;
+  let folder = path;
+  while (folder !== ROOT_PATH) {
+    const above = splitPath(folder).parent;
+    const shown = await locksOf(dav, dav.href(above, true), doing, options);
+    if (!shown.some(({ token }) => token === lock.token)) break;
+    folder = above;
+  }
+  return folder;
 }
 
 export async function freeLock(dav: Dav, path: RemotePath, token: string, options: CallOptions): Promise<void> {

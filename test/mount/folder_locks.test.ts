@@ -257,3 +257,24 @@ it('on another server the lock of a folder shows with the next listing, and so d
   expect(await mode('Plans')).toBe(7);
   await drive.unmount();
 });
+
+it('unlock --break asks the server about a lock that does not show yet', async () => {
+  const apache = await stage().server('apache');
+  await apache.dav.mkcol('Plans');
+  await apache.dav.mkcol('Plans/in');
+  await apache.dav.put('Plans/in/deep.txt', 'deep');
+  const drive = await stage().mount(apache, { dirCacheTime_s: 600 });
+  const fs = stage().fs();
+  const deep = drive.path('Plans', 'in', 'deep.txt');
+  await fs.stat(deep);
+  await lockFolder(apache.dav, 'Plans');
+  for (const below of [deep, drive.path('Plans', 'in')]) {
+    const freed = await drive.cli(['unlock', '--break', below]);
+    expect([freed.code, freed.stderr]).toEqual([1, expect.stringContaining('has locked the folder "Plans"') as string]);
+  }
+  expect((await apache.dav.send('PUT', 'Plans/in/deep.txt', { body: 'not yet' })).status).toBe(423);
+  expect(((await fs.stat(deep)).mode >> 6) & 7).toBe(6);
+  await drive.mustCli(['unlock', '--break', drive.path('Plans')]);
+  await apache.dav.put('Plans/in/deep.txt', 'free');
+  await drive.unmount();
+});

@@ -3,6 +3,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { heldByOther } from '../../../src/cache/locks.js';
 import type { NodeRecord } from '../../../src/cache/metadata/node.js';
+import type { RemotePath } from '../../../src/ids.js';
 import type { LockInfo } from '../../../src/remote/remote.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
 import { TestCache } from '../../support/test_cache.js';
@@ -30,6 +31,20 @@ it('a lock that was taken while news from before it was on the way is kept, and 
   await drive.write('file', 'third');
   await drive.flush();
   expect(drive.server.read('file').toString()).toBe('third');
+});
+
+it('breaking frees a lock that is not known here yet, and nothing where there is none', async () => {
+  const remote = new FakeRemote(new FakeServer(), { capabilities: { changeFeed: false, push: false } });
+  const drive = await TestCache.open({ remote });
+  open.push(drive);
+  drive.server.write('file', 'text');
+  await drive.until('it is here', async () => (await drive.node('file')) !== null);
+  await drive.cache.unlock('file', { force: true });
+  expect(remote.calls.some(({ op }) => op === 'unlock')).toBe(false);
+  drive.server.lock('file', 'ben');
+  expect((await drive.node('file'))?.lock).toBe('none');
+  await drive.cache.unlock('file', { force: true });
+  expect((await remote.stat('file' as RemotePath)).lock).toBe(null);
 });
 
 it('who is told of somebody else’s lock is told since when in the time of this machine', async () => {
