@@ -31,6 +31,14 @@ export function sameIdentity(occupant: NodeRecord, entry: RemoteEntry): boolean 
   return occupant.fileid === null || entry.fileid === null || occupant.fileid === entry.fileid;
 }
 
+/** Is `entry` for certain not the version, or the thing, that `node` is? Where the server tells no identity the version
+ * must do: of what is to be `known` by it, any other is another. */
+export function isAnother(node: NodeRecord, entry: RemoteEntry, known = true): boolean {
+  if (entry.kind !== node.kind) return true;
+  if (entry.fileid !== null && node.fileid !== null) return !sameIdentity(node, entry);
+  return known && node.kind === 'file' && isCertain(node.baseEtag) && entry.etag !== node.baseEtag;
+}
+
 /** The same content? ETags compare without the weakness flag: Apache's become strong when the file is two seconds old. */
 export function sameVersion(mine: string | null, theirs: string | null, node: NodeRecord, entry: RemoteEntry): boolean {
   if (mine !== null && theirs !== null) return opaque(mine) === opaque(theirs);

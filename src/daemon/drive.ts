@@ -301,27 +301,31 @@ class RunningDrive implements Drive {
   }
 
   async #unmount(force: boolean): Promise<void> {
-    const { config, mounted } = this.#parts;
+    const { mountPoint } = this.#parts.config;
     const until_ms = performance.now() + UNSEEN_USERS_MS;
-    for (;;) {
-      try {
-        await mounted.unmount({ force });
-        return;
-      } catch (error) {
-        if (!isCloudError(error, 'busy')) throw error;
-        const users = await busyProcesses(config.mountPoint);
-        // By nobody who shows: a call that is just ending, as a rule.
-        if (users.length === 0 && performance.now() < until_ms) {
-          await sleep(UNSEEN_RETRY_MS);
-          continue;
-        }
+    for (let busy = await this.#triedUnmount(force); busy !== null; busy = await this.#triedUnmount(force)) {
+      const users = await busyProcesses(mountPoint);
+      if (users.length > 0 || performance.now() >= until_ms) {
         const who = users.map((user) => `${user.command} (${user.pid}) at ${user.path}`).join(', ');
         throw new CloudError(
           'busy',
-          `unmounting ${config.mountPoint}: it is in use${who === '' ? '' : ` by ${who}`}. Close what uses it, or say --force.`,
-          { cause: error },
+          `unmounting ${mountPoint}: it is in use${who === '' ? '' : ` by ${who}`}. Close what uses it, or say --force.`,
+          { cause: busy },
         );
       }
+      // By nobody who shows: a call that is just ending, as a rule.
+      await sleep(UNSEEN_RETRY_MS);
+    }
+  }
+
+  /** What says that it is in use; null = it is unmounted. */
+  async #triedUnmount(force: boolean): Promise<CloudError | null> {
+    try {
+      await this.#parts.mounted.unmount({ force });
+      return null;
+    } catch (error) {
+      if (!isCloudError(error, 'busy')) throw error;
+      return error;
     }
   }
 

@@ -176,16 +176,16 @@ export async function moveNode(
       return missing ? new CloudError('not_found', `${doing}: the target's parent is missing`, { path: to }) : error;
     }
     if (!isCloudError(error, 'precondition')) return error;
-    const { sourceId } = rule;
-    const here = typeof sourceId === 'string' ? await lookAt(dav, from, options) : null;
-    if (here !== null && here.fileid !== null && here.fileid !== sourceId) return error;
+    const { sourceId, sourceEtag } = rule;
+    const isTold = typeof sourceId === 'string';
+    const here = isTold || sourceEtag !== null ? await lookAt(dav, from, options) : null;
+    if (isTold && here !== null && here.fileid !== null && here.fileid !== sourceId) return error;
     const target = await lookAt(dav, to, options);
     if (overwrite === null || removed) {
       if (target !== null) return new CloudError('exists', `${doing}: the target exists`, { status: 412, path: to });
       if (tokensOf(dav, held).length === 0) return error;
     } else if (target === null || target.etag !== overwrite.etag) return error;
-    const sourceHolds = rule.sourceEtag === null || (await lookAt(dav, from, options))?.etag === rule.sourceEtag;
-    if (!sourceHolds) return error;
+    if (sourceEtag !== null && here?.etag !== sourceEtag) return error;
     held = withoutToken(options);
     return lockLost(to, error);
   }

@@ -6,7 +6,7 @@ import type { Log } from '../../log.js';
 import type { RemoteEntry } from '../../remote/remote.js';
 import type { Conflicts } from '../conflicts.js';
 import { crashPoint } from '../crash_points.js';
-import { sameIdentity } from '../entry_rules.js';
+import { isAnother } from '../entry_rules.js';
 import type { BasePlace, NodeRecord } from '../metadata/node.js';
 import type { RecentOperations } from '../recent_operations.js';
 import { completeFrom, lostParts, sameContent } from './merge.js';
@@ -99,7 +99,7 @@ export class Reconciler {
       } else if (from !== null) mirror.deferred.add(from);
       return;
     }
-    if (source.kind !== node.kind || !sameIdentity(node, source)) {
+    if (isAnother(node, source, false)) {
       // Not what is moved here: somebody put it in its place.
       mirror.deferred.add(source.path);
       return;

@@ -8,6 +8,7 @@ import type { MetaPatch, PutResult, RemoteEntry } from '../../remote/remote.js';
 import { isCertain } from '../../remote/remote.js';
 import type { Conflicts } from '../conflicts.js';
 import { crashPoint } from '../crash_points.js';
+import { isAnother } from '../entry_rules.js';
 import { type BasePlace, DIRTY_META, Dirty, type NodeRecord } from '../metadata/node.js';
 import type { RecentOperations } from '../recent_operations.js';
 import type { OutcomeServices, Outcomes } from './outcomes.js';
@@ -367,12 +368,4 @@ export class Steps {
       this.#outcomes.done(node);
     });
   }
-}
-
-/** Is `entry` for certain not the version, or the thing, that `node` is? Where the server tells no identity the version
- * must do: of what is to be `known` by it, any other is another. */
-function isAnother(node: NodeRecord, entry: RemoteEntry, known = true): boolean {
-  if (entry.kind !== node.kind) return true;
-  if (entry.fileid !== null && node.fileid !== null) return entry.fileid !== node.fileid;
-  return known && node.kind === 'file' && isCertain(node.baseEtag) && entry.etag !== node.baseEtag;
 }

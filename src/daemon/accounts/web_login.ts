@@ -39,20 +39,19 @@ export async function beginWebLogin(at: ServerAddress, device: string, pace = PA
       `asking for a login page: the server has none (status ${status}); log in with name and password`,
     );
   }
+  const question = {
+    method: 'POST',
+    path: endpoint,
+    headers: { ...headers, 'content-type': FORM },
+    body: new URLSearchParams({ token }).toString(),
+  } as const;
   return { page: new URL(page, at.url).href, done };
 
   async function done(): Promise<WebCredentials> {
     const until_ms = performance.now() + pace.patience_ms;
-    const question = {
-      method: 'POST',
-      path: endpoint ?? '',
-      body: new URLSearchParams({ token: String(token) }).toString(),
-    } as const;
     while (performance.now() < until_ms) {
       await sleep(pace.poll_ms);
-      const answer = await askServer(at, { ...question, headers: { ...headers, 'content-type': FORM } }).catch(
-        unlessPassing,
-      );
+      const answer = await askServer(at, question).catch(unlessPassing);
       const found = answer?.status === 200 ? parsed(answer.body) : null;
       if (typeof found?.['loginName'] === 'string' && typeof found['appPassword'] === 'string') {
         return { user: found['loginName'], password: found['appPassword'] };

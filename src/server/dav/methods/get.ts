@@ -6,7 +6,7 @@ import { CloudError, isCloudError } from '../../../errors.js';
 import { encodeName, encodeSegment } from '../../../names.js';
 import { evaluateConditions, ifRangeHolds, parseConditions } from '../../../remote/wire/conditional.js';
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange } from '../../../remote/wire/range.js';
-import { escapeText } from '../../../remote/wire/xml.js';
+import { escapeAttribute, escapeText } from '../../../remote/wire/xml.js';
 import { DirectLine } from '../../direct_line.js';
 import type { OpenBlob } from '../../storage/blobs/blob_store.js';
 import type { ContentRecord, NodeRecord, Readable } from '../../storage/metadata/metadata_store.js';
@@ -233,10 +233,10 @@ function sendPage(request: DavRequest, node: NodeRecord, members: readonly NodeR
   let list =
     path.names.length === 0
       ? ''
-      : `<li><a href="${escapeText(hrefOf(ctx.basePath, path.names.slice(0, -1), true))}">..</a></li>`;
+      : `<li><a href="${escapeAttribute(hrefOf(ctx.basePath, path.names.slice(0, -1), true))}">..</a></li>`;
   for (const member of members.slice(0, PAGE_MEMBERS)) {
     const slash = member.kind === 'dir' ? '/' : '';
-    const href = escapeText(`${base}${encodeSegment(member.name)}${slash}`);
+    const href = escapeAttribute(`${base}${encodeSegment(member.name)}${slash}`);
     list += `<li><a href="${href}">${escapeText(member.name)}${slash}</a></li>`;
   }
   if (members.length > PAGE_MEMBERS) list += `<li>… (more than ${PAGE_MEMBERS})</li>`;
