@@ -92,7 +92,7 @@ export const unlock = changing<{ readonly path: string; readonly break: boolean 
     const wasLocked = await withDrive(dirs, place.mount, async (client) => {
       const { lock: held } = (await client.call('pathStatus', { path: place.path })) as PathStatus;
       try {
-        await client.call('unlock', { path: place.path, force });
+        return (await client.call('unlock', { path: place.path, force })) === true;
       } catch (error) {
         if (!isCloudError(error, 'locked')) throw error;
         const who = 'the owner of the file and administrators of the server';
@@ -101,7 +101,6 @@ export const unlock = changing<{ readonly path: string; readonly break: boolean 
           : `${error.message}; ${who} may say --break`;
         throw new CloudError('locked', why, { cause: error });
       }
-      return held !== null;
     });
     return {
       json: { mountPoint: place.mount.mountPoint, path: place.path, wasLocked },

@@ -285,7 +285,7 @@ export class Cache extends DriveSide implements CacheControl {
     return this.#c.locks.lock(this.#resolve(path));
   }
 
-  unlock(path: string, options: { readonly force?: boolean } = {}): Promise<void> {
+  unlock(path: string, options: { readonly force?: boolean } = {}): Promise<boolean> {
     return this.#c.locks.unlock(this.#resolve(path), options);
   }
 

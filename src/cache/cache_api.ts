@@ -240,8 +240,8 @@ export interface CacheControl {
   /** Throws local changes away; the only way that ever happens. Resolves with how many files and folders had some. */
   discard(path: string): Promise<number>;
   lock(path: string): Promise<LockInfo>;
-  /** `force`: also a lock of somebody else, if the server lets the user break it. */
-  unlock(path: string, options?: { readonly force?: boolean }): Promise<void>;
+  /** `force`: also a lock of somebody else, if the server lets the user break it. Was it locked? */
+  unlock(path: string, options?: { readonly force?: boolean }): Promise<boolean>;
   /** All locks that are known here, mine and others', by path. */
   locks(): readonly HeldLock[];
   /** Every invariant of the cache; an empty list is a healthy cache. */

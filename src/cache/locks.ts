@@ -72,10 +72,10 @@ export class Locks {
   }
 
   /** `force` breaks what others hold, as far as the server lets one. The lock of a folder frees all that is in it: who wants
-   * that names the folder. */
-  async unlock(node: NodeRecord, { force = false }: { readonly force?: boolean } = {}): Promise<void> {
+   * that names the folder. Was it locked? */
+  async unlock(node: NodeRecord, { force = false }: { readonly force?: boolean } = {}): Promise<boolean> {
     const info = node.heldLock;
-    if (info === null && !force) return;
+    if (info === null && (!force || this.#o.mirror.remotePath(node) === null)) return false;
     const folder = this.#lockedBy(node);
     if (info !== null && folder !== node) throw lockedWith(node, info, this.#o.mirror.remotePath(folder));
     const token = info?.mine === true ? (info.token ?? ANY_LOCK) : null;
@@ -86,7 +86,7 @@ export class Locks {
       // A lock that another program has just taken may not be known here yet.
       if (info === null) {
         const { lock, lockRoot } = await this.#o.remote.stat(path, { signal });
-        if (lock === null) return;
+        if (lock === null) return false;
         if (lockRoot !== undefined) throw lockedWith(node, lock, lockRoot);
       }
       await this.#o.remote.unlock(path, token ?? ANY_LOCK, { signal });
@@ -97,6 +97,7 @@ export class Locks {
     }
     this.#o.recent.note(path);
     this.#remember(node, null);
+    return true;
   }
 
   /** The node that has the lock which counts for this one: itself, or a folder above it. */

@@ -311,7 +311,9 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
       lock: async (node) => {
         await locks.lock(node);
       },
-      unlock: (node) => locks.unlock(node),
+      unlock: async (node) => {
+        await locks.unlock(node);
+      },
       holdsXattrs: () => remote.capabilities.xattrs,
     });
 

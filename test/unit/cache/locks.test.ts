@@ -39,11 +39,11 @@ it('breaking frees a lock that is not known here yet, and nothing where there is
   open.push(drive);
   drive.server.write('file', 'text');
   await drive.until('it is here', async () => (await drive.node('file')) !== null);
-  await drive.cache.unlock('file', { force: true });
+  expect(await drive.cache.unlock('file', { force: true })).toBe(false);
   expect(remote.calls.some(({ op }) => op === 'unlock')).toBe(false);
   drive.server.lock('file', 'ben');
   expect((await drive.node('file'))?.lock).toBe('none');
-  await drive.cache.unlock('file', { force: true });
+  expect(await drive.cache.unlock('file', { force: true })).toBe(true);
   expect((await remote.stat('file' as RemotePath)).lock).toBe(null);
 });
 
