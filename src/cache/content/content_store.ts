@@ -179,15 +179,17 @@ export class ContentStore {
   }
 
   #create(ino: Ino, path: string, size_bytes: number): number {
-    const { O_RDWR, O_CREAT, O_TRUNC, O_NOFOLLOW } = fs.constants;
-    const flags = O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW;
+    const { O_RDWR, O_CREAT, O_EXCL } = fs.constants;
+    const flags = O_RDWR | O_CREAT | O_EXCL;
     let fd: number | null = null;
     try {
       try {
         fd = fs.openSync(path, flags, 0o600);
       } catch (error) {
-        if (!isMissing(error)) throw error;
-        fs.mkdirSync(this.#folder(ino), { recursive: true, mode: 0o700 });
+        if (isMissing(error)) fs.mkdirSync(this.#folder(ino), { recursive: true, mode: 0o700 });
+        // Left by a daemon that was killed. A program of that time may still map it, and must not write into this one.
+        else if (isTaken(error) && fs.lstatSync(path).isFile()) fs.unlinkSync(path);
+        else throw error;
         fd = fs.openSync(path, flags, 0o600);
       }
       if (size_bytes > 0) fs.ftruncateSync(fd, size_bytes);
@@ -285,6 +287,10 @@ function syncFolder(folder: string): void {
 
 function keyOf(ino: Ino, gen: number): string {
   return `${ino}.${gen}`;
+}
+
+function isTaken(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException | undefined)?.code === 'EEXIST';
 }
 
 function isMissing(error: unknown): boolean {

@@ -80,6 +80,19 @@ describe('ContentStore', () => {
     fresh.close();
   });
 
+  it('what a leftover is still used for does not get into what replaces it', () => {
+    store.open(ino(5), 1, { create: true, size_bytes: 4 }).close();
+    const fd = fs.openSync(join(root, '05', '5.1'), 'r+'); // as a program has that outlived its daemon
+    const fresh = store.open(ino(5), 1, { create: true, size_bytes: 4 });
+    fs.writeSync(fd, 'old!');
+    expect(fs.fstatSync(fd).size).toBe(4);
+    fs.closeSync(fd);
+    const bytes = Buffer.alloc(4, 1);
+    fresh.readSync(0, bytes);
+    expect(bytes).toEqual(Buffer.alloc(4));
+    fresh.close();
+  });
+
   it('does not follow a symbolic link put in its place', () => {
     fs.mkdirSync(join(root, '05'), { recursive: true });
     const outside = join(root, '..', 'outside');
