@@ -79,7 +79,12 @@ export class Router {
     const path = context.path.replace(/^\/index\.php(?=\/)/, '');
     const ocs = /^\/ocs\/v([12])\.php\/(.*)$/.exec(path);
     if (ocs !== null) {
-      await this.#ocs(context, ocs[1] === '1' ? 1 : 2, (ocs[2] ?? '').replace(/\/$/, ''));
+      const version = ocs[1] === '1' ? 1 : 2;
+      await this.#ocs(context, version, (ocs[2] ?? '').replace(/\/$/, '')).catch((error: unknown) => {
+        sendError(context.response, error, context.log, (status, message) =>
+          sendOcs(context, version, { status, message, data: [] }),
+        );
+      });
       return true;
     }
     switch (path) {

@@ -2,11 +2,10 @@
 // `apps/files_sharing/api/v1/shares[/ID]`. What we have beyond theirs is told and taken under names of our own:
 // `suspended`, `role`, `max_downloads`, `downloads`.
 
-import { CloudError } from '../../errors.js';
+import { CloudError, isCloudError } from '../../errors.js';
 import type { Name } from '../../ids.js';
 import type { User } from '../accounts/account_store.js';
 import { contentTypeOf } from '../dav/content_type.js';
-import { statusOf } from '../dav/status.js';
 import type { RequestContext } from '../http_context.js';
 import { FILE_RIGHTS, LINK_ROLES, type LinkRoleName, rightsOfRole, roleOf } from '../sharing/rights.js';
 import type { SeenShare, ShareChange, ShareListing, SharingService } from '../sharing/sharing_service.js';
@@ -68,10 +67,8 @@ export async function sharesApi(
         return notPossible('GET, PUT, DELETE');
     }
   } catch (error) {
-    if (!(error instanceof CloudError)) throw error;
-    const status = error.code === 'exists' ? 403 : statusOf(error);
-    if (status >= 500 && error.code !== 'quota') throw error;
-    return { status, message: error.message, data: [] };
+    if (!isCloudError(error, 'exists')) throw error;
+    return { status: 403, message: error.message, data: [] };
   }
 }
 

@@ -93,7 +93,12 @@ function conditionOf(error: CloudError): string | undefined {
 
 /** Answers with the error (`show` does, if given), or cuts the connection when the answer is under way already: half an
  * answer must not look like a whole one. */
-export function sendError(res: ServerResponse, thrown: unknown, log: Log, show?: (status: number) => void): void {
+export function sendError(
+  res: ServerResponse,
+  thrown: unknown,
+  log: Log,
+  show?: (status: number, message: string) => void,
+): void {
   const error = toCloudError(thrown, 'answering the request');
   const status = statusOf(error);
   if (status >= 500 && status !== 507) {
@@ -105,12 +110,12 @@ export function sendError(res: ServerResponse, thrown: unknown, log: Log, show?:
     res.destroy();
     return;
   }
-  if (show !== undefined) {
-    show(status);
-    return;
-  }
   // What went wrong inside is for the log; a client learns what it can act on.
   const message = status === 500 ? 'The server failed to do this; its log says why.' : error.message;
+  if (show !== undefined) {
+    show(status, message);
+    return;
+  }
   const condition = conditionOf(error);
   const body = Buffer.from(
     errorBody({

@@ -53,6 +53,8 @@ test('who has filled the disk can make room again', async () => {
   expect((await server.call('DELETE', '/webdav/huge3')).status).toBe(204);
 }, 60_000);
 
+const SHARES = '/ocs/v2.php/apps/files_sharing/api/v1/shares';
+
 test('what takes no content does not fill the rest either', async () => {
   const name = (i: number) => `${i}`.padStart(250, 'n');
   const folder = Array.from({ length: 8 }, () => 'd'.repeat(250)).join('/');
@@ -76,6 +78,14 @@ test('what takes no content does not fill the rest either', async () => {
     async (i) =>
       (await server.call('COPY', '/webdav/big0', { headers: { destination: `${server.url}/webdav/copy${i}` } })).status,
     async (i) => (await server.call('MKCOL', `/remote.php/dav/uploads/alice/${i}`)).status,
+    async (i) => {
+      const { status, body } = await server.call('POST', `${SHARES}?path=big0&shareType=3&note=${i}`, {
+        headers: { 'ocs-apirequest': 'true' },
+      });
+      // Whoever asks in OCS is answered in OCS.
+      if (status !== 200) expect(String(body)).toContain(`<status>failure</status><statuscode>${status}</statuscode>`);
+      return status;
+    },
     async (i) => (await server.call('MOVE', `/webdav/${folder}/moved${i}`, { headers: destination(i + 1) })).status,
   ];
   for (const way of ways) {
