@@ -126,6 +126,12 @@ export class Mirror {
     this.presentIn(parent, name, entry, asked_ms, epoch);
   }
 
+  /** What the server has where it had `node`, says the step that works on the node: for others it is busy. */
+  found(node: NodeRecord, entry: RemoteEntry): void {
+    const parent = node.base === null ? null : this.#store.get(node.base.parent);
+    if (node.base !== null && parent !== null) this.#update(node, parent, node.base.name, entry, node.seen);
+  }
+
   /** As `present`, for a caller that knows the collection. */
   presentIn(parent: NodeRecord, name: Name, entry: RemoteEntry, asked_ms: number, epoch: number): void {
     // A page of the tree that may be older than what is known of the directory: only what says the same is believed.

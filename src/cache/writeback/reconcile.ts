@@ -133,7 +133,9 @@ export class Reconciler {
       else {
         log.info({ ino: node.ino, name: node.name }, 'changed on the server: the deletion is dropped');
         conflicts.resurrect(node);
-        mirror.deferred.add(path);
+        // It shows by now, and the version that was known of it cannot be had any more.
+        if (isAnother(node, entry, false)) mirror.deferred.add(path);
+        else mirror.found(node, entry);
       }
     });
   }

@@ -161,6 +161,24 @@ for (const dialect of ['cloudmount', 'generic'] as const) {
       expect(drive.server.text('doc.txt')).toBe('mine');
     });
 
+    it('what a dropped deletion shows again can be read at once', async () => {
+      const remote = new FakeRemote(new FakeServer(), { capabilities: { changeFeed: false, push: false } });
+      const drive = await TestCache.open({ remote });
+      try {
+        drive.server.write('f', 'base');
+        expect(await drive.read('f')).toBe('base');
+        remote.goOffline();
+        await drive.unlink('f');
+        drive.server.write('f', 'theirs');
+        remote.goOnline();
+        remote.latency_ms = 50;
+        await drive.flush();
+        expect(await drive.read('f')).toBe('theirs');
+      } finally {
+        await drive.close();
+      }
+    });
+
     it('delete against edit: the deletion is dropped', async () => {
       const remote = remoteFor();
       remote.server.write('doc.txt', 'base');
