@@ -117,3 +117,32 @@ it('another user at the same address does not get the cache, nor what waits in i
   expect(stderr).toContain('of alice, asked for');
   expect(stderr).toContain('Unsent in it: 2 changes ("one.txt", "two.txt")');
 });
+
+it('restored from a backup, what others make then is neither renamed nor removed by what waits for what was lost', async () => {
+  const server = await stage().ownServer();
+  const backup = join(stage().folder('backup'), 'bk');
+  await mustCli(['backup', backup, '--data', server.data]);
+  const drive = await stage().mount(server);
+  const fs = stage().fs();
+  for (const name of ['renamed', 'removed', 'edited']) {
+    if (name === 'edited') await fs.writeFile(drive.path(name), 'edited');
+    else await fs.mkdir(drive.path(name));
+    await drive.flush();
+  }
+  await server.stop();
+  await fs.rename(drive.path('renamed'), drive.path('renamed here'));
+  await fs.rmdir(drive.path('removed'));
+  await fs.writeFile(drive.path('edited'), 'edited here');
+  await drive.unmount();
+  await mustCli(['restore', backup, '--data', server.data, '--force']);
+  await server.start();
+  const theirs = ['one', 'two', 'three', 'four', 'five'];
+  for (const name of theirs) await server.dav.mkcol(name);
+  await drive.mount();
+  await eventually('what others made to be here', () => fs.exists(drive.path('five')));
+  await drive.flush();
+  expect((await fs.list(drive.dir)).sort()).toEqual([...theirs, 'edited'].sort());
+  for (const name of theirs) expect(await server.dav.exists(name), name).toBe(true);
+  expect(await server.dav.text('edited')).toBe('edited here');
+  await drive.unmount();
+});

@@ -273,7 +273,8 @@ export interface MetadataStore {
   forgetContents(sha256: readonly string[]): Promise<readonly string[]>;
   /** Which of these are known to the store (used, or unused within grace)? */
   knownContents(sha256: readonly string[]): Promise<ReadonlySet<string>>;
-  /** Starts a new history: every sync token and collection ETag handed out before is void. For a restored backup. */
+  /** Starts a new history: every sync token and collection ETag handed out before is void, and no number of a history that
+   * is not known here any more is given out again. For a restored backup. */
   newEpoch(): Promise<void>;
   close(): Promise<void>;
 }

@@ -482,4 +482,22 @@ describe('a restore', () => {
       expect(answer.text).toContain('valid-sync-token');
     });
   });
+
+  test('gives nothing the file id of what was made and lost, in an earlier restore of the same backup neither', async () => {
+    const made = async (name: string): Promise<string> => {
+      expect((await server.call('MKCOL', `/webdav/${name}`)).status).toBe(201);
+      const { text } = await server.call('PROPFIND', `/webdav/${name}`, {
+        headers: { depth: '0' },
+        body: '<propfind xmlns="DAV:"><prop><fileid xmlns="http://owncloud.org/ns"/></prop></propfind>',
+      });
+      return /fileid>(\d+)</.exec(text)?.[1] ?? '';
+    };
+    const ids = [await made('lost')];
+    for (const name of ['once', 'twice']) {
+      await restore(target, join(scratch, name));
+      await onRestored(join(scratch, name), async () => void ids.push(await made('new'), await made('newer')));
+    }
+    expect(ids.every((id) => /^\d+$/.test(id))).toBe(true);
+    expect(new Set(ids).size).toBe(ids.length);
+  });
 });

@@ -33,6 +33,10 @@ const PRUNED_AT_ONCE = 2000;
 const SHARE_OF_ONE = 1 / 4;
 /** Connections kept for the next long listing. */
 const IDLE_SNAPSHOTS = 4;
+/** Where the numbers of a new history begin: behind any that an earlier one can have given out, also one that began with
+ * the same backup. The gap is for clocks that are wrong. Both leave room below 2^53 for two centuries. */
+const CHANGES_PER_MS = 256;
+const EPOCH_GAP = 2 ** 32;
 
 function storeStatements(db: Database.Database) {
   return {
@@ -62,7 +66,7 @@ function storeStatements(db: Database.Database) {
          AND sha256 IN (SELECT value FROM json_each(?)) RETURNING sha256`,
       )
       .pluck(),
-    newEpoch: db.prepare('UPDATE store SET epoch = lower(hex(randomblob(6)))'),
+    newEpoch: db.prepare<[number, number]>('UPDATE store SET epoch = lower(hex(randomblob(6))), seq = max(seq + ?, ?)'),
   };
 }
 
@@ -225,7 +229,7 @@ export class SqliteMetadataStore implements MetadataStore {
 
   async newEpoch(): Promise<void> {
     await this.#database.write(() => {
-      this.#sql.newEpoch.run();
+      this.#sql.newEpoch.run(EPOCH_GAP, this.#options.clock.now_ms() * CHANGES_PER_MS);
     });
     this.#read.reloadEpoch();
     this.#write.reloadEpoch();
