@@ -1,7 +1,8 @@
 // One daemon per cache folder. DIR/lock is proper-lockfile's; DIR/owner says which process holds it, so that the lock of
 // a process that was killed is taken over at once instead of after its time has run out. A process is known by its
 // number, its start time and the boot it belongs to: numbers are given out again. Another host's lock (a cache folder on
-// a network disk) is only taken over when it has not been refreshed for long.
+// a network disk) is only taken over when it has not been refreshed for long. How long that is says nothing of a process of
+// this host: it may have been stopped, or the clock set forward.
 
 import { randomBytes } from 'node:crypto';
 import { readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
@@ -34,6 +35,8 @@ export async function lockFolder(dir: string, log: Log): Promise<() => Promise<v
       update: REFRESH_MS,
       onCompromised: (error) => log.error({ err: error }, 'the lock of the cache folder was taken away'),
     });
+  const running = await runningHere(dir, path);
+  if (running !== null) throw busy(dir, running);
   let unlock: () => Promise<void>;
   try {
     unlock = await attempt();
@@ -53,7 +56,7 @@ export async function lockFolder(dir: string, log: Log): Promise<() => Promise<v
   };
 }
 
-function busy(dir: string, owner: string, cause: unknown): CloudError {
+function busy(dir: string, owner: string, cause?: unknown): CloudError {
   return new CloudError(
     'busy',
     `opening the cache folder ${dir}: one process at a time may use it, and ${owner} does`,
@@ -67,10 +70,10 @@ function busy(dir: string, owner: string, cause: unknown): CloudError {
 async function removeDead(dir: string, path: string): Promise<string | null> {
   const before = await stat(path).catch(() => null);
   if (before === null) return null;
-  const owner = parseOwner(await readFile(join(dir, 'owner'), 'utf8').catch(() => ''));
+  const owner = await readOwner(dir);
   if (owner === null) return 'another process';
   if (owner.host !== hostname()) return `process ${owner.pid} on ${owner.host}`;
-  if (owner.boot === bootId() && startTime(owner.pid) === owner.started) return `process ${owner.pid}`;
+  if (runs(owner)) return `process ${owner.pid}`;
   // Only the lock that was looked at: another starter may have taken it over meanwhile.
   const aside = `${path}.${randomBytes(6).toString('hex')}`;
   try {
@@ -87,6 +90,21 @@ async function removeDead(dir: string, path: string): Promise<string | null> {
   }
   await rename(aside, path);
   return 'another process';
+}
+
+/** The process of this host that holds the lock and is alive, whatever the lock's age. */
+async function runningHere(dir: string, path: string): Promise<string | null> {
+  if ((await stat(path).catch(() => null)) === null) return null;
+  const owner = await readOwner(dir);
+  return owner !== null && owner.host === hostname() && runs(owner) ? `process ${owner.pid}` : null;
+}
+
+function runs({ boot, pid, started }: Owner): boolean {
+  return boot === bootId() && startTime(pid) === started;
+}
+
+async function readOwner(dir: string): Promise<Owner | null> {
+  return parseOwner(await readFile(join(dir, 'owner'), 'utf8').catch(() => ''));
 }
 
 function self(): Owner {

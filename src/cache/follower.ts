@@ -238,7 +238,9 @@ export class Follower {
     if (dir.base === null && dir.ino !== 1) return true; // made here, not on the server yet
     if (dir.listed_ms === 0) return false;
     if (this.#o.remote.capabilities.changeFeed) return true; // the first full listing is on its way
-    return this.#o.clock.now_ms() - dir.listed_ms < this.#o.dirCacheTime_ms;
+    // Of the future: the clock was ahead then. Believed, it would hide what others do until that time has come.
+    const age_ms = this.#o.clock.now_ms() - dir.listed_ms;
+    return age_ms >= 0 && age_ms < this.#o.dirCacheTime_ms;
   }
 
   /** Somebody lists this directory soon after the one above it: a walk. What comes next in it is listed ahead, several

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -71,4 +71,16 @@ it('goes to one of many who find a dead one', async () => {
   const won = results.filter((result) => result.status === 'fulfilled');
   expect(won).toHaveLength(1);
   await won[0]?.value();
+});
+
+it('of a process that was stopped for long, or whose clock was set forward, is not taken from it', async () => {
+  const unlock = await lockFolder(dir, silentLog);
+  const longAgo_s = Date.now() / 1000 - 3600;
+  await utimes(join(dir, 'lock'), longAgo_s, longAgo_s);
+  await expect(lockFolder(dir, silentLog)).rejects.toMatchObject({
+    code: 'busy',
+    message: expect.stringContaining(`process ${process.pid}`),
+  });
+  expect((await readdir(dir)).sort()).toEqual(['lock', 'owner']);
+  await unlock();
 });

@@ -2,6 +2,7 @@ import { cp } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dir as tmpDir } from 'tmp-promise';
 import { afterEach, expect, it } from 'vitest';
+import { type Clock, systemClock } from '../../../src/clock.js';
 import { CloudError } from '../../../src/errors.js';
 import { GENERIC } from '../../support/capabilities.js';
 import { FakeRemote, FakeServer } from '../../support/fake_remote.js';
@@ -181,4 +182,22 @@ it('a directory that somebody has replaced by a file shows as that file as soon 
   expect(await drive.list('d')).toEqual([]);
   await drive.until('the file shows', async () => (await drive.node('d'))?.kind === 'file');
   expect(await drive.read('d')).toBe('theirs');
+});
+
+it('a listing made while the clock was ahead is not believed until that time has come', async () => {
+  const server = new FakeServer();
+  server.write('d/a', 'x');
+  let ahead_ms = 365 * 86_400_000;
+  const clock: Clock = {
+    now_ms: () => systemClock.now_ms() + ahead_ms,
+    timestamp: () => systemClock.timestamp(),
+    monotonic_ms: () => systemClock.monotonic_ms(),
+    sleep: (delay_ms, signal) => systemClock.sleep(delay_ms, signal),
+  };
+  const remote = new FakeRemote(server, { capabilities: GENERIC });
+  const drive = await start({ remote, dirCacheTime_ms: 100, clock });
+  expect(await drive.list('d')).toEqual(['a']);
+  server.write('d/b', 'x');
+  ahead_ms = 0;
+  expect(await drive.list('d')).toEqual(['a', 'b']);
 });
