@@ -119,10 +119,10 @@ export class Conflicts {
     const { parent: from, name, base } = node;
     const parent = base === null ? null : this.#store.get(base.parent);
     if (from === null || base === null || parent === null || node.inPlace) return;
-    if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
-    if (this.#o.tree.isBelow(parent, node)) {
+    if (!this.mayMoveBack(node)) {
       throw new CloudError('busy', `moving "${name}" back: the folder it was in is inside it; move that out first`);
     }
+    if (parent.parent === null && parent.ino !== 1) this.resurrect(parent);
     node.conflict = null;
     this.#showIn(parent, node, base.name);
     const replaced = this.#store.atBase(from, name);
@@ -134,6 +134,16 @@ export class Conflicts {
       this.#o.invalidate({ kind: 'entry', parent: ino, name: at });
       this.#o.invalidate({ kind: 'inode', ino, data: true });
     }
+  }
+
+  /** False where the folder that it was in is, or would be shown, inside it. */
+  mayMoveBack(node: NodeRecord): boolean {
+    for (let at = node.base === null ? null : this.#store.get(node.base.parent); at !== null && at.ino !== 1; ) {
+      if (at === node) return false;
+      const above = at.parent ?? at.base?.parent ?? null;
+      at = above === null ? null : this.#store.get(above);
+    }
+    return true;
   }
 
   /** Where the server has it. Where that is the name of a moment it is on its way to its own, or beside what has that. */

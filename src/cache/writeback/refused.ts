@@ -1,13 +1,14 @@
 // The server says that we may not do what was done here, because a right was taken away after it was done. What is new
 // or changed here goes, as a conflict copy, to the nearest folder where the user may write; the server's version keeps the
-// name. A deletion is dropped. Whoever has the file open is told at the next write or flush: what they write belongs to
-// the copy, and they believe to write the original.
+// name. A deletion is dropped, and a move: what was changed in what moves back is judged there. Whoever has the file open
+// is told at the next write or flush: what they write belongs to the copy, and they believe to write the original.
 
-import { joinPath, type Name } from '../../ids.js';
+import { joinPath, type Name, type RemotePath } from '../../ids.js';
 import type { Log } from '../../log.js';
 import type { RemoteEntry } from '../../remote/remote.js';
 import type { Conflicts } from '../conflicts.js';
 import type { Contents } from '../contents.js';
+import { isAnother } from '../entry_rules.js';
 import type { NodeRecord } from '../metadata/node.js';
 import type { NodeStore } from '../metadata/node_store.js';
 import type { Mirror } from '../mirror.js';
@@ -34,6 +35,8 @@ export async function settleRefused(node: NodeRecord, step: Step['do'], services
     case 'delete':
     case 'delete_tree':
       return dropDeletion(node, services);
+    case 'move':
+      return dropMove(node, services);
     default:
       return false;
   }
@@ -91,6 +94,49 @@ async function dropDeletion(
   return true;
 }
 
+async function dropMove(node: NodeRecord, services: RefusedServices): Promise<boolean> {
+  const { store, mirror, conflicts, log } = services;
+  const { base, parent, name } = node;
+  const into = parent === null ? null : store.get(parent);
+  const from = mirror.remotePath(node);
+  const above = into === null ? null : mirror.remotePath(into);
+  if (base === null || into === null || from === null || above === null) return false;
+  const to = joinPath(above, name);
+  const over = store.atBase(into.ino, name);
+  const isRefused = await refusesMove(
+    node,
+    { from, above, over: over === null || over === node ? null : to },
+    services,
+  );
+  // Meanwhile it may have been moved on, or back.
+  if (!isRefused || node.parent !== parent || node.name !== name || node.inPlace) return false;
+  if (!conflicts.mayMoveBack(node)) return false;
+  log.info({ ino: node.ino, from, to }, 'the server does not allow this move: it is dropped');
+  store.transaction(() => {
+    conflicts.moveBack(node);
+    forgive(node);
+    store.save(node);
+  });
+  mirror.deferred.add(from);
+  return true;
+}
+
+/** `over` is the path of what is to be replaced, null = nothing. */
+async function refusesMove(
+  node: NodeRecord,
+  { from, above, over }: { from: RemotePath; above: RemotePath; over: RemotePath | null },
+  { stat }: RefusedServices,
+): Promise<boolean> {
+  const source = await stat(from);
+  if (source === null || isAnother(node, source, false)) return false;
+  const isRename = node.parent === node.base?.parent;
+  if (isRename ? !source.rights.rename : !source.rights.move) return true;
+  const replaced = over === null ? null : await stat(over);
+  if (replaced !== null) return !replaced.rights.write || !replaced.rights.remove;
+  const target = isRename ? null : await stat(above);
+  return target !== null && !mayHold(node, target.rights);
+}
+
 /** The first folder from `from` upwards that may hold the node, as far as is known here. */
 function placeFor(node: NodeRecord, from: NodeRecord | null, store: NodeStore): NodeRecord | null {
   for (let at = from; at !== null; at = at.parent === null ? null : store.get(at.parent)) {
@@ -104,9 +150,13 @@ function mayHold(node: NodeRecord, rights: RemoteEntry['rights']): boolean {
 }
 
 function revoke(node: NodeRecord, contents: Contents): void {
+  forgive(node);
+  const content = contents.peek(node.ino);
+  if (content !== null) content.revoked += 1;
+}
+
+function forgive(node: NodeRecord): void {
   node.error = null;
   node.errorCode = null;
   node.attempts = 0;
-  const content = contents.peek(node.ino);
-  if (content !== null) content.revoked += 1;
 }

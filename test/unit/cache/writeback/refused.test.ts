@@ -98,6 +98,54 @@ it('a deletion is dropped', async () => {
   expect(await drive.read('Plans/budget.txt')).toBe('theirs');
 });
 
+it.each([
+  ['the right to take it out of its folder', 'Plans/budget.txt', { move: false }, 'Mine/budget.txt'],
+  ['the right to add to the folder it went to', 'Mine', { createFile: false }, 'Mine/budget.txt'],
+  ['the right to remove what it replaces', 'Mine/here.txt', { remove: false }, 'Mine/here.txt'],
+] as const)('a move is dropped: %s is gone', async (_, path, rights, to) => {
+  server.write('Mine/here.txt', 'may be replaced');
+  await drive.until('Mine is here', async () => (await drive.node('Mine/here.txt')) !== null);
+  await offline();
+  await drive.rename('Plans/budget.txt', to);
+  server.setRights(path, rights);
+  await online();
+  await drive.flush();
+  expect(await drive.read('Plans/budget.txt')).toBe('theirs');
+  expect(await drive.list('Mine')).toEqual(['here.txt']);
+  expect(await drive.read('Mine/here.txt')).toBe('may be replaced');
+  expect(drive.cache.conflicts()).toEqual([]);
+  expect(server.paths().sort()).toEqual(['Mine', 'Mine/here.txt', 'Plans', 'Plans/budget.txt', 'other.txt']);
+});
+
+it('a rename of a folder is dropped, and what was changed in it is sent where it was', async () => {
+  await offline();
+  await drive.rename('Plans', 'Ideas');
+  await drive.write('Ideas/budget.txt', 'mine');
+  await drive.write('Ideas/new.txt', 'made here');
+  server.setRights('Plans', { rename: false });
+  await online();
+  await drive.flush();
+  expect(await drive.list()).toEqual(['Plans', 'other.txt']);
+  expect(server.text('Plans/budget.txt')).toBe('mine');
+  expect(server.text('Plans/new.txt')).toBe('made here');
+  expect(drive.cache.conflicts()).toEqual([]);
+});
+
+it('a move out of a folder that moved into it stays: it has no place to go back to', async () => {
+  server.mkdir('Plans/deep');
+  await drive.until('it is here', async () => (await drive.node('Plans/deep')) !== null);
+  await offline();
+  await drive.rename('Plans/deep', 'deep');
+  await drive.rename('Plans', 'deep/Plans');
+  server.setRights('Plans/deep', { move: false });
+  await online();
+  await drive.until('it is refused', () => drive.cache.status().queue.some(({ state }) => state === 'failed'));
+  expect(await drive.list('deep')).toEqual(['Plans']);
+  server.setRights('Plans/deep', { move: true });
+  await drive.flush();
+  expect(server.paths().sort()).toEqual(['deep', 'deep/Plans', 'deep/Plans/budget.txt', 'other.txt']);
+});
+
 it('an open handle is told at the next write and flush; what it wrote before is kept', async () => {
   const file = await drive.open('Plans/budget.txt', 'r+');
   await file.write(0, Buffer.from('MINE'), CALLER);
