@@ -500,4 +500,27 @@ describe('a restore', () => {
     expect(ids.every((id) => /^\d+$/.test(id))).toBe(true);
     expect(new Set(ids).size).toBe(ids.length);
   });
+
+  test.each([
+    ['shares', ['before']],
+    ['no share', []],
+  ])('of a backup with %s gives no new share the number of one that was lost', async (_what, before) => {
+    const shared = async (path: string): Promise<string> => {
+      await put(path, 'x');
+      const { status, text } = await server.call(
+        'POST',
+        `/ocs/v2.php/apps/files_sharing/api/v1/shares?path=/${path}&shareType=3`,
+        { headers: { 'ocs-apirequest': 'true' } },
+      );
+      expect(status).toBe(200);
+      return /<id>(\d+)</.exec(text)?.[1] ?? '';
+    };
+    for (const path of before) await shared(path);
+    await backup(server.dataDir, target);
+    const ids = [await shared('lost'), await shared('gone')];
+    await restore(target, join(scratch, 'restored'));
+    await onRestored(join(scratch, 'restored'), async () => void ids.push(await shared('new'), await shared('newer')));
+    expect(ids.every((id) => /^\d+$/.test(id))).toBe(true);
+    expect(new Set(ids).size).toBe(ids.length);
+  });
 });

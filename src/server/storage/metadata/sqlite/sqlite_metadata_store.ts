@@ -37,6 +37,8 @@ const IDLE_SNAPSHOTS = 4;
  * the same backup. The gap is for clocks that are wrong. Both leave room below 2^53 for two centuries. */
 const CHANGES_PER_MS = 256;
 const EPOCH_GAP = 2 ** 32;
+/** The same for shares, by the second: there are few, and phones keep their numbers in 32 bits (until 2038). */
+const SHARES_GAP = 2 ** 16;
 
 function storeStatements(db: Database.Database) {
   return {
@@ -67,6 +69,13 @@ function storeStatements(db: Database.Database) {
       )
       .pluck(),
     newEpoch: db.prepare<[number, number]>('UPDATE store SET epoch = lower(hex(randomblob(6))), seq = max(seq + ?, ?)'),
+    newShareNumbers: db.prepare<[number, number]>(
+      "UPDATE sqlite_sequence SET seq = max(seq + ?, ?) WHERE name = 'shares'",
+    ),
+    firstShareNumbers: db.prepare<[number]>(
+      `INSERT INTO sqlite_sequence (name, seq)
+       SELECT 'shares', ? WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'shares')`,
+    ),
   };
 }
 
@@ -229,7 +238,11 @@ export class SqliteMetadataStore implements MetadataStore {
 
   async newEpoch(): Promise<void> {
     await this.#database.write(() => {
-      this.#sql.newEpoch.run(EPOCH_GAP, this.#options.clock.now_ms() * CHANGES_PER_MS);
+      const now_ms = this.#options.clock.now_ms();
+      this.#sql.newEpoch.run(EPOCH_GAP, now_ms * CHANGES_PER_MS);
+      const now_s = Math.floor(now_ms / 1000);
+      this.#sql.firstShareNumbers.run(now_s);
+      this.#sql.newShareNumbers.run(SHARES_GAP, now_s);
     });
     this.#read.reloadEpoch();
     this.#write.reloadEpoch();
