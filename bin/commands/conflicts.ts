@@ -26,7 +26,8 @@ export const conflicts: Command<{ readonly drive?: string | undefined; readonly 
       }
       for (const item of found) {
         printLine(printable(join(item.mountPoint, item.path)));
-        printLine(`  beside  ${printable(join(item.mountPoint, item.original))}`);
+        const original = printable(join(item.mountPoint, item.original));
+        printLine(item.hasOriginal ? `  beside  ${original}` : `  not as  ${original}, where nothing is now`);
         printLine(`  why     ${printable(item.reason)}, ${formatAge(item.atEpoch_ms, Date.now())}`);
       }
       printLine('\nResolve each with: cloudmount resolve PATH --keep mine|theirs|both');

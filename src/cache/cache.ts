@@ -181,9 +181,11 @@ export class Cache extends DriveSide implements CacheControl {
     return this.#c.store.conflicts().map((node) => {
       const from = this.#c.store.get(node.conflict?.parent ?? node.parent ?? ROOT_INO);
       const above = from === null ? '' : this.#pathOf(from);
+      const original = (node.conflict?.original ?? '') as Name;
       return {
         path: this.#pathOf(node),
-        original: (above === '' ? '' : `${above}/`) + (node.conflict?.original ?? ''),
+        original: (above === '' ? '' : `${above}/`) + original,
+        hasOriginal: from !== null && this.#c.store.child(from.ino, original) !== null,
         atEpoch_ms: node.conflict?.atEpoch_ms ?? 0,
         reason: node.conflict?.reason ?? '',
       };

@@ -214,6 +214,8 @@ export interface ConflictInfo {
   readonly path: string;
   /** The name it competed for. */
   readonly original: string;
+  /** Is anything there? Not where nothing could be made, and not when it is gone since. */
+  readonly hasOriginal: boolean;
   readonly atEpoch_ms: number;
   readonly reason: string;
 }

@@ -58,7 +58,7 @@ it('a change is kept as a copy in the nearest folder where it may be, and the or
   expect(server.text('Plans/budget.txt')).toBe('theirs');
   expect(await drive.read('Plans/budget.txt')).toBe('theirs');
   expect((await drive.must(copy ?? '')).rights.write).toBe(true);
-  expect(drive.cache.conflicts()).toMatchObject([{ path: copy, original: 'Plans/budget.txt' }]);
+  expect(drive.cache.conflicts()).toMatchObject([{ path: copy, original: 'Plans/budget.txt', hasOriginal: true }]);
   await expect(drive.cache.resolve(copy ?? '', 'mine')).rejects.toMatchObject({ code: 'no_access' });
   await drive.cache.resolve(copy ?? '', 'both');
   expect(drive.cache.conflicts()).toEqual([]);
@@ -84,6 +84,10 @@ it('what was made in a folder that takes nothing any more moves out of it, with 
   await drive.flush();
   const kept = await copies();
   expect(kept).toHaveLength(2);
+  expect(drive.cache.conflicts()).toMatchObject([
+    { original: 'Plans/new', hasOriginal: false },
+    { original: 'Plans/note.txt', hasOriginal: false },
+  ]);
   const texts = server.paths().filter((path) => server.entry(path)?.kind === 'file');
   expect(texts.map((path) => server.text(path)).sort()).toEqual(['made here', 'not cached', 'noted', 'theirs']);
   expect(await drive.list('Plans')).toEqual(['budget.txt']);
