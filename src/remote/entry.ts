@@ -154,9 +154,9 @@ function briefEntry(path: RemotePath, brief: Brief, dialect: Dialect): RemoteEnt
     symlinkTarget: null,
     posix: {
       mtime,
-      ...(mode === null ? {} : { mode }),
-      ...(uid === null ? {} : { uid }),
-      ...(gid === null ? {} : { gid }),
+      ...(mode === null ? null : { mode }),
+      ...(uid === null ? null : { uid }),
+      ...(gid === null ? null : { gid }),
     },
     xattrs: NO_XATTRS,
   };

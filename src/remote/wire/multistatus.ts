@@ -147,7 +147,7 @@ export interface MultistatusResponse {
   readonly brief?: string;
 }
 
-const NOTHING_ELSE = { status: null, propstats: [], error: [], description: null } as const;
+const NONE = [] as const;
 
 /** What our server writes of a file or folder that it tells in brief. */
 const BRIEF_RESPONSE = [
@@ -311,8 +311,9 @@ export class MultistatusReader {
     for (;;) {
       const texts = this.#plain.filled(BRIEF_RESPONSE);
       if (texts === null) return;
-      const [href = '', brief = ''] = texts;
-      this.#ready.push({ ...NOTHING_ELSE, hrefs: [href.trim()], brief: brief.trim() });
+      const href = (texts[0] as string).trim();
+      const brief = (texts[1] as string).trim();
+      this.#ready.push({ hrefs: [href], status: null, propstats: NONE, error: NONE, description: null, brief });
     }
   }
 

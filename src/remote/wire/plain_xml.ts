@@ -123,7 +123,8 @@ export class PlainXml {
     if (this.#head === null || this.#ended) return null;
     const texts: string[] = [];
     let at = this.#at;
-    for (const [i, piece] of form.entries()) {
+    for (let i = 0; i < form.length; i += 1) {
+      const piece = form[i] as string;
       if (i > 0) {
         const end = text.indexOf('<', at);
         if (end < 0) return null;
