@@ -411,7 +411,11 @@ export class Cache extends DriveSide implements CacheControl {
     return this.#c.pins.isPinned(node) ? 'it is pinned' : null;
   }
 
+  /** A name of `parent` changed, and with it the times of `parent`. */
   #emit(parent: Ino, name: Name): void {
-    for (const listener of this.#c.listeners) listener({ kind: 'entry', parent, name });
+    for (const listener of this.#c.listeners) {
+      listener({ kind: 'entry', parent, name });
+      listener({ kind: 'inode', ino: parent, data: false });
+    }
   }
 }

@@ -99,7 +99,8 @@ export interface OpenFile {
 export type Invalidation =
   /** Attributes and, if `data`, cached pages of an inode changed. */
   | { readonly kind: 'inode'; readonly ino: Ino; readonly data: boolean }
-  /** The dentry (or negative dentry) `name` of `parent` is not what it was. */
+  /** The dentry (or negative dentry) `name` of `parent` is not what it was, nor is the listing of `parent`. Its attributes
+   * may be: that is another event. */
   | { readonly kind: 'entry'; readonly parent: Ino; readonly name: Name }
   /** `child` is gone from `parent`. */
   | { readonly kind: 'delete'; readonly parent: Ino; readonly child: Ino; readonly name: Name };

@@ -102,7 +102,10 @@ export class FirstListing {
   /** The tree's next piece waits until the programs' listings are through and read. */
   async hold(listings: ReadonlyMap<unknown, Promise<void>>): Promise<void> {
     if (this.#running === null) return;
-    if (listings.size > 0) await Promise.race([Promise.allSettled(listings.values()), this.#sleep(HOLD_MS)]);
+    if (listings.size > 0) {
+      await Promise.race([Promise.allSettled(listings.values()), this.#sleep(HOLD_MS)]);
+      this.served(); // the kernel asked for nothing else meanwhile, but whoever waited goes on now
+    }
     await this.#giveWay();
   }
 

@@ -345,7 +345,7 @@ export class Follower {
         if (!page.more) {
           if (page.full || store.setting('full_running') === '1')
             this.#sweep(epoch, asked_ms, deferrals === mirror.deferred.times);
-          mirror.endOfFeed();
+          mirror.endOfFeed(asked_ms);
         }
         // What was put off is known only in memory: after a crash it must be told again.
         if (mirror.deferred.isEmpty) store.setSetting('cursor', page.next);

@@ -55,6 +55,8 @@ export class Mirror {
   readonly deferred = new Deferred();
   /** Was the last entry of this kind one of which nothing was known? */
   readonly #expectsNew: Record<NodeKind, boolean> = { file: false, dir: false, symlink: false };
+  /** When the server was asked what it answered about the place of each node in limbo. */
+  readonly #pushedOut_ms = new Map<Ino, number>();
 
   constructor(options: MirrorOptions) {
     this.#o = options;
@@ -153,7 +155,7 @@ export class Mirror {
       return;
     }
     if (this.deferred.has(entry.path)) this.deferred.add(entry.path); // what was said before is older
-    if (occupant !== null && occupant !== node) this.#pushOut(occupant);
+    if (occupant !== null && occupant !== node) this.#pushOut(occupant, asked_ms);
     if (node === null) this.insert(parent, name, entry, epoch);
     else this.#update(node, parent, name, entry, epoch);
   }
@@ -211,7 +213,6 @@ export class Mirror {
   #told(parent: NodeRecord, name: Name): void {
     this.#membersChanged(parent);
     this.#o.invalidate({ kind: 'entry', parent: parent.ino, name });
-    this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: true });
   }
 
   /** The server no longer has what it had at `path`. */
@@ -277,10 +278,13 @@ export class Mirror {
     this.#removeLocally(node);
   }
 
-  /** The feed has caught up: what was pushed out of its place and not seen again is gone. */
-  endOfFeed(): void {
+  /** The feed has caught up with what the server had at `asked_ms`: what was pushed out of its place before, and not seen
+   * again, is gone. */
+  endOfFeed(asked_ms = Number.POSITIVE_INFINITY): void {
     for (const node of this.#store.limbo()) {
       if (this.#o.isBusy(node)) continue; // the end of the next page decides
+      if ((this.#pushedOut_ms.get(node.ino) ?? 0) > asked_ms) continue; // where it went since, the next one tells
+      this.#pushedOut_ms.delete(node.ino);
       node.limbo = 'none';
       this.#store.save(node);
       this.gone(node);
@@ -370,6 +374,7 @@ export class Mirror {
     if (this.#o.keepsTimes() || parent.listed_ms === 0) return;
     parent.mtime = this.#o.clock.timestamp();
     this.#store.save(parent);
+    this.#o.invalidate({ kind: 'inode', ino: parent.ino, data: false });
   }
 
   #joinDirectories(local: NodeRecord, parent: NodeRecord, entry: RemoteEntry, epoch: number): void {
@@ -387,6 +392,7 @@ export class Mirror {
     const followed = node.limbo === 'follow' || (node.limbo === 'none' && node.inPlace);
     const moved = node.base === null || node.base.parent !== parent.ino || node.base.name !== name;
     const unlinkedHere = node.parent === null && node.limbo !== 'follow';
+    this.#pushedOut_ms.delete(node.ino);
     node.limbo = 'none';
     node.seen = epoch;
     if (moved) {
@@ -531,11 +537,12 @@ export class Mirror {
   }
 
   /** Something else is now where the server had `node`; whether it moved or is gone the rest of the feed will say. */
-  #pushOut(node: NodeRecord): void {
+  #pushOut(node: NodeRecord, asked_ms: number): void {
     this.#o.log.debug(
       { ino: node.ino, name: node.name, fileid: node.fileid },
       'something else is in its place on the server',
     );
+    this.#pushedOut_ms.set(node.ino, asked_ms);
     node.limbo = node.inPlace ? 'follow' : 'stay';
     node.base = null; // its size there stays: see `Conflicts.forgetBase`
     if (node.limbo === 'follow' && node.parent !== null) {
@@ -575,10 +582,7 @@ export class Mirror {
     this.#o.tree.changed(node);
     const above = parent === null ? null : this.#store.get(parent);
     if (above !== null) this.#membersChanged(above);
-    if (parent !== null) {
-      this.#o.invalidate({ kind: 'delete', parent, child: node.ino, name });
-      this.#o.invalidate({ kind: 'inode', ino: parent, data: true });
-    }
+    if (parent !== null) this.#o.invalidate({ kind: 'delete', parent, child: node.ino, name });
     this.#o.onUnlinked(node);
     this.#o.tree.purgeIfGone(node);
   }

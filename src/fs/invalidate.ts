@@ -60,11 +60,10 @@ export class Invalidator {
   }
 
   /** A name of `parent` changed: its dentry goes, and with it the listing the kernel may have kept of `parent`. So names are
-   * never alone. */
+   * never alone. Who was never told a name has neither: most folders of a tree that is listed for the first time. */
   #entry(parent: Ino, notification: Notification & { readonly name: Name }): void {
-    if (!this.#inodes.has(parent) || !this.#open) return;
+    if (!this.#inodes.has(parent) || !this.#inodes.knowsNamesIn(parent) || !this.#open) return;
     this.inode(parent, true);
-    if (!this.#inodes.knowsNamesIn(parent)) return;
     const key = `${parent}/${notification.name}`;
     // "Gone" says more than "changed", but what came last is true: a name that was deleted and made again is not gone.
     this.#staleNames.delete(key);

@@ -76,10 +76,13 @@ it('the tree comes in growing pieces and waits for the listings of programs, but
   });
   const held = first.hold(new Map([[1, listing]]));
   expect(await isSettled(held)).toBe(false);
+  await clock.advance(300);
   end();
+  expect(await isSettled(held)).toBe(false); // who waited for the listing reads it now
+  await clock.advance(100);
   await held;
   const stuck = first.hold(new Map([[1, new Promise<void>(() => undefined)]]));
-  await clock.advance(2_000);
+  await clock.advance(2_100);
   await stuck;
 });
 
