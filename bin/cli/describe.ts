@@ -33,6 +33,14 @@ export function describeDrive(status: DriveStatus, now_ms: number): string {
     `  cache       ${formatSize(cache.cacheUsed_bytes)} of ${formatSize(cache.cacheLimit_bytes)} in ${printable(status.cacheDir)}`,
     `  tree        ${plural(cache.nodes, 'entry', 'entries')}, ${cache.pinned} pinned`,
   ];
+  if (!cache.inPlace) {
+    const first =
+      status.pending.changes === 0 ? '' : 'have what waits sent (cloudmount flush --wait) or copy it elsewhere, ';
+    lines.push(
+      '  cache lost  the cache folder was removed or replaced while the drive uses it: nothing is kept there',
+      `  what to do  ${first}then unmount and mount again, or put the folder back`,
+    );
+  }
   if (cache.connection === 'unauthorized') lines.push(`  login       ${loginAgain(status)}`);
   if (cache.quota !== null) {
     const free = cache.quota.available_bytes === null ? '' : `, ${formatSize(cache.quota.available_bytes)} free`;

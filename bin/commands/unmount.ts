@@ -65,10 +65,20 @@ export const unmount: Command<Options> = {
       mount === undefined
         ? await unmountOrphan(mountPoint, mounts, force)
         : await unmountRunning(dirs, mount, force, wait_ms);
-    if (json) printJson({ mountPoint: mount?.mountPoint ?? mountPoint, pending: result?.pending ?? null });
+    if (json)
+      printJson({
+        mountPoint: mount?.mountPoint ?? mountPoint,
+        pending: result?.pending ?? null,
+        kept: result?.kept ?? null,
+      });
     else printLine(`${printable(mount?.mountPoint ?? mountPoint)} is unmounted.`);
     if (mount !== undefined && result !== null && result.pending.changes > 0) {
-      note(`${describePending(result.pending)}: kept in ${printable(mount.cacheDir)} and sent after the next mount.`);
+      const cacheDir = printable(mount.cacheDir);
+      note(
+        result.kept
+          ? `${describePending(result.pending)}: kept in ${cacheDir} and sent after the next mount.`
+          : `${describePending(result.pending)}, and lost: ${cacheDir} was removed or replaced while the drive used it.`,
+      );
     }
   },
 };

@@ -63,6 +63,7 @@ export class Cache extends DriveSide implements CacheControl {
       cacheUsed_bytes: space.used_bytes,
       cacheLimit_bytes: this.#c.limit_bytes,
       minFree_bytes: this.#c.minFree_bytes,
+      inPlace: this.#c.db.isInPlace,
       dirty_bytes: queue.reduce((sum, item) => sum + (item.operation === 'upload' ? item.size_bytes : 0), 0),
       pinned: pins.count,
       nodes: store.count(),

@@ -170,6 +170,8 @@ export interface CacheStatus {
   readonly cacheUsed_bytes: number;
   readonly cacheLimit_bytes: number;
   readonly minFree_bytes: number;
+  /** False: the cache folder was removed or replaced while the drive uses it, and what is unsent ends with the drive. */
+  readonly inPlace: boolean;
   readonly dirty_bytes: number;
   readonly pinned: number;
   readonly nodes: number;

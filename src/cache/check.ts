@@ -29,6 +29,8 @@ export async function check(services: CheckServices, options: { readonly content
   // Records of open contents are written behind: compare only what is settled.
   await services.contents.settled();
   const damage = await services.db.check();
+  // Not in place, what is at its paths is none of what the records speak of.
+  if (damage !== null && !services.db.isInPlace) return [damage];
   if (damage !== null) problems.push(`the cache database is damaged: ${damage}; the next start sets it aside`);
   for (const folder of services.recovered()) {
     problems.push(

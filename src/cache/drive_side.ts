@@ -208,8 +208,9 @@ export class DriveSide implements DriveCache {
     });
   }
 
-  fsyncDir(_ino: Ino): Promise<void> {
-    return this.o.store.durable();
+  async fsyncDir(_ino: Ino): Promise<void> {
+    await this.o.store.durable();
+    this.o.store.requireInPlace();
   }
 
   space(_caller: Caller): SpaceInfo {

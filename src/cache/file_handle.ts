@@ -128,9 +128,10 @@ export class FileHandle implements OpenFile {
     if (this.#s.writeThrough !== null) return this.#s.writeThrough(content, caller);
   }
 
-  fsync(_caller: Caller): Promise<void> {
+  async fsync(_caller: Caller): Promise<void> {
     this.#noteKernelWrites();
-    return this.#s.contents.save(this.content);
+    await this.#s.contents.save(this.content);
+    this.#s.store.requireInPlace();
   }
 
   fallocate(mode: number, offset: number, length: number, caller: Caller): MaybePromise<void> {

@@ -285,7 +285,15 @@ class RunningDrive implements Drive {
     await this.#unmount(force);
     service.stopping();
     clearInterval(this.#ticker);
-    const pending: PendingWork = pendingWork(cache.status());
+    const status = cache.status();
+    const pending: PendingWork = pendingWork(status);
+    const kept = status.inPlace;
+    if (!kept && pending.changes > 0) {
+      log.error(
+        { cacheDir: config.cacheDir, pending },
+        'the cache folder was removed or replaced: unsent changes are lost',
+      );
+    }
     log.info({ mountPoint: config.mountPoint, pending, ...mounted.stats() }, 'unmounted');
     for (const [what, step] of [
       ['closing the cache', () => cache.close()],
@@ -297,7 +305,7 @@ class RunningDrive implements Drive {
     this.#inhibitor.release();
     // Not awaited: the answer to `unmount` still has to go out on it.
     void this.#control?.close().finally(() => this.#resolveClosed());
-    return { pending };
+    return { pending, kept };
   }
 
   async #unmount(force: boolean): Promise<void> {

@@ -49,6 +49,8 @@ export interface PinProgress {
 export interface UnmountResult {
   /** What is not on the server yet and waits in the cache folder for the next mount. */
   readonly pending: PendingWork;
+  /** False: it does not, the cache folder is gone. */
+  readonly kept: boolean;
 }
 
 /** What the methods need of the drive they speak for. */
@@ -124,6 +126,7 @@ export function driveMethods(drive: DriveControl): Handlers {
       const force = flagParam(params, 'force');
       const wait_ms = durationParam(params, 'wait_ms');
       if (!force && wait_ms > 0 && pendingWork(cache.status()).changes > 0) await uploadFirst(cache, wait_ms, context);
+      if (!force) refuseToLose(cache);
       return drive.unmount({ force });
     },
   };
@@ -154,6 +157,17 @@ async function uploadFirst(cache: CacheControl, wait_ms: number, context: CallCo
   } catch {
     if (context.signal.aborted) throw new CloudError('interrupted', 'unmount: the command was interrupted');
   }
+}
+
+function refuseToLose(cache: CacheControl): void {
+  const { changes } = pendingWork(cache.status());
+  if (changes === 0 || cache.status().inPlace) return;
+  throw new CloudError(
+    'io',
+    `unmount: ${changes === 1 ? 'a change is' : `${changes} changes are`} not on the server, and the cache folder was removed or ` +
+      'replaced while the drive uses it, so nothing is kept there. Let the server have them (flush --wait), copy them ' +
+      'elsewhere, or put the folder back; --force gives them up',
+  );
 }
 
 function flushProgress(cache: CacheControl): () => FlushProgress {

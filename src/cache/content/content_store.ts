@@ -186,7 +186,8 @@ export class ContentStore {
       try {
         fd = fs.openSync(path, flags, 0o600);
       } catch (error) {
-        if (isMissing(error)) fs.mkdirSync(this.#folder(ino), { recursive: true, mode: 0o700 });
+        // Not the folder above it: where that is gone, what is put into a new one is kept for nobody.
+        if (isMissing(error)) fs.mkdirSync(this.#folder(ino), { mode: 0o700 });
         // Left by a daemon that was killed. A program of that time may still map it, and must not write into this one.
         else if (isTaken(error) && fs.lstatSync(path).isFile()) fs.unlinkSync(path);
         else throw error;

@@ -192,12 +192,28 @@ export class Database {
     return this.#next;
   }
 
+  /** Will the next start find this file? False: it was removed or replaced since it was opened, as a rule with its folder. */
+  get isInPlace(): boolean {
+    try {
+      return statSync(this.#path).ino === this.#fileIno;
+    } catch {
+      return false;
+    }
+  }
+
+  /** For who must not be told that something is on the disk when it is where nobody will look. */
+  requireInPlace(): void {
+    if (this.isInPlace) return;
+    throw new CloudError('io', `${this.#displaced}: nothing is kept there`);
+  }
+
+  get #displaced(): string {
+    return `${this.#path} was removed or replaced while the drive uses it`;
+  }
+
   /** Checks the whole file on a thread of its own; null = sound. */
   async check(): Promise<string | null> {
-    if (statSync(this.#path, { throwIfNoEntry: false })?.ino !== this.#fileIno) {
-      this.#noteDamage(`${this.#path} was removed or replaced while the drive uses it`);
-      return this.#damage;
-    }
+    if (!this.isInPlace) return this.#displaced; // no damage: it may be put back
     this.#sharing += 1;
     try {
       if (this.#sharing === 1) this.#giveLocksBack();
@@ -247,7 +263,7 @@ export class Database {
       this.#log.warn({ err: error }, 'the cache journal could not be folded into its database; the next start will');
     }
     this.sql.close();
-    if (!inGoodOrder || !folded || this.#damage !== null) return;
+    if (!inGoodOrder || !folded || this.#damage !== null || !this.isInPlace) return;
     try {
       await fs.writeFile(`${this.#path}.clean`, fingerprint(this.#path), { mode: 0o600 });
     } catch (error) {

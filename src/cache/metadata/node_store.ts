@@ -130,6 +130,11 @@ export class NodeStore {
     return this.#db.durable();
   }
 
+  /** For who is told that the next start finds what is durable: it must be where that one looks. */
+  requireInPlace(): void {
+    this.#db.requireInPlace();
+  }
+
   /** `change` in one transaction with the others of this turn of the loop; durable when it resolves. */
   recordSoon(change: () => void): Promise<void> {
     this.#together ??= this.#recordTogether();
