@@ -78,8 +78,9 @@ async function removeDead(dir: string, path: string): Promise<string | null> {
   const aside = `${path}.${randomBytes(6).toString('hex')}`;
   try {
     await rename(path, aside);
-  } catch {
-    return null;
+  } catch (error) {
+    if ((error as { code?: unknown }).code === 'ENOENT') return null;
+    throw toCloudError(error, `taking over the lock of the cache folder ${dir}`);
   }
   const taken = await stat(aside);
   if (taken.ino === before.ino && taken.mtimeMs === before.mtimeMs) {

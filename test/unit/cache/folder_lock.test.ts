@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -47,6 +47,22 @@ it('of a killed process is taken over at once', async () => {
   const unlock = await lockFolder(dir, silentLog);
   await expect(lockFolder(dir, silentLog)).rejects.toMatchObject({ code: 'busy' });
   await unlock();
+});
+
+it('on a disk that has become read-only says so, and names no other process', async (context) => {
+  context.skip(process.getuid?.() !== 0, 'only root mounts');
+  const mount = (...args: string[]) => execFileSync('mount', ['-t', 'tmpfs', ...args, 'none', dir]);
+  mount();
+  try {
+    await leftBehind({ pid: 1, started: '0', boot: 'an earlier one', host });
+    mount('-o', 'remount,ro');
+    await expect(lockFolder(dir, silentLog)).rejects.toMatchObject({
+      code: 'read_only',
+      message: expect.stringContaining('the local disk is read-only'),
+    });
+  } finally {
+    execFileSync('umount', [dir]);
+  }
 });
 
 it('of a process whose number was given out again, or of another boot, is taken over', async () => {
