@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -44,6 +44,17 @@ test('jobs queued together run as one group, a failing one alone is undone', asy
 test('results come back in order, more of them than fit one group', async () => {
   const ids = await Promise.all(Array.from({ length: 1000 }, (_, i) => add(`note ${i}`)));
   expect(ids.map(Number)).toEqual(Array.from({ length: 1000 }, (_, i) => i + 1));
+});
+
+test('nothing is said to be stored in a file that was moved away; back in its place it goes on', async () => {
+  await add('before');
+  await rename(path, `${path}.away`);
+  await expect(add('lost')).rejects.toMatchObject({ code: 'busy_server' });
+  await writeFile(path, 'another');
+  await expect(add('lost')).rejects.toMatchObject({ code: 'busy_server' });
+  await rename(`${path}.away`, path);
+  await add('after');
+  expect(all()).toEqual(['before', 'after']);
 });
 
 test('a job may await its own statements', async () => {

@@ -8,7 +8,7 @@
 // disk", and the event loop never waits for the disk. What nobody waits for (`writeSoon`) is gathered, and written
 // a few times a second.
 
-import { closeSync, fdatasync, fstatSync, fsyncSync, openSync, statfsSync } from 'node:fs';
+import { closeSync, fdatasync, fstatSync, fsyncSync, openSync, statfsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { CloudError, isCloudError, toCloudError } from '../../../../errors.js';
@@ -74,6 +74,8 @@ export class SqliteDatabase {
   #viewTimer: NodeJS.Timeout | undefined;
   #version = 0;
   readonly #onFull: () => void;
+  /** Which file is used, whatever is at its path by now. */
+  readonly #fileIno: number;
   #walFd: number;
   #queue: Job[] = [];
   /** Jobs that are in no hurry. */
@@ -95,6 +97,7 @@ export class SqliteDatabase {
     this.#onFull = onFull;
     this.writer = writer;
     this.reader = reader;
+    this.#fileIno = statSync(path).ino;
     this.#walFd = walFd;
     this.#sql = {
       begin: writer.prepare('BEGIN IMMEDIATE'),
@@ -274,6 +277,22 @@ export class SqliteDatabase {
     }, HELD_AGAIN_MS);
   }
 
+  /** A file that was removed or replaced (with its folder, or its disk unmounted) takes everything as before, for nobody to
+   * find. Put back it is as good as it was. */
+  #requireInPlace(): void {
+    let cause: unknown;
+    try {
+      if (statSync(this.path).ino === this.#fileIno) return;
+    } catch (error) {
+      cause = error;
+    }
+    throw new CloudError(
+      'busy_server',
+      'writing to the database: its file was removed or replaced while the server uses it; nothing is stored until it is back, or the server started anew',
+      { cause },
+    );
+  }
+
   /** False: another process holds the database, come back. */
   #begin(): boolean {
     try {
@@ -300,6 +319,7 @@ export class SqliteDatabase {
     let committed: readonly Settled[] = [];
     const failed: { readonly job: Job; readonly error: unknown }[] = [];
     try {
+      this.#requireInPlace();
       if (!this.#begin()) {
         this.#draining = false;
         this.#queue.unshift(...group);
