@@ -21,6 +21,7 @@ import { type DriveStatus, driveMethods, type UnmountResult } from './drive_meth
 import { ShutdownInhibitor } from './inhibitor.js';
 import { checkMountPoint } from './mount_point.js';
 import { type RunningMount, registerMount, runningMounts, socketPath, unregisterMount } from './mount_registry.js';
+import { isDrive, readMountTable } from './mount_table.js';
 import { type PendingWork, pendingWork } from './pending_work.js';
 import { SavedDescription } from './remote_description.js';
 import { type ServiceManager, serviceManager } from './sd_notify.js';
@@ -162,6 +163,16 @@ async function openRemote(
     throw new CloudError(known.code, `connecting to ${config.url} for the first time: ${why}`, { cause: error });
   }
   return { remote, isNew: true };
+}
+
+/** umount(2) takes what is on top: that would be somebody else's, and the drive would wait for its own end. */
+function refuseIfCovered(mountPoint: string): void {
+  const top = readMountTable().findLast((entry) => entry.mountPoint === mountPoint);
+  if (top === undefined || isDrive(top)) return;
+  throw new CloudError(
+    'busy',
+    `unmounting ${mountPoint}: another file system (${top.fsType}) was mounted over the drive. Unmount that first, or say --force.`,
+  );
 }
 
 interface Parts {
@@ -310,6 +321,7 @@ class RunningDrive implements Drive {
 
   async #unmount(force: boolean): Promise<void> {
     const { mountPoint } = this.#parts.config;
+    if (!force) refuseIfCovered(mountPoint);
     const until_ms = performance.now() + UNSEEN_USERS_MS;
     for (let busy = await this.#triedUnmount(force); busy !== null; busy = await this.#triedUnmount(force)) {
       const users = await busyProcesses(mountPoint);

@@ -234,6 +234,19 @@ it('a busy drive is not unmounted under its users, and says who they are; --forc
   await fs.ask({ op: 'close', fd });
 });
 
+it('what somebody has mounted over a drive is not unmounted in its place', async (context) => {
+  context.skip(process.getuid?.() !== 0, 'only root mounts');
+  const { drive } = await mounted();
+  await must('mount', ['-t', 'tmpfs', 'none', drive.dir]);
+  const refused = await drive.cli(['unmount', drive.dir]);
+  expect(refused.code).toBe(7);
+  expect(refused.stderr).toContain('another file system (tmpfs) was mounted over the drive');
+  expect(mountAt(drive.dir)?.type).toBe('tmpfs');
+  await must('umount', [drive.dir]);
+  await drive.mustCli(['unmount', drive.dir]);
+  await drive.waitEnded();
+});
+
 it('one cache folder has one daemon: a second mount of it is refused and harms nothing', async () => {
   const { server, drive, fs } = await mounted();
   await fs.writeFile(drive.path('file'), 'x');
