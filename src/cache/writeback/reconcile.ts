@@ -104,8 +104,16 @@ export class Reconciler {
       mirror.deferred.add(source.path);
       return;
     }
-    if (entry === null) return this.#checkParent(node, signal);
     const replaced = occupant();
+    if (entry === null) {
+      if (replaced === null || replaced.parent !== null) return this.#checkParent(node, signal);
+      // What it was to replace is gone already: the answer to its removal was lost, or somebody else removed it.
+      store.transaction(() => {
+        this.#outcomes.forget(replaced);
+        tree.changed(node, 0);
+      });
+      return;
+    }
     if (replaced !== null && replaced.parent === null && (await wasSentByUs(replaced, entry, remote, signal))) {
       store.transaction(() => this.#outcomes.adoptOwn(replaced, entry));
       return;

@@ -79,3 +79,24 @@ it('a file renamed here in whose place somebody has put another: that one stays 
     await other.close();
   }
 });
+
+it('a file renamed to the name of one whose removal was done without an answer does not wait for a listing', async () => {
+  const server = new FakeServer();
+  server.write('old', 'removed');
+  server.write('new', 'moved');
+  const generic = new FakeRemote(server, { capabilities: GENERIC });
+  const other = await TestCache.open({ remote: generic, quiet_ms: 5, dirCacheTime_ms: 600_000 });
+  try {
+    await other.list('');
+    generic.failNext('remove', 'network', { when: 'after' });
+    await other.unlink('old');
+    await other.until('it was removed', () => server.entry('old') === null);
+    await other.rename('new', 'old');
+    await other.flush();
+    expect(server.paths()).toEqual(['old']);
+    expect(server.text('old')).toBe('moved');
+    expect(await other.list()).toEqual(['old']);
+  } finally {
+    await other.close();
+  }
+});
