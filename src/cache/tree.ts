@@ -275,13 +275,14 @@ export class Tree {
   }
 
   /** If the server still has a file, deleted here, in the very place of this new one: it becomes its new content. */
-  #adoptTombstone(node: NodeRecord): void {
+  #adoptTombstone(node: NodeRecord, isBusy = this.#options.isBusy(node)): void {
     if (node.kind !== 'file' || node.parent === null || node.base !== null || node.localOnly) return;
     const old = this.#store.atBase(node.parent, node.name);
     if (old === null || old === node || old.parent !== null || old.kind !== 'file') return;
-    if (this.#options.isBusy(old) || this.#options.isBusy(node)) return;
+    if (this.#options.isBusy(old) || isBusy) return;
     if (this.#options.isBeingMade(node.parent, node.name)) return; // by something else: it would be in the way
-    if (old.sending.some(({ place }) => place !== null)) return; // a move of it had no answer: it may be elsewhere
+    // A move of the old one, or the making of this one, had no answer: the server may have it elsewhere.
+    if ([old, node].some(({ sending }) => sending.some(({ place }) => place !== null))) return;
     const { base, baseEtag, baseSize_bytes, fileid, rightsBits, shared, lockInfo, checksum } = old;
     // What was sent of the old one without an answer may be what the server has now.
     node.sending = [...node.sending, ...old.sending];
@@ -306,6 +307,16 @@ export class Tree {
       node.dirty |= Dirty.xattrs;
     }
     this.changed(node);
+  }
+
+  /** The server has made `node` under none of the names by which it was sent: it is as new as before. Told by who has just
+   * looked. */
+  wasNotMade(node: NodeRecord): void {
+    this.#store.transaction(() => {
+      node.sending = [];
+      this.changed(node, 0);
+      this.#adoptTombstone(node, false);
+    });
   }
 
   /** `dir` is not on the server (any more): what was sent into it without an answer is not there either. */

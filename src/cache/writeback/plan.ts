@@ -77,6 +77,10 @@ function mayBeElsewhere(node: NodeRecord): boolean {
   return node.sending.some(({ place }) => place?.parent !== node.parent || place?.name !== node.name);
 }
 
+function isOrMayBeElsewhere(node: NodeRecord): boolean {
+  return node.base === null ? mayBeElsewhere(node) : !node.inPlace;
+}
+
 /** A collection it was sent into of which it is itself to be found out whether, or where, the server has it. */
 function unsettledParent(node: NodeRecord, context: PlanContext): NodeRecord | null {
   for (const { place } of node.sending) {
@@ -127,7 +131,7 @@ function planDelete(node: NodeRecord, context: PlanContext): Step {
   if (!node.isDir) {
     const successor = node.base === null ? null : context.store.child(node.base.parent, node.base.name);
     // What takes its name replaces it in one request, so that the name is never free in between.
-    if (successor !== null && successor.base !== null && !successor.inPlace && !successor.isDir) {
+    if (successor !== null && !successor.isDir && isOrMayBeElsewhere(successor)) {
       return { do: 'wait', on: successor.ino };
     }
     return { do: 'delete' };

@@ -309,10 +309,7 @@ export class Steps {
       const settled = this.#o.store.transaction(() => this.#settleAt(node, place, entry));
       if (settled) return;
     }
-    this.#o.store.transaction(() => {
-      node.sending = [];
-      this.#o.tree.changed(node, 0);
-    });
+    this.#o.tree.wasNotMade(node);
   }
 
   /** The server has `node` at `place`, as of our own request. */

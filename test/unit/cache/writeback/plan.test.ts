@@ -56,6 +56,15 @@ describe('what is new', () => {
     expect(next(other)).toEqual(waitsFor(file));
   });
 
+  it('may be elsewhere, and so what it replaces waits until that is known', () => {
+    const old = rows.add('file', null, { in: rows.root, name: 'name' });
+    const file = rows.add('file', { in: rows.root, name: 'name' }, null);
+    file.sending = [{ place: { parent: rows.root.ino, name: 'temporary' as Name }, sha256: 'x', size_bytes: 1 }];
+    rows.store.save(file);
+    expect(next(file)).toEqual({ do: 'look' });
+    expect(next(old)).toEqual(waitsFor(file));
+  });
+
   it('of this machine alone is never sent', () => {
     const file = rows.add('file', { in: rows.root, name: '.~lock.x#' }, null);
     file.localOnly = true;
