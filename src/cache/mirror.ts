@@ -249,12 +249,11 @@ export class Mirror {
 
   /** The server no longer has `node`. */
   gone(node: NodeRecord): void {
-    if (this.#o.isBusy(node)) {
+    if (this.#o.isBusy(node) || !this.#membersGone(node)) {
       const path = this.remotePath(node);
       if (path !== null) this.deferred.add(path);
       return;
     }
-    for (const member of this.#store.baseMembers(node.ino)) this.gone(member);
     const keep = this.#mustBeSentAgain(node);
     this.#conflicts.forgetBase(node);
     if (node.isDir) this.#o.tree.nothingWasSentInto(node);
@@ -278,12 +277,19 @@ export class Mirror {
     this.#removeLocally(node);
   }
 
+  /** Whether the members of a collection could go, too. One of which a move has no answer yet could not: where it was must be
+   * known until then, or it could never be confirmed. */
+  #membersGone(node: NodeRecord): boolean {
+    for (const member of this.#store.baseMembers(node.ino)) this.gone(member);
+    return this.#store.aBaseMember(node.ino) === null;
+  }
+
   /** The feed has caught up with what the server had at `asked_ms`: what was pushed out of its place before, and not seen
    * again, is gone. */
   endOfFeed(asked_ms = Number.POSITIVE_INFINITY): void {
     for (const node of this.#store.limbo()) {
-      if (this.#o.isBusy(node)) continue; // the end of the next page decides
       if ((this.#pushedOut_ms.get(node.ino) ?? 0) > asked_ms) continue; // where it went since, the next one tells
+      if (this.#o.isBusy(node) || !this.#membersGone(node)) continue; // the end of the next page decides
       this.#pushedOut_ms.delete(node.ino);
       node.limbo = 'none';
       this.#store.save(node);
