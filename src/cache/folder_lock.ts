@@ -49,7 +49,16 @@ export async function lockFolder(dir: string, log: Log): Promise<() => Promise<v
       throw busy(dir, 'another process', again);
     });
   }
-  await writeFile(join(dir, 'owner'), JSON.stringify(self()), { mode: 0o600 });
+  try {
+    await writeFile(join(dir, 'owner'), JSON.stringify(self()), { mode: 0o600 });
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'ENOSPC') {
+      await unlock().catch(() => undefined);
+      throw toCloudError(error, `locking the cache folder ${dir}`);
+    }
+    // Without it the lock holds as long as it is refreshed. To refuse the start would keep what waits here from being sent.
+    log.warn({ dir }, 'the disk is too full to note who holds the cache folder');
+  }
   return async () => {
     await rm(join(dir, 'owner'), { force: true });
     await unlock();

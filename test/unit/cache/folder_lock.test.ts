@@ -65,6 +65,21 @@ it('on a disk that has become read-only says so, and names no other process', as
   }
 });
 
+it('is held on a disk that is full, too, without a note of who holds it', async (context) => {
+  context.skip(process.getuid?.() !== 0, 'only root mounts');
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'none', dir]);
+  try {
+    await expect(writeFile(join(dir, 'all'), Buffer.alloc(1 << 20))).rejects.toMatchObject({ code: 'ENOSPC' });
+    const unlock = await lockFolder(dir, silentLog);
+    await expect(lockFolder(dir, silentLog)).rejects.toMatchObject({ code: 'busy' });
+    await unlock();
+    expect(await readdir(dir)).toEqual(['all']);
+    await (await lockFolder(dir, silentLog))();
+  } finally {
+    execFileSync('umount', [dir]);
+  }
+});
+
 it('of a process whose number was given out again, or of another boot, is taken over', async () => {
   await leftBehind({ pid: process.pid, started: '1', boot, host });
   await (await lockFolder(dir, silentLog))();
