@@ -48,7 +48,8 @@ export const log: Command<LogOptions> = {
     const context = commandContext();
     const place = path === undefined ? null : await ocsPlace(context, path);
     const account = place?.account ?? (await ocsAccount(context, options.account));
-    const of = place === null ? {} : { object_type: 'files', object_id: await fileIdOf(context, place.inDrive) };
+    const fileid = place === null ? null : await fileIdOf(context, place.inDrive);
+    const of = fileid === null ? {} : { object_type: 'files', object_id: fileid };
     const items = await withOcs(context, account, (client) => newest(client, of, limit));
     if (options.json) printJson(items);
     else if (items.length === 0) printLine('Nothing is noted.');
@@ -57,10 +58,12 @@ export const log: Command<LogOptions> = {
   },
 };
 
-/** The number its server gave a file, by which the activity knows it. */
-async function fileIdOf({ dirs }: Context, { mount, path }: PlaceInDrive): Promise<string> {
+/** The number its server gave a file, by which the activity knows it. Null for a drive of all that is the user's: servers
+ * number what is in it. */
+async function fileIdOf({ dirs }: Context, { mount, path }: PlaceInDrive): Promise<string | null> {
   const { fileid } = (await withDrive(dirs, mount, (client) => client.call('pathStatus', { path }))) as PathStatus;
   if (typeof fileid === 'string') return fileid;
+  if (path === '') return null;
   throw new CommandError(
     EXIT.failed,
     `"${printable(path)}" is not on the server yet, or the server numbers no files: nothing can be noted of it.`,

@@ -117,6 +117,7 @@ it('the log tells who did what with whom and with which program', async () => {
   });
   expect(used).toMatch(/The public link "for the press": read Told\/note\.txt/);
   expect(await alice.run('log')).toContain('shared Told (with ben)');
+  expect(await alice.run('log', alice.drive.dir)).toBe(await alice.run('log'));
   await alice.fs.rename(alice.path('Told', 'note.txt'), alice.path('Told', 'renamed.txt'));
   const moved = await eventually('what was moved', async () => {
     const file = await alice.run('log', alice.path('Told', 'renamed.txt'));
