@@ -119,9 +119,6 @@ export class Cache extends DriveSide implements CacheControl {
       });
       // What a deletion that was dropped, say, brought back shows as it is by then.
       if (left.length === 0) return await raceAbort(this.#c.writeback.lookedUp(), signal);
-      this.#c.connection.require(
-        `flushing ${path === '' ? 'the drive' : `"${path}"`}: ${left.length === 1 ? 'a change waits' : `${left.length} changes wait`}`,
-      );
       for (const waiting of left) {
         // All that waits in the whole drive is looked at anyway.
         const node = root.ino === ROOT_INO ? waiting : this.#c.writeback.inTheWayOf(waiting);
@@ -134,6 +131,10 @@ export class Cache extends DriveSide implements CacheControl {
         }
       }
       const took_ms = this.#c.clock.monotonic_ms() - looked_ms;
+      await this.#c.connection.reach(
+        `flushing ${path === '' ? 'the drive' : `"${path}"`}: ${left.length === 1 ? 'a change waits' : `${left.length} changes wait`}`,
+        signal,
+      );
       await this.#c.writeback.changedWithin(1_000, signal);
       // A long queue is looked through now and then, not after each of its thousands of changes.
       const pause_ms = Math.min(took_ms * LOOK_PAUSES, LONGEST_PAUSE_MS);

@@ -54,17 +54,19 @@ export class Connection {
 
   /** Throws `offline` (or `unauthorized`) when there is no point in asking the server. */
   require(doing: string): void {
-    if (this.#state === 'online' && !this.#silent) return;
+    if (this.#state === 'online') return;
     throw new CloudError(
       this.#state === 'unauthorized' ? 'unauthorized' : 'offline',
       `${doing}: ${this.#state === 'unauthorized' ? 'the server does not accept the credentials' : 'no connection to the server'}${this.#error === null ? '' : ` (${this.#error})`}`,
     );
   }
 
-  /** Resolves when it is known whether a server that was silent is there; meanwhile that may be one path's trouble alone. */
-  async settled(signal: AbortSignal | undefined): Promise<void> {
-    if (!this.#silent || this.#probing === null) return;
-    await (signal === undefined ? this.#probing : raceAbort(this.#probing, signal));
+  /** As `require`, once it is known whether a server that was silent is there; that may be one path's trouble alone. */
+  async reach(doing: string, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#silent && this.#probing !== null) {
+      await (signal === undefined ? this.#probing : raceAbort(this.#probing, signal));
+    }
+    this.require(doing);
   }
 
   /** First connection, unless there is one; resolves when it is known whether there is. */

@@ -59,7 +59,7 @@ export class Locks {
         `locking "${node.name}": a file is required, found a ${node.kind === 'dir' ? 'folder' : 'link'}`,
       );
     }
-    const path = this.#path(node);
+    const path = await this.#path(node);
     try {
       const info = await this.#o.remote.lock(path, { timeout_s: LOCK_TIMEOUT_S, signal: this.#stop.signal });
       this.#o.recent.note(path);
@@ -80,7 +80,7 @@ export class Locks {
     if (info !== null && folder !== node) throw lockedWith(node, info, this.#o.mirror.remotePath(folder));
     const token = info?.mine === true ? (info.token ?? ANY_LOCK) : null;
     if (info !== null && token === null && !force) throw heldByOther(node, info);
-    const path = this.#path(node);
+    const path = await this.#path(node);
     const { signal } = this.#stop;
     try {
       // A lock that another program has just taken may not be known here yet.
@@ -167,8 +167,8 @@ export class Locks {
     if (this.#timer !== null) clearInterval(this.#timer);
   }
 
-  #path(node: NodeRecord): NonNullable<ReturnType<Mirror['remotePath']>> {
-    this.#o.connection.require(`locking "${node.name}"`);
+  async #path(node: NodeRecord): Promise<RemotePath> {
+    await this.#o.connection.reach(`locking "${node.name}"`, this.#stop.signal);
     if (!this.#o.remote.capabilities.locks) {
       throw new CloudError('unsupported', `locking "${node.name}": this server has no locks`);
     }

@@ -218,8 +218,7 @@ export async function openCache(options: OpenCacheOptions): Promise<DriveCache &
     });
     const hydrator: Hydrator = new Hydrator({
       remoteRead: async (path, range, etag, sink, call) => {
-        await connection.settled(call?.signal);
-        connection.require('reading');
+        await connection.reach('reading', call?.signal);
         const node = mirror.atPath(path);
         for (let at = path; ; ) {
           try {
@@ -504,7 +503,7 @@ async function waitSent(
   writeback.sendNow(node);
   const tried = new Map<Ino, number>();
   while (node.pending !== null && node.contentDirty) {
-    connection.require(`writing "${node.name}" through to the server`);
+    await connection.reach(`writing "${node.name}" through to the server`, signal);
     // A folder that is to be made first, say, may be what the server refuses.
     const first = writeback.inTheWayOf(node);
     const { name, attempts, error, errorCode } = first;

@@ -143,7 +143,7 @@ export class Pins {
     const before = this.#rounds;
     for (let node = root(); !this.totals(node).complete; node = root()) {
       if (signal.aborted) throw new CloudError('interrupted', 'waiting for a pin: interrupted');
-      this.#o.connection.require(`fetching "${node.name}"`);
+      await this.#o.connection.reach(`fetching "${node.name}"`, signal);
       if (!this.isPinned(node)) throw new CloudError('invalid', `fetching "${node.name}": it is not pinned any more`);
       if (this.#running === null) {
         const failure = this.#rounds > before ? this.#failureBelow(node) : null;

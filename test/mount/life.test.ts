@@ -146,6 +146,8 @@ it('what was closed a good second before a kill -9 is still there', async () => 
   const { server, drive, fs } = await mounted();
   const link = await stage().link(server);
   const cutOff = await stage().mount(link);
+  // What is in a folder that was never listed cannot be known without the server.
+  await fs.list(cutOff.dir);
   link.proxy.cut = true;
   const hash = await fs.fill(cutOff.path('file'), 300_000, { seed: 22 });
   await new Promise((resolve) => setTimeout(resolve, 1500));

@@ -221,6 +221,8 @@ it('a folder made offline is not put into one of its name that somebody shares m
     },
   });
   if (proxy === undefined) throw new Error('the link was not made');
+  // What is in a folder that was never listed cannot be known without the server.
+  await emil.fs.list(emil.path());
   proxy.cut = true;
   await emil.fs.mkdir(emil.path('Photos'));
   await emil.fs.writeFile(emil.path('Photos', 'private.txt'), 'for nobody else');

@@ -51,3 +51,32 @@ it('a read that waited in vain raises the question whether the server is there, 
   await expect(drive.read('one')).rejects.toMatchObject({ code: 'timeout' });
   await drive.until('it is asked', async () => remote.count('ping') === 1);
 });
+
+it('a flush that meets the question whether a silent server is there waits for the answer instead of being refused', async () => {
+  const remote = new FakeRemote(new FakeServer());
+  let silent = true;
+  remote.before('put', () => {
+    if (silent) throw new CloudError('timeout', 'no answer');
+  });
+  let answer: () => void = () => undefined;
+  const asked = new Promise<void>((resolve) => {
+    remote.before('ping', () => {
+      resolve();
+      return new Promise<void>((answered) => {
+        answer = answered;
+      });
+    });
+  });
+  const drive = await TestCache.open({ remote });
+  open.push(drive);
+  await drive.write('file', 'ten bytes!');
+  await asked;
+  silent = false;
+  const flushed = drive.flush().then(
+    () => 'flushed',
+    (error: unknown) => error,
+  );
+  setTimeout(() => answer(), 100);
+  expect(await flushed).toBe('flushed');
+  expect(remote.server.read('file').toString()).toBe('ten bytes!');
+});
